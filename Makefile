@@ -1,0 +1,55 @@
+# Every target sets up what it needs first; all can be interrupted and repeated.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down test test-unit test-cluster lint format generate verify images bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv (done by every target that needs it)
+	@scripts/setup.sh
+
+demo: setup ## Local Kubernetes, chart, one fine-tuning run, report (IMAGES=1: with the built trainer image)
+	@$(PY) -m luthier_demo up $(if $(IMAGES),--trainer-image)
+
+demo-down: setup ## Take the demo's cluster down, with all that it holds
+	@$(PY) -m luthier_demo down
+
+test: setup lint verify ## Everything: lint, generated files, all tests, those on a real cluster too
+	@$(PY) -m luthier_demo prepare --for-tests
+	$(PY) -m pytest tests
+
+test-unit: setup ## Tests that need no cluster
+	$(PY) -m pytest tests/unit
+
+lint: setup ## ruff, mypy, import-linter, shellcheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo
+	.venv/bin/lint-imports
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+format: setup ## Format the code
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+generate: setup ## Write the CRDs, the chart's copy of them and the API reference
+	$(PY) -m luthier_api.generate
+
+verify: generate ## Fail when a generated file is not what the code generates
+	git diff --exit-code -- crds charts/luthier/templates/crds.yaml docs/reference
+
+images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
+	@scripts/images.sh all
+
+bench: setup ## Measure, and compare with transformers.Trainer; prints tables
+	@$(PY) -m luthier_demo prepare
+	$(PY) -m bench
+
+lock: setup ## Resolve the dependencies anew into requirements/
+	scripts/lock.sh
+
+clean: ## Remove .venv and what the tools left (clusters: make demo-down)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache out

@@ -1,0 +1,162 @@
+"""The programs that no package brings, built by Go once and kept.
+
+The cached file's name holds a hash of the module's files, the flags and Go's version:
+a change builds anew, a rerun does nothing, and two checkouts don't fight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .commands import CommandError, run
+from .layout import cache_root
+from .output import say, step
+from .record import locked
+
+MODULES = Path(__file__).resolve().parent.parent / "binaries"
+
+KUBERNETES_VERSION = "v1.34.4"
+HELM_VERSION = "v3.22.0"
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A program, built from a module folder of ours or from a published `package@version`.
+
+    `minutes` is what a cold build takes on two cores; `links` are the names by which the
+    program is called as well.
+    """
+
+    name: str
+    source: str
+    minutes: float
+    variables: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+    @property
+    def is_published(self) -> bool:
+        return "@" in self.source
+
+
+_VERSION = "k8s.io/component-base/version"
+KUBERNETES = Binary(
+    "kubernetes",
+    "kubernetes",
+    4,
+    # Without these the API server and the node report v0.0.0.
+    (
+        f"{_VERSION}.gitVersion={KUBERNETES_VERSION}",
+        f"{_VERSION}.gitMajor=1",
+        f"{_VERSION}.gitMinor=34",
+        f"{_VERSION}.gitTreeState=clean",
+    ),
+    links=("kubectl",),
+)
+COREDNS = Binary("coredns", "coredns", 2.5)
+PAUSE = Binary("pause", "pause", 0.1)
+HELM = Binary(
+    "helm",
+    f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}",
+    2,
+    (f"helm.sh/helm/v3/internal/version.version={HELM_VERSION}",),
+)
+
+
+def folder() -> Path:
+    """Where the built programs lie, each under its name and a hash."""
+    return cache_root() / "bin"
+
+
+def tools() -> Path:
+    """A folder for $PATH: `kubectl` and `helm` under their plain names."""
+    return cache_root() / "tools"
+
+
+def fingerprint(binary: Binary, go_version: str) -> str:
+    """Twelve hex digits that change with whatever the built program depends on."""
+    digest = hashlib.sha256("\0".join([go_version, binary.source, *binary.variables]).encode())
+    if not binary.is_published:
+        for file in sorted((MODULES / binary.source).iterdir()):
+            digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def ensure(binary: Binary) -> Path:
+    """The program's file, built if it isn't there; `CommandError` if it can't be built."""
+    file = folder() / f"{binary.name}-{fingerprint(binary, _go_version())}"
+    if not file.exists():
+        with locked(folder() / f".{binary.name}.lock"):
+            if not file.exists():
+                _build(binary, file)
+    for link in (binary.name, *binary.links):
+        _link(tools() / link, file)
+    return file
+
+
+def _go_version() -> str:
+    try:
+        return run(["go", "env", "GOVERSION"]).strip()
+    except CommandError as error:
+        raise CommandError(
+            f"{error}\nremedy: install Go 1.26 or newer (https://go.dev/dl/) and put it on PATH"
+        ) from error
+
+
+def _build(binary: Binary, file: Path) -> None:
+    say(f"  building {binary.name}: once, about {binary.minutes:g} min on two cores")
+    scratch = folder() / f".build-{binary.name}-{os.getpid()}"
+    scratch.mkdir(parents=True)
+    flags = ["-trimpath", "-ldflags", " ".join(["-s -w", *(f"-X {v}" for v in binary.variables)])]
+    if binary.is_published:
+        command = ["go", "install", *flags, binary.source]
+        module, built = scratch, scratch / binary.name
+    else:
+        module, built = MODULES / binary.source, scratch / binary.name
+        command = ["go", "build", *flags, "-o", str(built), "."]
+    environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(scratch)}
+    try:
+        with step(f"build {binary.name}"):
+            _run_long(command, module, environment, log=folder() / f"{binary.name}.log")
+        built.rename(file)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run_long(
+    command: list[str], where: Path, environment: dict[str, str], log: Path, within: float = 2400
+) -> None:
+    """Runs with a sign of life every half minute and a limit; ended with us on an interrupt."""
+    began = time.monotonic()
+    with log.open("w") as stream:
+        go = subprocess.Popen(command, cwd=where, env=environment, stdout=stream, stderr=stream)
+        try:
+            while True:
+                try:
+                    status = go.wait(30)
+                    break
+                except subprocess.TimeoutExpired:
+                    say(f"    … {time.monotonic() - began:.0f} s")
+                if time.monotonic() - began > within:
+                    raise CommandError(f"{' '.join(command)}: not done after {within:g} s")
+        finally:
+            if go.poll() is None:
+                go.terminate()
+                go.wait()
+    if status != 0:
+        last = "\n".join(log.read_text().splitlines()[-15:])
+        raise CommandError(f"{' '.join(command)}: exit status {status}\n{last}\nall of it: {log}")
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.symlink_to(target)
+    fresh.rename(link)

@@ -1,0 +1,46 @@
+"""The report that a trainer sends every few seconds: POST /v1/progress, bearer token.
+
+The operator answers 204; 401 (token refused), 403 (the pod doesn't belong to that
+run), 409 (the run is over: an older attempt), 503 (not the leader: try again).
+"""
+
+from pydantic import Field
+
+from luthier_api.finetunejob import CheckpointRef, EvaluationResult, Progress, Restarts, Usage
+from luthier_api.meta import Model
+from luthier_api.runspec import RunIdentity
+
+PROGRESS_ROUTE = "/v1/progress"
+MAX_REPORT_BYTES = 64 * 1024
+
+
+class CheckpointCost(Model):
+    """What checkpoints have cost this pod so far."""
+
+    count: int = 0
+    seconds: float = Field(default=0, description="Wall time of their uploads, summed.")
+    blocked_seconds: float = Field(default=0, description="Time that training stood still.")
+    bytes: int = Field(default=0, description="Bytes uploaded, summed.")
+    last_seconds: float = 0
+    last_bytes: int = 0
+
+
+class ProgressReport(Model):
+    """The state of one pod of a run."""
+
+    run: RunIdentity
+    pod: str
+    sequence: int = Field(ge=0, description="Rises with every report of this pod.")
+    progress: Progress
+    eta_seconds: float | None = None
+    dataset_digest: str | None = None
+    dataset_valid: bool | None = Field(default=None, description="What preflight found so far.")
+    dataset_summary: str | None = Field(
+        default=None, max_length=200, description="For people, e.g. 4,500 train rows, 300 test."
+    )
+    resumed_from_step: int | None = None
+    checkpoints: list[CheckpointRef] = []
+    checkpoint_cost: CheckpointCost = CheckpointCost()
+    evaluation: EvaluationResult | None = None
+    usage: Usage = Usage()
+    restarts: Restarts = Restarts()

@@ -1,0 +1,79 @@
+"""The order that the operator hands a trainer, as JSON in the pod's `runspec.json`.
+
+It never holds a secret: credentials reach the pod as environment variables that
+the kubelet fills from the tenant's Secret.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier_api.finetunejob import Checkpoints
+from luthier_api.finetuning import FineTuning
+from luthier_api.meta import Model
+
+# The paths of a trainer pod.
+RUNSPEC_PATH = "/etc/luthier/run/runspec.json"
+PROGRESS_TOKEN_PATH = "/var/run/secrets/luthier.dev/progress/token"
+TERMINATION_LOG_PATH = "/dev/termination-log"
+CACHE_PATH = "/var/cache/luthier"
+SCRATCH_PATH = "/tmp"
+CA_PATH = "/etc/luthier/ca/ca.crt"
+
+# The audience of the token that a pod shows with its reports.
+PROGRESS_AUDIENCE = "luthier.dev/progress"
+# Pod-template annotation that holds the run spec (downward API).
+RUNSPEC_ANNOTATION = "luthier.dev/runspec"
+
+
+class RunIdentity(Model):
+    """Whose run it is."""
+
+    kind: Literal["FineTuneJob"] = "FineTuneJob"
+    namespace: str
+    name: str
+    uid: str
+    revision: str
+    attempt: int = Field(ge=1)
+
+
+class S3Access(Model):
+    """How to reach S3; the credentials are in the environment."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = True
+    ca_file: str | None = None
+    retry_seconds: int = Field(
+        default=300, ge=0, description="How long an unreachable store is tried again."
+    )
+
+
+class ProgressTarget(Model):
+    """Where reports go; without one the trainer reports to its log only."""
+
+    url: str
+    interval_seconds: float = Field(default=3.0, gt=0)
+    token_file: str = PROGRESS_TOKEN_PATH
+
+
+class RunSpec(Model):
+    """A fine-tuning run, complete."""
+
+    api_version: Literal["luthier.dev/v1alpha1"] = "luthier.dev/v1alpha1"
+    run: RunIdentity
+    fine_tuning: FineTuning
+    shape_hash: str = Field(description="The hash of the revision: sha256 hex, see revision.py.")
+    checkpoints: Checkpoints = Checkpoints()
+    output: str = Field(description="Folder of this revision: s3://… or file://…")
+    storage: S3Access = S3Access()
+    progress: ProgressTarget | None = None
+    cache_dir: str = CACHE_PATH
+    scratch_dir: str = SCRATCH_PATH
+    gpus: int = Field(default=0, ge=0)
+    grace_seconds: int = Field(
+        default=120, ge=1, description="Time between SIGTERM and SIGKILL: the last checkpoint's."
+    )
+    file_roots: list[str] = Field(
+        default=[], description="Folders that file:// may read below; none: refused."
+    )
