@@ -1,0 +1,79 @@
+"""The base model and the dataset of the wordnet example, made once and put in S3."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from luthier_cluster import Cluster
+from luthier_cluster.layout import cache_root
+from luthier_cluster.output import step
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "examples" / "wordnet"
+
+MODEL = "smollm2-135m-instruct"
+DATASET = "wordnet"
+BUCKETS = ("models", "datasets", "artifacts")
+
+
+def folder(name: str, script: Path) -> Path:
+    """What `script` makes, in the cache under the script's digest: made if it isn't there."""
+    digest = hashlib.sha256(script.read_bytes()).hexdigest()[:12]
+    made = cache_root() / "content" / f"{name}-{digest}"
+    if not made.exists():
+        with step(f"make {name}"):
+            scratch = made.with_suffix(".part")
+            subprocess.run(
+                [sys.executable, script, "--output", scratch], check=True, timeout=900
+            )
+            scratch.rename(made)
+    return made
+
+
+def model() -> Path:
+    """SmolLM2-135M-Instruct as safetensors."""
+    return folder(MODEL, EXAMPLE / "prepare_model.py")
+
+
+def dataset() -> Path:
+    """WordNet glosses with their class: train.jsonl and test.jsonl."""
+    return folder(DATASET, EXAMPLE / "prepare_data.py")
+
+
+def s3_client(cluster: Cluster):  # type: ignore[no-untyped-def]  # boto3 makes its classes at run time
+    """A client for the cluster's S3, with its own key."""
+    return boto3.client(
+        "s3",
+        endpoint_url=cluster.s3_endpoint,
+        aws_access_key_id=cluster.s3_access_key,
+        aws_secret_access_key=cluster.s3_secret_key,
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
+    )
+
+
+def upload(cluster: Cluster, source: Path, bucket: str, prefix: str) -> None:
+    """Put a folder's files below s3://bucket/prefix; those of the same size are there already."""
+    client = s3_client(cluster)
+    listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
+    there = {entry["Key"]: entry["Size"] for entry in listed}
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        key = f"{prefix}/{file.relative_to(source)}"
+        if there.get(key) != file.stat().st_size:
+            client.upload_file(str(file), bucket, key)
+
+
+def put_in_s3(cluster: Cluster) -> None:
+    """The buckets, s3://models/<MODEL> and s3://datasets/<DATASET>."""
+    base, rows = model(), dataset()
+    with step("base model and dataset in S3"):
+        client = s3_client(cluster)
+        present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        for bucket in BUCKETS:
+            if bucket not in present:
+                client.create_bucket(Bucket=bucket)
+        upload(cluster, base, "models", MODEL)
+        upload(cluster, rows, "datasets", DATASET)
