@@ -42,7 +42,7 @@ verify: generate ## Fail when a generated file is not what the code generates
 	git diff --exit-code -- crds charts/luthier/templates/crds.yaml docs/reference
 
 images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
-	@scripts/images.sh all
+	@$(PY) scripts/images.py all
 
 bench: setup ## Measure, and compare with transformers.Trainer; prints tables
 	@$(PY) -m luthier_demo prepare

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import boto3
 from botocore.config import Config
+
 from luthier_cluster import Cluster
 from luthier_cluster.layout import cache_root
 from luthier_cluster.output import step
@@ -26,9 +27,7 @@ def folder(name: str, script: Path) -> Path:
     if not made.exists():
         with step(f"make {name}"):
             scratch = made.with_suffix(".part")
-            subprocess.run(
-                [sys.executable, script, "--output", scratch], check=True, timeout=900
-            )
+            subprocess.run([sys.executable, script, "--output", scratch], check=True, timeout=900)
             scratch.rename(made)
     return made
 

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 from luthier_cluster import Cluster
+from luthier_cluster.host_files import volume_and_claim
 
 SECRET = "luthier-s3"  # noqa: S105 (a name)
 
 
 def manifests(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
-    """The namespace and its S3 credentials."""
+    """The namespace, its S3 credentials, and its claim on the machine's folders."""
     return [
         {
             "apiVersion": "v1",
@@ -28,11 +29,11 @@ def manifests(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
                 "AWS_SECRET_ACCESS_KEY": cluster.s3_secret_key,
             },
         },
+        *volume_and_claim(namespace),
     ]
 
 
-def create(cluster: Cluster, namespace: str, extra: list[dict[str, Any]] | None = None) -> None:
-    """Apply the namespace's manifests, and `extra` ones."""
-    items = [*manifests(cluster, namespace), *(extra or [])]
-    document = {"apiVersion": "v1", "kind": "List", "items": items}
+def create(cluster: Cluster, namespace: str) -> None:
+    """Apply the namespace's manifests. Can be repeated."""
+    document = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster, namespace)}
     cluster.kubectl("apply", "-f", "-", input=json.dumps(document))

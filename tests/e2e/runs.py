@@ -1,0 +1,178 @@
+"""What the end-to-end tests do with a FineTuneJob: as a user would, by kubectl and S3."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from luthier_cluster import Cluster
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def deep_merge(base: Json, changes: Json) -> Json:
+    """`base` with `changes` in it; None removes a key, lists are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = deep_merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def eventually(what: str, probe: Callable[[], T | None], within: float, every: float = 0.5) -> T:
+    """The first truthy answer of `probe`. AssertionError when there is none in `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        if found := probe():
+            return found
+        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
+        time.sleep(every)
+
+
+@dataclass
+class Run:
+    """One FineTuneJob in a tenant's namespace."""
+
+    cluster: Cluster
+    namespace: str
+    name: str
+    s3: Any
+    base_spec: Json = field(repr=False)
+
+    def kubectl(self, *words: str, check: bool = True, within: float = 60, **more: Any) -> str:
+        return self.cluster.kubectl(
+            "-n", self.namespace, *words, check=check, within=within, **more
+        ).stdout
+
+    def apply(self, changes: Json | None = None, annotations: dict[str, str] | None = None) -> None:
+        manifest = {
+            "apiVersion": "luthier.dev/v1alpha1",
+            "kind": "FineTuneJob",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "annotations": annotations or {},
+            },
+            "spec": deep_merge(self.base_spec, changes or {}),
+        }
+        self.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+
+    def get(self) -> Json:
+        found: Json = json.loads(self.kubectl("get", "ftj", self.name, "-o", "json"))
+        return found
+
+    @property
+    def status(self) -> Json:
+        return self.get().get("status", {})  # type: ignore[no-any-return]
+
+    def condition(self, kind: str) -> Json:
+        """The condition of that type, {} when it isn't there."""
+        conditions = self.status.get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def wait(self, condition: str, within: float = 180, status: str = "True") -> Json:
+        """Wait as a user would; fails early, with the whole story, when the run ended otherwise."""
+
+        def probe() -> Json | None:
+            found = self.condition(condition)
+            if found.get("status") == status:
+                return found
+            failed = self.condition("Failed")
+            assert condition in ("Failed", "Stalled", "DatasetValid") or (
+                failed.get("status") != "True"
+            ), self.story()
+            return None
+
+        try:
+            return eventually(f"{self.name} {condition}={status}", probe, within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
+
+    def wait_for_step(self, step: int, within: float = 120) -> int:
+        """Until status shows at least `step`; returns what it shows."""
+
+        def probe() -> int | None:
+            done = self.status.get("progress", {}).get("step", 0)
+            return done if done >= step else None
+
+        try:
+            return eventually(f"{self.name} at step {step}", probe, within, every=0.25)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
+
+    def wait_for_checkpoint(self, within: float = 120) -> Json:
+        def probe() -> Json | None:
+            found = self.status.get("checkpoints", [])
+            return found[-1] if found else None
+
+        return eventually(f"{self.name} has a checkpoint", probe, within, every=0.25)
+
+    def jobs(self) -> list[Json]:
+        return self._items("jobs")
+
+    def pods(self) -> list[Json]:
+        """Its pods, the oldest first."""
+        return sorted(self._items("pods"), key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def running_pod(self, within: float = 60) -> str:
+        """Name of the pod that runs now."""
+
+        def probe() -> str | None:
+            for pod in reversed(self.pods()):
+                alive = "deletionTimestamp" not in pod["metadata"]
+                if alive and pod.get("status", {}).get("phase") == "Running":
+                    return str(pod["metadata"]["name"])
+            return None
+
+        return eventually(f"{self.name} has a running pod", probe, within, every=0.25)
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {pod['metadata']['name']}\n"
+            + self.kubectl("logs", pod["metadata"]["name"], "--tail=60", check=False)
+            for pod in self.pods()
+        )
+
+    def story(self) -> str:
+        """All that a person would look at to find out what happened."""
+        return "\n".join(
+            [
+                self.kubectl("get", "ftj", self.name, "-o", "yaml", check=False),
+                self.kubectl("get", "jobs,pods", "-o", "wide", check=False),
+                self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False),
+                self.logs(),
+            ]
+        )
+
+    def objects(self, uri: str | None = None) -> dict[str, Json]:
+        """Objects below a folder of S3 (this run's output), by key."""
+        bucket, _, prefix = (uri or self.output_uri).removeprefix("s3://").partition("/")
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
+
+    def read(self, uri: str) -> bytes:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        content: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
+
+    @property
+    def output_uri(self) -> str:
+        """Folder of the current revision."""
+        base = self.base_spec["output"]["uri"]
+        return f"{base}/{self.namespace}/{self.name}/{self.status['revision']}"
+
+    def delete(self, wait: bool = True) -> None:
+        self.kubectl(
+            "delete", "ftj", self.name, "--ignore-not-found", f"--wait={str(wait).lower()}"
+        )
+
+    def _items(self, kind: str) -> list[Json]:
+        selector = f"luthier.dev/name={self.name}"
+        found = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))
+        return list(found["items"])

@@ -1,0 +1,152 @@
+"""`kubectl apply` a FineTuneJob, and a better model lies in S3."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from e2e.prometheus import Prometheus
+from e2e.runs import Run, eventually
+from rich.console import Console
+
+from luthier_cluster import Cluster
+from luthier_demo import content, report, tenant
+
+HERE = Path(__file__).parent
+NAMESPACE = "team-a"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((content.EXAMPLE / "finetunejob.yaml").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(luthier: Cluster, s3: Any, manifest: dict[str, Any]) -> Run:
+    """The wordnet example, applied as it stands and finished."""
+    tenant.create(luthier, NAMESPACE)
+    luthier.kubectl("apply", "-f", str(content.EXAMPLE / "finetunejob.yaml"))
+    run = Run(luthier, NAMESPACE, manifest["metadata"]["name"], s3, manifest["spec"])
+    run.wait_for_step(1, within=120)
+    columns = run.kubectl("get", "ftj", run.name).splitlines()
+    assert columns[0].split() == [
+        "NAME",
+        "PHASE",
+        "PROGRESS",
+        "ETA",
+        "LOSS",
+        "QUEUE",
+        "RESTARTS",
+        "AGE",
+    ]
+    assert re.search(r"\d+%", columns[1]), columns[1]
+    run.wait("Ready", within=400)
+    return run
+
+
+def test_the_tuned_model_is_better(finished: Run) -> None:
+    evaluation = finished.status["evaluation"]
+    assert evaluation["split"] == "test"
+    assert evaluation["examples"] == 300
+    assert evaluation["base"]["accuracy"] <= 0.50
+    assert evaluation["tuned"]["accuracy"] >= 0.80
+
+
+def test_status_says_what_happened(finished: Run) -> None:
+    status = finished.status
+    for condition in ("Complete", "DatasetValid", "CheckpointSaved", "Evaluated", "Ready"):
+        assert finished.condition(condition)["status"] == "True", condition
+    assert finished.condition("Failed").get("status", "False") == "False"
+    assert status["progress"]["step"] == status["progress"]["totalSteps"]
+    assert status["usage"]["trainedTokens"] > 0
+    assert status["observedGeneration"] == finished.get()["metadata"]["generation"]
+    reasons = finished.kubectl(
+        "get", "events", "--field-selector", f"involvedObject.name={finished.name}", "-o",
+        "jsonpath={.items[*].reason}",
+    )  # fmt: skip
+    assert {"Created", "Completed"} <= set(reasons.split()), reasons
+
+
+def test_every_file_is_as_the_manifest_says(finished: Run) -> None:
+    uri = finished.status["artifact"]["uri"]
+    raw = finished.read(f"{uri}/manifest.json")
+    assert hashlib.sha256(raw).hexdigest() == finished.status["artifact"]["manifestSha256"]
+    files = json.loads(raw)["files"]
+    listed = {name: entry["sha256"] for name, entry in files.items()}
+    for name in ("adapter/adapter_model.safetensors", "report/loss.png", "README.md"):
+        assert name in listed
+    for name, digest in listed.items():
+        assert hashlib.sha256(finished.read(f"{uri}/{name}")).hexdigest() == digest, name
+    assert not [key for key in finished.objects() if re.search(r"\.(pt|pth|pkl|bin|ckpt)$", key)]
+
+
+def test_the_adapter_alone_reproduces_the_reported_accuracy(
+    finished: Run, s3: Any, tmp_path: Path
+) -> None:
+    """With nothing but peft and transformers, in a process that knows no Luthier."""
+    uri = finished.status["artifact"]["uri"]
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    for key in finished.objects(f"{uri}/adapter/"):
+        file = tmp_path / key.removeprefix(f"{prefix}/adapter/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, key, str(file))
+    rows = content.dataset() / "test.jsonl"
+    template = finished.base_spec["dataset"]["template"]
+    done = subprocess.run(
+        [sys.executable, HERE / "plain_peft.py", content.model(), tmp_path, rows, template],
+        capture_output=True, text=True, timeout=280, check=True,
+    )  # fmt: skip
+    reported = finished.status["evaluation"]["tuned"]["accuracy"]
+    # bf16 against fp32 may turn a row or two of 300.
+    assert float(done.stdout) == pytest.approx(reported, abs=0.0101)
+
+
+def test_applying_it_again_changes_nothing(finished: Run) -> None:
+    before = finished.get()
+    said = finished.kubectl("apply", "-f", str(content.EXAMPLE / "finetunejob.yaml"))
+    assert "unchanged" in said
+    after = finished.get()
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert after["status"]["revision"] == before["status"]["revision"]
+    assert len(finished.jobs()) == 1
+
+
+def test_the_demo_report_can_be_shown(finished: Run, s3: Any, tmp_path: Path) -> None:
+    uri = finished.status["artifact"]["uri"]
+    report.download_report(s3, uri, tmp_path)
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    console = Console(record=True, width=120)
+    report.show(console, finished.status, report.artifact_files(s3, uri), tmp_path, ["next"])
+    text = console.export_text()
+    assert "accuracy" in text
+    assert uri in text
+    assert str(tmp_path / "loss.png") in text
+
+
+def test_prometheus_scrapes_run_and_operator(
+    finished: Run, luthier: Cluster, tmp_path: Path
+) -> None:
+    """A real Prometheus, in the cluster's network, sees the ended run and the operator."""
+    service = luthier.kubectl(
+        "-n", "luthier-system", "get", "endpoints", "-o",
+        "jsonpath={range .items[*].subsets[*]}{.addresses[0].ip}{end}",
+    ).stdout  # fmt: skip
+    address = re.findall(r"10\.\d+\.\d+\.\d+", service)[0]
+    with Prometheus(luthier, f"{address}:8080", tmp_path) as prometheus:
+        labels = f'namespace="{NAMESPACE}",name="{finished.name}"'
+        step = eventually(
+            "the run's series",
+            lambda: prometheus.value(f"luthier_run_step{{{labels}}}"),
+            within=40,
+        )
+        assert step == finished.status["progress"]["step"]
+        for name in ("luthier_run_loss", "luthier_run_tokens_per_second"):
+            assert prometheus.value(f"{name}{{{labels}}}"), name
+        assert prometheus.value("sum(luthier_operator_api_writes_total)")
+        assert prometheus.value("sum(luthier_operator_reconcile_duration_seconds_count)")
