@@ -37,9 +37,10 @@ format: setup ## Format the code
 
 generate: setup ## Write the CRDs, the chart's copy of them and the API reference
 	$(PY) -m luthier_api.generate
+	$(PY) scripts/values_schema.py
 
 verify: generate ## Fail when a generated file is not what the code generates
-	git diff --exit-code -- crds charts/luthier/templates/crds.yaml docs/reference
+	git diff --exit-code -- crds charts/luthier/templates/crds.yaml charts/luthier/values.schema.json docs/reference
 
 images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
 	@$(PY) scripts/images.py all

@@ -3,7 +3,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=$(ls -d "${LUTHIER_CACHE:-$HOME/.cache/luthier}"/uv-*/bin/uv | tail -n 1)
-for extra in dev operator trainer; do
+lock() {
+  local extra=$1
+  shift
   "$uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-    --python-version 3.11 --extra "$extra" pyproject.toml --output-file "requirements/$extra.txt" "$@"
-done
+    --no-annotate --python-version 3.11 --extra "$extra" "$@" pyproject.toml \
+    --output-file "requirements/$extra.txt"
+}
+lock dev "$@"
+# The images get the versions that the tests ran with.
+lock operator --constraint requirements/dev.txt
+lock trainer --constraint requirements/dev.txt

@@ -33,7 +33,9 @@ export UV_PYTHON_DOWNLOADS=never
 say "Python packages into .venv (minutes when nothing is cached, half a minute otherwise)"
 rm -f "$stamp"
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$(command -v "$python")" .venv
-"$uv" pip sync --python .venv/bin/python --require-hashes --compile-bytecode requirements/dev.txt
+quiet=()
+[ -t 2 ] || quiet=(--quiet) # a list of 150 packages helps nobody in a log
+"$uv" pip sync "${quiet[@]}" --python .venv/bin/python --require-hashes --compile-bytecode requirements/dev.txt
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 echo "$wanted" >"$stamp"
 say "ready after $((SECONDS - started)) s"

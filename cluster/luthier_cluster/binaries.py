@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .commands import CommandError, run
 from .layout import cache_root
+from .locks import locked
 from .output import say, step
-from .record import locked
 
 MODULES = Path(__file__).resolve().parent.parent / "binaries"
 
@@ -91,7 +92,7 @@ def ensure(binary: Binary) -> Path:
     """The program's file, built if it isn't there; `CommandError` if it can't be built."""
     file = folder() / f"{binary.name}-{fingerprint(binary, _go_version())}"
     if not file.exists():
-        with locked(folder() / f".{binary.name}.lock"):
+        with locked(folder() / f".{binary.name}.lock", within=2400):
             if not file.exists():
                 _build(binary, file)
     for link in (binary.name, *binary.links):
@@ -99,6 +100,7 @@ def ensure(binary: Binary) -> Path:
     return file
 
 
+@cache
 def _go_version() -> str:
     try:
         return run(["go", "env", "GOVERSION"]).strip()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .errors import ClusterError
 from .mounts import Mount, mount_table
 
 V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
@@ -48,8 +49,15 @@ def _delegate(folder: Path) -> None:
     """Hands the controllers that there are on to the children."""
     offered = (folder / "cgroup.controllers").read_text().split()
     for controller in V2_CONTROLLERS:
-        if controller in offered:
+        if controller not in offered:
+            continue
+        try:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+        except OSError as error:
+            raise ClusterError(
+                f"cgroup {folder} can't hand on the controller {controller} ({error}): a full "
+                "node needs the machine's own cgroup root, or one delegated to it"
+            ) from error
 
 
 def processes(cgroup: str) -> list[int]:
@@ -63,7 +71,7 @@ def processes(cgroup: str) -> list[int]:
 
 
 def remove(cgroup: str, within: float = 10) -> None:
-    """Removes it everywhere, deepest first; `RuntimeError` if one stays."""
+    """Removes it everywhere, deepest first; `ClusterError` if one stays."""
     deadline = time.monotonic() + within
     for root in roots(cgroup):
         while root.exists():
@@ -73,7 +81,7 @@ def remove(cgroup: str, within: float = 10) -> None:
             except OSError as error:
                 # The kernel lets go of a killed process's cgroup a moment later.
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"cgroup {root} can't be removed: {error}") from error
+                    raise ClusterError(f"cgroup {root} can't be removed: {error}") from error
                 time.sleep(0.05)
 
 

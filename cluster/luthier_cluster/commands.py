@@ -7,16 +7,22 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from .errors import ClusterError
+
 # Debian keeps iptables and ip in sbin, which isn't on every user's path.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CommandError(RuntimeError):
+class CommandError(ClusterError):
     """A program ended with an error: which, how, and the last lines it wrote."""
 
 
 def run(
-    command: Sequence[str | Path], *, within: float = 60, input: str | None = None
+    command: Sequence[str | Path],
+    *,
+    within: float = 60,
+    input: str | None = None,
+    folder: Path | None = None,
 ) -> str:
     """The program's standard output.
 
@@ -27,6 +33,7 @@ def run(
         done = subprocess.run(
             words,
             input=input,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=within,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,28 @@ from . import s3
 from .layout import API_PORT, POD_NETWORK, SERVICE_NETWORK, Layout
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+CONTROL_PLANE = ("etcd", "s3", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NODE = ("containerd", "kubelet", "kube-proxy", "coredns")
+
+
+def names(flavour: str) -> tuple[str, ...]:
+    """The components of a flavour, in the order in which they start."""
+    return CONTROL_PLANE + (NODE if flavour == "full" else ())
 
 
 @dataclass(frozen=True)
 class Component:
     """`health` answers 200 (http, https) or is listened on (unix:) once it works.
 
-    `within` is the longest wait for that, in seconds: generous, for a busy machine.
+    `within` is the longest wait for that, in seconds: generous, for a busy machine. Where
+    an answer isn't proof enough, `also` has to hold.
     """
 
     name: str
     command: tuple[str, ...]
     health: str
     within: float = 60
+    also: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -35,13 +45,14 @@ class Programs:
 
 
 def control_plane(layout: Layout, programs: Programs) -> list[Component]:
-    """In the order in which they start."""
+    """The components of CONTROL_PLANE."""
     return [
         _etcd(layout, programs),
         Component(
             "s3",
             s3.command(layout, programs.weed, layout.config / "s3.json"),
             f"{layout.s3_endpoint}/healthz",
+            also=lambda: s3.finds_its_volumes(layout),
         ),
         _api_server(layout, programs),
         _controller_manager(layout, programs),
@@ -50,7 +61,7 @@ def control_plane(layout: Layout, programs: Programs) -> list[Component]:
 
 
 def node(layout: Layout, programs: Programs) -> list[Component]:
-    """What a full node runs beside the control plane, in the order in which they start."""
+    """The components of NODE."""
     return [
         Component(
             "containerd",
@@ -101,7 +112,7 @@ def _api_server(layout: Layout, programs: Programs) -> Component:
             f"--client-ca-file={pki / 'ca.crt'}",
             f"--token-auth-file={layout.credentials / 'tokens.csv'}",
             f"--service-account-issuer={ISSUER}",
-            f"--service-account-key-file={pki / 'sa.key'}",
+            f"--service-account-key-file={pki / 'sa.pub'}",
             f"--service-account-signing-key-file={pki / 'sa.key'}",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             "--authorization-mode=Node,RBAC",

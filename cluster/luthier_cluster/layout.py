@@ -28,6 +28,11 @@ def run_root() -> Path:
     return Path("/run/luthier")
 
 
+def lock(name: str) -> Path:
+    """The file that processes at work on the same cluster exclude each other by."""
+    return Path("/run/lock") / f"luthier {name}"
+
+
 def cache_root() -> Path:
     """Built binaries, shared by all clusters and checkouts."""
     return Path(os.environ.get("LUTHIER_CACHE", "~/.cache/luthier")).expanduser()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .commands import CommandError, run
+from .errors import ClusterError
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,6 @@ def remove_folder(folder: Path) -> None:
     """
     unmount_below(folder)
     if left := below(folder):
-        raise RuntimeError(f"{left[0]} is still mounted: unmount it, then `down` again")
+        raise ClusterError(f"{left[0]} is still mounted: unmount it, then `down` again")
     if folder.exists():
         shutil.rmtree(folder)

@@ -16,10 +16,12 @@ from .layout import Layout
 
 
 def numbers_in_use() -> list[int]:
-    """The numbers of the links that this machine has, whoever made them."""
-    links = json.loads(run(["ip", "-json", "link", "show"]))
-    found = (re.fullmatch(r"luthier(\d+)", link["ifname"]) for link in links)
-    return [int(match[1]) for match in found if match]
+    """The numbers that this machine's links and addresses have, whoever made them."""
+    links = json.loads(run(["ip", "-json", "address", "show"]))
+    words = [link["ifname"] for link in links]
+    words += [address.get("local", "") for link in links for address in link["addr_info"]]
+    found = (re.fullmatch(r"luthier(\d+)|10\.89\.(\d+)\.\d+", word) for word in words)
+    return [int(match[1] or match[2]) for match in found if match]
 
 
 def exists(layout: Layout) -> bool:

@@ -39,10 +39,16 @@ def _is_there(program: str) -> bool:
 
 def ensure(flavour: str) -> None:
     """Installs what the flavour lacks; `CommandError` with the remedy where apt can't."""
-    packages = lacking(CONTROL_PLANE | (NODE if flavour == "full" else {}))
+    ensure_programs(CONTROL_PLANE | (NODE if flavour == "full" else {}))
+
+
+def ensure_programs(wanted: dict[str, str]) -> None:
+    """Installs the packages of those programs (or files) that aren't on this machine."""
+    packages = lacking(wanted)
     if not packages:
         return
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes"]
+    apt += ["--option", "DPkg::Lock::Timeout=300"]
     with step(f"install {' '.join(packages)}"):
         try:
             run([*apt, "update"], within=300)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import commands, wait
+from .errors import ClusterError
 from .record import write_private
 
 
@@ -104,10 +105,10 @@ def stop(process: Process, *, grace: float = 10) -> None:
 
 
 def kill(process: Process) -> None:
-    """SIGKILL; `RuntimeError` if the process is still there ten seconds later."""
+    """SIGKILL; `ClusterError` if the process is still there ten seconds later."""
     send(process, signal.SIGKILL)
     if not wait.until(lambda: not alive(process), 10, every=0.02):
-        raise RuntimeError(f"process {process.pid} ({process.command[0]}) outlives SIGKILL")
+        raise ClusterError(f"process {process.pid} ({process.command[0]}) outlives SIGKILL")
 
 
 def kill_all(pids: Sequence[int]) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import layout, network
+from .errors import ClusterError
+from .locks import locked
 
 FLAVOURS = ("control-plane", "full")
 IDENTITIES = ("admin", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "dns")
@@ -57,16 +57,18 @@ def write_private(file: Path, text: str) -> None:
 
 def names() -> list[str]:
     """Every cluster that has state on this machine, running or not."""
-    return sorted(file.parent.name for file in record_file("x").parent.parent.glob("*/cluster.json"))
+    return sorted(
+        file.parent.name for file in record_file("x").parent.parent.glob("*/cluster.json")
+    )
 
 
 def lowest_free(taken: Iterable[int]) -> int:
-    """The lowest number of 1 to 254 that isn't taken; `RuntimeError` when all are."""
+    """The lowest number of 1 to 254 that isn't taken; `ClusterError` when all are."""
     used = set(taken)
     for number in range(1, 255):
         if number not in used:
             return number
-    raise RuntimeError("254 clusters exist on this machine: take some down (`down --all`)")
+    raise ClusterError("254 clusters exist on this machine: take some down (`down --all`)")
 
 
 def reserve(name: str, flavour: str) -> Record:
@@ -74,7 +76,7 @@ def reserve(name: str, flavour: str) -> Record:
 
     A full cluster stays full when asked for less: its pods may be at work.
     """
-    with locked(layout.run_root() / "numbers.lock"):
+    with locked(layout.lock("all clusters")):
         record = read(name)
         if record is None:
             taken = [other.number for other in map(read, names()) if other is not None]
@@ -90,12 +92,3 @@ def reserve(name: str, flavour: str) -> Record:
             record = replace(record, flavour=flavour)
             write(name, record)
         return record
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """One process at a time; a lock dies with its holder, so none is ever left behind."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

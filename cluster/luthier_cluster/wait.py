@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import time
@@ -32,11 +33,16 @@ def answers(endpoint: str) -> bool:
     """Whether an http(s) URL answers 200, or a process listens on a `unix:` socket."""
     if endpoint.startswith("unix:"):
         return _listens(endpoint.removeprefix("unix:"))
+    return fetch(endpoint) is not None
+
+
+def fetch(url: str) -> str | None:
+    """What an http(s) URL answers, or None where that isn't a 200 within two seconds."""
     try:
-        with _OPENER.open(endpoint, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+        with _OPENER.open(url, timeout=2) as response:
+            return response.read().decode() if response.status == 200 else None
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+        return None
 
 
 def _listens(path: str) -> bool:

@@ -4,41 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from luthier_api.finetuning import FineTuning, Uri
-from luthier_api.meta import Condition, Model, Name, ObjectName, Rule
-
-
-class Objective(Model):
-    """What a search looks for."""
-
-    metric: str = Field(min_length=1, max_length=64, description="Metric on `eval`.")
-    direction: Literal["maximize", "minimize"] = Field(
-        default="maximize", description="Which way is better."
-    )
-
-
-class SearchParameter(Model):
-    """The values that one parameter may take."""
-
-    type: Literal["float", "int", "choice"] = Field(description="Kind of the parameter.")
-    low: float | None = Field(default=None, description="Smallest value of float and int.")
-    high: float | None = Field(default=None, description="Largest value of float and int.")
-    log: bool = Field(default=False, description="Draw from the logarithm.")
-    values: list[float] | None = Field(
-        default=None, max_length=64, description="The values of choice."
-    )
-
-
-class Search(Model):
-    """Hyper-parameter search."""
-
-    strategy: Literal["random", "tpe", "grid"] = Field(default="random", description="Sampler.")
-    trials: int = Field(default=10, ge=1, le=1000, description="Runs in all.")
-    parallelism: int = Field(default=1, ge=1, le=100, description="Runs at a time.")
-    objective: Objective = Field(description="What is best.")
-    space: dict[str, SearchParameter] = Field(
-        min_length=1, max_length=32, description="Parameters by their path, e.g. lora.rank."
-    )
+from luthier_api.finetuning import FineTuning
+from luthier_api.meta import Condition, Model, Name, ObjectName, Rule, list_map
+from luthier_api.search import Promote, Retrain, Search
+from luthier_api.uris import Uri
 
 
 class Checkpoints(Model):
@@ -59,6 +28,12 @@ class Output(Model):
         Rule(
             "self.uri.startsWith('s3://')",
             "results go to S3: name the output as s3://BUCKET/PREFIX",
+            field=".uri",
+        ),
+        # S3 keys end at 1,024 bytes, and much comes below.
+        Rule(
+            "self.uri.size() <= 512",
+            "the output's URI is too long: use at most 512 characters",
             field=".uri",
         ),
     )
@@ -97,21 +72,6 @@ class Placement(Model):
     )
 
 
-class Retrain(Model):
-    """Train anew when the data changed."""
-
-    schedule: str = Field(min_length=9, max_length=128, description="When to look, as cron.")
-    when: Literal["DatasetChanged"] = Field(default="DatasetChanged", description="When to train.")
-
-
-class Promote(Model):
-    """Which result is the one in use."""
-
-    when: Literal["Always", "IfBetter"] = Field(default="Always", description="Condition.")
-    metric: str | None = Field(default=None, max_length=64, description="Metric on `eval`.")
-    tolerance: float = Field(default=0.0, ge=0, description="How much worse still counts.")
-
-
 class Limits(Model):
     """When to give up, and when to tidy."""
 
@@ -139,7 +99,7 @@ class Limits(Model):
 
 
 class FineTuneJobSpec(FineTuning):
-    """The wish."""
+    """The model to make: what to learn from, how, where, and when to give up."""
 
     search: Search | None = Field(default=None, description="Hyper-parameter search.")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="States to go on from.")
@@ -163,15 +123,15 @@ class FineTuneJobSpec(FineTuning):
             field=".task",
         ),
         Rule(
-            "self.task == 'classification' || "
-            "!self.evaluation.metrics.exists(m, m == 'accuracy' || m == 'f1')",
-            "accuracy and f1 need the task classification: change task, or measure perplexity",
-            field=".evaluation.metrics",
-        ),
-        Rule(
             "self.placement.gpus > 0 || self.training.precision != 'fp16'",
             "fp16 needs a GPU: use precision auto, bf16 or fp32, or set placement.gpus",
             field=".training.precision",
+        ),
+        Rule(
+            "!(self.output.uri + '/').startsWith(self.model.uri.endsWith('/') ? self.model.uri : "
+            "self.model.uri + '/')",
+            "the output lies in the model's folder, which must not change: name another prefix",
+            field=".output.uri",
         ),
         Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
         Rule("!has(self.retrain)", "retrain isn't built yet: remove it", field=".retrain"),
@@ -194,11 +154,14 @@ class Progress(Model):
     epoch: float | None = Field(default=None, description="Passes over the data done.")
     loss: float | None = Field(default=None, description="Training loss of the last log.")
     eval_loss: float | None = Field(default=None, description="Last loss on `eval`.")
-    learning_rate: float | None = Field(default=None, description="Learning rate.")
+    learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
     tokens_per_second: float | None = Field(default=None, description="Real tokens, no padding.")
     memory_bytes: int | None = Field(default=None, description="Resident memory of the trainer.")
     estimated_finish: str | None = Field(
         default=None, max_length=32, description="Expected end (RFC 3339)."
+    )
+    eta: str | None = Field(
+        default=None, max_length=16, description="Time left at the last report, e.g. 3m20s."
     )
     updated: str | None = Field(default=None, max_length=32, description="Time of the report.")
 
@@ -207,7 +170,7 @@ class CheckpointRef(Model):
     """A state in S3."""
 
     step: int = Field(description="Optimiser step it was taken after.")
-    uri: str = Field(max_length=2048, description="Its folder.")
+    uri: str = Field(max_length=2048, description="Folder of the checkpoint.")
     sha256: str = Field(max_length=64, description="Digest of its manifest.")
 
 
@@ -228,8 +191,8 @@ class EvaluationResult(Model):
         default=None, max_length=16, description="The rows: `test`, or `eval` (optimistic)."
     )
     examples: int | None = Field(default=None, description="How many rows.")
-    base: Metrics = Field(default={}, description="Before.")
-    tuned: Metrics = Field(default={}, description="After.")
+    base: Metrics = Field(default={}, description="Metrics of the base model.")
+    tuned: Metrics = Field(default={}, description="Metrics of the tuned model.")
 
 
 class Usage(Model):
@@ -245,6 +208,10 @@ class Restarts(Model):
 
     failures: int = Field(default=0, description="Crashes and out-of-memory kills.")
     disruptions: int = Field(default=0, description="Evictions, preemptions, deletions.")
+    total: int = Field(
+        default_factory=lambda counts: counts["failures"] + counts["disruptions"],
+        description="The sum of both.",
+    )
 
 
 class RevisionRecord(Model):
@@ -261,14 +228,25 @@ class FineTuneJobStatus(Model):
     """The state, as the operator sees it."""
 
     phase: str | None = Field(
-        default=None, max_length=32, description="For people; read `conditions` in programs."
+        default=None,
+        max_length=32,
+        description="The state in a word, for people; programs read `conditions`.",
     )
-    observed_generation: int | None = Field(default=None, description="Generation last seen.")
-    conditions: list[Condition] = Field(default=[], max_length=32, description="The state.")
+    observed_generation: int | None = Field(
+        default=None, description="The generation of the spec that this status is about."
+    )
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=32,
+        json_schema_extra=list_map("type"),
+        description="The state, for programs.",
+    )
     revision: str | None = Field(
         default=None, max_length=64, description="Name of what this spec asks for."
     )
-    attempt: int | None = Field(default=None, description="Its how-manieth try.")
+    attempt: int | None = Field(
+        default=None, description="Which try of this revision it is, from 1."
+    )
     retry_token: str | None = Field(
         default=None, max_length=256, description="Value of luthier.dev/retry that is served."
     )
@@ -284,8 +262,10 @@ class FineTuneJobStatus(Model):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
-    usage: Usage | None = Field(default=None, description="What it cost.")
-    restarts: Restarts | None = Field(default=None, description="Pods that ended early.")
+    usage: Usage | None = Field(default=None, description="What this revision has cost so far.")
+    restarts: Restarts | None = Field(
+        default=None, description="Pods of this revision that ended early."
+    )
     history: list[RevisionRecord] = Field(
         default=[], max_length=10, description="Earlier revisions, newest first."
     )

@@ -5,47 +5,25 @@ the trainer as they are. A default never changes within an API version: defaults
 are applied to stored objects, so a changed one would retrain every resource.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from luthier_api.meta import (
-    AutoAlwaysNever,
-    CodeRef,
-    Column,
-    Model,
-    Rule,
-    SecretKeyRef,
-)
+from luthier_api.dataset import TWO_COLUMNS, Dataset
+from luthier_api.meta import CodeRef, Matches, Model, Rule, SecretKeyRef
+from luthier_api.training import Training
+from luthier_api.uris import MODEL_SCHEMES, Uri, scheme_rule
 
-# One location of data, without user info, query or fragment: those can carry
-# secrets, and a URI is shown in status and in model cards.
-Uri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^[a-z0-9]+://[^?#@\s]+$")]
-
-_BUILT_SCHEMES = "self.uri.startsWith('s3://') || self.uri.startsWith('file://')"
-_SCHEME_REMEDY = "copy it to S3 and name it as s3://BUCKET/KEY"
-
-MODEL_SCHEMES = ("hf", "s3", "pvc", "file")
-DATASET_SCHEMES = ("s3", "hf", "https", "pvc", "configmap", "file")
-
-# e.g. train, train[:90%], train[4096:4224], train[-300:]
-SplitExpression = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z0-9_]+(\[(-?[0-9]+%?)?:(-?[0-9]+%?)?\])?$",
-    ),
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "FineTuning",
+    "Lora",
+    "Method",
+    "ModelSource",
+    "Task",
+    "Training",
 ]
-
-
-def _scheme_rule(schemes: tuple[str, ...]) -> Rule:
-    allowed = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in schemes)
-    return Rule(
-        allowed,
-        "the URI's scheme must be one of " + ", ".join(f"{scheme}://" for scheme in schemes),
-        field=".uri",
-    )
 
 
 class ModelSource(Model):
@@ -71,11 +49,24 @@ class ModelSource(Model):
     )
 
     rules = (
-        _scheme_rule(MODEL_SCHEMES),
+        scheme_rule("models", MODEL_SCHEMES),
         Rule(
-            _BUILT_SCHEMES,
-            f"models are read from s3:// and file:// only so far; {_SCHEME_REMEDY}",
+            "!self.uri.matches('(?i)[.](safetensors|gguf|bin|pt|pth|onnx|zip|tar|gz|tgz)$')",
+            "a model is a folder with config.json, tokenizer and .safetensors: name the folder, "
+            "not a file",
             field=".uri",
+        ),
+        Rule(
+            "!has(self.revision) || self.uri.startsWith('hf://')",
+            "revision is for models on a hub (hf://): remove it, or put the version into the URI's "
+            "path",
+            field=".revision",
+        ),
+        Rule(
+            "!has(self.tokenSecretRef) || self.uri.startsWith('hf://')",
+            "tokenSecretRef is for models on a hub (hf://): remove it; S3 is read with "
+            "storage.secretName",
+            field=".tokenSecretRef",
         ),
         Rule(
             "!self.trustRemoteCode",
@@ -86,88 +77,14 @@ class ModelSource(Model):
     )
 
 
-class Dataset(Model):
-    """The examples, and how one becomes text."""
-
-    uri: Uri = Field(
-        description="A file (.jsonl, .json, .csv) or a folder that holds one file per split "
-        "(train.jsonl, test.jsonl). A single file is the split `train`. "
-        "s3:// hf:// https:// pvc:// configmap:// file://."
-    )
-    template: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=65536,
-        description="Text of one example, with {column} for a value of the row; {{ and }} are "
-        "literal braces. The last column is the completion: what the model learns to say.",
-    )
-    train: SplitExpression | None = Field(
-        default=None,
-        description="Rows to learn from, e.g. train[:90%]. Left out: the split `train`, less what "
-        "evalFraction takes.",
-    )
-    eval: SplitExpression | None = Field(
-        default=None, description="Rows that select between models, e.g. train[90%:]."
-    )
-    test: SplitExpression | None = Field(
-        default=None, description="Rows that report the result; training never sees them."
-    )
-    eval_fraction: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Instead of `eval`: the share of the training rows set aside, 0 to 1.",
-    )
-    stratify_by: Column | None = Field(
-        default=None, description="With evalFraction: keep this column's balance in both parts."
-    )
-    loss_on: Literal["Auto", "Completion", "All"] = Field(
-        default="Auto",
-        description="Tokens that the loss counts. Auto: Completion for classification, All for "
-        "generation.",
-    )
-
-    rules = (
-        _scheme_rule(DATASET_SCHEMES),
-        Rule(
-            _BUILT_SCHEMES,
-            f"datasets are read from s3:// and file:// only so far; {_SCHEME_REMEDY}",
-            field=".uri",
-        ),
-        Rule(
-            "has(self.template)",
-            'template is required so far: write one such as "{text}\\nCategory: {label}"',
-        ),
-        Rule(
-            "!has(self.template) || self.template.matches('[{][A-Za-z_]')",
-            "template has no {column}: name at least one column of the dataset in braces",
-            field=".template",
-        ),
-        Rule(
-            "!(has(self.eval) && has(self.evalFraction))",
-            "eval and evalFraction exclude each other: keep one",
-            field=".evalFraction",
-        ),
-        Rule(
-            "!has(self.stratifyBy) || has(self.evalFraction)",
-            "stratifyBy needs evalFraction: it says how that share is drawn",
-            field=".stratifyBy",
-        ),
-        Rule(
-            "!(has(self.train) && has(self.eval)) || self.train != self.eval",
-            "train and eval are the same rows: choose disjoint splits, e.g. train[:90%] and "
-            "train[90%:]",
-            field=".eval",
-        ),
-        Rule(
-            "!(has(self.train) && has(self.test)) || self.train != self.test",
-            "train and test are the same rows: choose disjoint splits",
-            field=".test",
-        ),
-    )
-
-
-TargetModule = Annotated[str, Field(min_length=1, max_length=256)]
+TargetModule = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Matches(
+        r"^[A-Za-z0-9_.-]+$",
+        "name one module per item, plainly (no commas, blanks or patterns), e.g. [q_proj, v_proj]",
+    ),
+]
 
 
 class Lora(Model):
@@ -198,6 +115,27 @@ class Lora(Model):
             "auto and all-linear stand alone: drop them or the other names",
             field=".targetModules",
         ),
+        Rule(
+            "self.targetModules.all(m, self.targetModules.exists_one(n, n == m))",
+            "a module is named twice: name each once",
+            field=".targetModules",
+        ),
+        Rule(
+            "self.modulesToSave.all(m, self.modulesToSave.exists_one(n, n == m))",
+            "a module is named twice: name each once",
+            field=".modulesToSave",
+        ),
+        Rule(
+            "!self.modulesToSave.exists(m, m == 'auto' || m == 'all-linear')",
+            "auto and all-linear choose targetModules: name the modules to save",
+            field=".modulesToSave",
+        ),
+        Rule(
+            "!self.modulesToSave.exists(m, self.targetModules.exists(n, n == m))",
+            "a module is either trained in full (modulesToSave) or updated (targetModules): name "
+            "it in one of them",
+            field=".modulesToSave",
+        ),
     )
 
 
@@ -218,114 +156,6 @@ class Method(Model):
             field=".type",
         ),
     )
-
-
-class EarlyStopping(Model):
-    """Stop when a metric on `eval` no longer improves."""
-
-    metric: str = Field(default="eval_loss", min_length=1, max_length=64, description="Metric.")
-    patience: int = Field(default=3, ge=1, le=1000, description="Evaluations without a better one.")
-    min_delta: float = Field(default=0.0, ge=0, description="What counts as better.")
-
-
-class Training(Model):
-    """The optimisation."""
-
-    max_steps: int | None = Field(
-        default=None, ge=1, le=10_000_000, description="Optimiser steps; or give epochs."
-    )
-    epochs: float | None = Field(
-        default=None, gt=0, le=1000, description="Passes over the data; or give maxSteps."
-    )
-    learning_rate: float = Field(default=2.0e-4, gt=0, le=10, description="Peak learning rate.")
-    scheduler: Literal[
-        "linear",
-        "cosine",
-        "cosine_with_restarts",
-        "polynomial",
-        "constant",
-        "constant_with_warmup",
-        "inverse_sqrt",
-    ] = Field(default="cosine", description="Course of the learning rate.")
-    warmup_ratio: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0."
-    )
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = Field(
-        default="adamw_torch", description="Optimiser, by its name in transformers."
-    )
-    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Weight decay.")
-    max_grad_norm: float = Field(
-        default=1.0, ge=0, le=1000, description="Gradients are clipped to this norm; 0: never."
-    )
-    per_device_batch_size: int = Field(
-        default=8, ge=1, le=4096, description="Examples per step and device."
-    )
-    gradient_accumulation_steps: int = Field(
-        default=1, ge=1, le=4096, description="Batches per optimiser step."
-    )
-    gradient_checkpointing: AutoAlwaysNever = Field(
-        default="Auto", description="Trade time for memory by recomputing activations."
-    )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="Arithmetic of the forward pass; auto: bf16 where it is fast."
-    )
-    max_length: int = Field(
-        default=1024, ge=8, le=1_048_576, description="Tokens per example; longer ones are cut."
-    )
-    packing: AutoAlwaysNever = Field(
-        default="Auto", description="Several examples in one row, kept apart by position."
-    )
-    dataloader_workers: int | None = Field(
-        default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
-    )
-    seed: int = Field(default=42, ge=0, le=4294967295, description="Seed of all randomness.")
-    log_every_steps: int = Field(default=10, ge=1, le=100_000, description="Steps between logs.")
-    eval_every_steps: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Steps between losses on `eval`."
-    )
-    save_every_steps: int = Field(
-        default=100, ge=1, le=1_000_000, description="Steps between checkpoints."
-    )
-    early_stopping: EarlyStopping | None = Field(default=None, description="Stop when no better.")
-    loss: CodeRef | None = Field(
-        default=None, description="A loss of your own. Needs the platform's consent."
-    )
-
-    rules = (
-        Rule(
-            "has(self.maxSteps) || has(self.epochs)",
-            "say how long to train: set maxSteps or epochs",
-        ),
-        Rule(
-            "!(has(self.maxSteps) && has(self.epochs))",
-            "maxSteps and epochs exclude each other: keep one",
-            field=".epochs",
-        ),
-        Rule(
-            "self.packing != 'Always'",
-            "packing Always isn't built yet: use Auto or Never",
-            field=".packing",
-        ),
-        Rule(
-            "!has(self.earlyStopping)",
-            "earlyStopping isn't built yet: remove it",
-            field=".earlyStopping",
-        ),
-        Rule("!has(self.loss)", "a loss of your own isn't built yet: remove it", field=".loss"),
-        Rule(
-            "self.scheduler != 'constant' || self.warmupRatio == 0.0",
-            "the scheduler constant has no warm-up: use constant_with_warmup, or drop warmupRatio",
-            field=".warmupRatio",
-        ),
-        Rule(
-            "self.scheduler != 'constant_with_warmup' || self.warmupRatio > 0.0",
-            "constant_with_warmup needs warmupRatio above 0",
-            field=".warmupRatio",
-        ),
-    )
-
-
-METRICS = ("accuracy", "f1", "perplexity", "loss")
 
 
 class Evaluation(Model):
@@ -379,3 +209,25 @@ class FineTuning(Model):
     method: Method = Field(default=Method(), description="How the base model is changed.")
     training: Training = Field(description="The optimisation.")
     evaluation: Evaluation = Field(default=Evaluation(), description="What is measured.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.task == 'classification' || "
+            "!self.evaluation.metrics.exists(m, m == 'accuracy' || m == 'f1')",
+            "accuracy and f1 need the task classification: change task, or measure perplexity",
+            field=".evaluation.metrics",
+        ),
+        Rule(
+            "self.task != 'classification' || !has(self.dataset.template) || "
+            f"self.dataset.template.matches(r'{TWO_COLUMNS}')",
+            "classification needs two columns in the template: what is classified, and last the "
+            'label, e.g. "{text}\\nCategory: {label}"',
+            field=".dataset.template",
+        ),
+        Rule(
+            "!has(self.training.evalEverySteps) || has(self.dataset.eval) || "
+            "has(self.dataset.evalFraction)",
+            "evalEverySteps needs rows to measure on: set dataset.evalFraction or dataset.eval",
+            field=".training.evalEverySteps",
+        ),
+    )

@@ -1,10 +1,13 @@
 """What every model of the API builds on."""
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,43 @@ class Rule:
     field: str | None = None
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Annotates a string with a pattern (RE2) whose error says what is wanted.
+
+    The message is the same from pydantic and from the API server, which would else
+    answer with the bare pattern. `unwanted` turns it round: the pattern must not occur.
+    """
+
+    pattern: str
+    message: str
+    unwanted: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        document = handler(schema)
+        if not self.unwanted:
+            document.setdefault("pattern", self.pattern)
+        negation = "!" if self.unwanted else ""
+        rule = {"rule": f"{negation}self.matches(r'{self.pattern}')", "message": self.message}
+        document["x-kubernetes-validations"] = [
+            *document.get("x-kubernetes-validations", ()),
+            rule,
+        ]
+        return document
+
+    def _check(self, value: str) -> str:
+        if bool(re.search(self.pattern, value)) is self.unwanted:
+            raise PydanticCustomError("luthier_pattern", "{message}", {"message": self.message})
+        return value
+
+
 class Model(BaseModel):
     """camelCase in JSON, snake_case in Python; unknown fields are an error."""
 
@@ -29,24 +69,74 @@ class Model(BaseModel):
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON-ready dict: camelCase, without what is unset (None)."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """As JSON-ready dict: camelCase, without what is unset (None) or no number (NaN, ∞).
+
+        JSON has no NaN: the loss of a diverged run would make its whole status unwritable.
+        """
+        document: dict[str, Any] = _finite(
+            self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
+        return document
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items() if _is_finite(item)}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """`json_schema_extra` of a list whose items are told apart by `key`."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 # A DNS label: names of objects within a namespace that end up in other names.
 Name = Annotated[
-    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    str,
+    Field(min_length=1, max_length=63),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "a name holds a-z, 0-9 and - only, with a letter or digit at both ends",
+    ),
 ]
 # A DNS subdomain: names of Secrets, ConfigMaps, service accounts.
 ObjectName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    str,
+    Field(min_length=1, max_length=253),
+    Matches(
+        r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+        "a name holds a-z, 0-9, - and . only, with a letter or digit at both ends",
+    ),
 ]
 # The key of a Secret or ConfigMap.
-DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+DataKey = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Matches(r"^[-._a-zA-Z0-9]+$", "a key holds A-Z, a-z, 0-9, -, _ and . only"),
+]
+COLUMN = r"[A-Za-z_][A-Za-z0-9_.-]*"
 # A column of a dataset, as a template names it.
-Column = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+Column = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Matches(
+        rf"^{COLUMN}$",
+        "a column's name begins with a letter or _ and holds A-Z, a-z, 0-9, _, . and - only: "
+        "rename the column in the dataset",
+    ),
+]
 # A choice that the trainer makes unless told.
 AutoAlwaysNever = Literal["Auto", "Always", "Never"]
+
+
+class ObjectRef(Model):
+    """An object of the resource's own namespace."""
+
+    name: Name = Field(description="Its name.")
 
 
 class SecretKeyRef(Model):
@@ -63,16 +153,18 @@ class ConfigMapKeyRef(Model):
     key: DataKey = Field(description="Key within the ConfigMap.")
 
 
+Identifier = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Matches(r"^[A-Za-z_][A-Za-z0-9_]*$", "give the plain Python name of a function or class"),
+]
+
+
 class CodeRef(Model):
     """A function or class of the user's own, in a ConfigMap."""
 
     config_map_ref: ConfigMapKeyRef = Field(description="Where the code is.")
-    entrypoint: str = Field(
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Name of the function or class.",
-    )
+    entrypoint: Identifier = Field(description="Name of the function or class.")
 
 
 class Condition(Model):
@@ -83,7 +175,9 @@ class Condition(Model):
     observed_generation: int = Field(
         default=0, ge=0, description="The generation of the spec that it was computed from."
     )
-    last_transition_time: str = Field(description="When `status` last changed (RFC 3339).")
+    last_transition_time: str = Field(
+        max_length=32, description="When `status` last changed (RFC 3339)."
+    )
     reason: str = Field(
         min_length=1,
         max_length=1024,

@@ -10,70 +10,107 @@ from luthier_api.meta import ConfigMapKeyRef, Model, Name, ObjectName
 class Toleration(Model):
     """As in a pod's spec."""
 
-    key: str | None = None
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: str | None = Field(
+        default=None, description="Key of the taint; left out, with Exists: every taint."
+    )
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Equal", description="Whether the value counts."
+    )
+    value: str | None = Field(default=None, description="Value of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; left out: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, description="How long NoExecute is borne; left out: for ever."
+    )
 
 
 class Resources(Model):
     """Requests and limits of the trainer's container, as Kubernetes quantities."""
 
-    requests: dict[str, str] = {"cpu": "1", "memory": "4Gi"}
-    limits: dict[str, str] = {"memory": "4Gi"}
+    requests: dict[str, str] = Field(
+        default={"cpu": "1", "memory": "4Gi"},
+        description="What a node must have free; threads follow the CPU.",
+    )
+    limits: dict[str, str] = Field(
+        default={"memory": "4Gi"}, description="What the container may use at most."
+    )
 
 
 class ClaimMount(Model):
     """A folder of a PersistentVolumeClaim of the run's namespace, read-only unless told."""
 
-    claim: ObjectName
-    mount_path: str = Field(pattern=r"^/")
-    sub_path: str | None = None
-    read_only: bool = True
+    claim: ObjectName = Field(description="Name of the PersistentVolumeClaim.")
+    mount_path: str = Field(pattern=r"^/", description="Where it is mounted.")
+    sub_path: str | None = Field(
+        default=None, description="Folder within the volume; left out: its root."
+    )
+    read_only: bool = Field(default=True, description="Whether the trainer may only read it.")
 
 
 class Proxy(Model):
     """Proxy for the trainer's requests."""
 
-    http: str | None = None
-    https: str | None = None
-    no_proxy: str | None = None
+    http: str | None = Field(default=None, description="Value of HTTP_PROXY.")
+    https: str | None = Field(default=None, description="Value of HTTPS_PROXY.")
+    no_proxy: str | None = Field(
+        default=None,
+        description="Value of NO_PROXY: the store and the operator, when they are near.",
+    )
 
 
 class Pool(Model):
     """Where runs go, and what their pods look like."""
 
-    name: Name
-    description: str = ""
+    name: Name = Field(description="Its name, as users write it in placement.pool.")
+    description: str = Field(default="", description="For people.")
     namespaces: list[Name] = Field(default=[], description="Who may use it; empty: everybody.")
     image: str = Field(min_length=1, description="The trainer's image.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[ObjectName] = []
-    command: list[str] = Field(default=["python", "-m", "luthier_trainer"], min_length=1)
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When a node pulls the image."
+    )
+    image_pull_secrets: list[ObjectName] = Field(
+        default=[], description="Secrets of the run's namespace that pull it."
+    )
+    command: list[str] = Field(
+        default=["python", "-m", "luthier_trainer"],
+        min_length=1,
+        description="What the container runs.",
+    )
     env: dict[str, str] = Field(default={}, description="Plain values; never a secret.")
-    node_selector: dict[str, str] = {}
-    tolerations: list[Toleration] = []
-    priority_class_name: ObjectName | None = None
-    resources: Resources = Resources()
+    node_selector: dict[str, str] = Field(
+        default={}, description="Labels of the nodes that it may run on."
+    )
+    tolerations: list[Toleration] = Field(default=[], description="Taints of nodes that it bears.")
+    priority_class_name: ObjectName | None = Field(
+        default=None, description="Priority of its pods."
+    )
+    resources: Resources = Field(
+        default=Resources(), description="What the trainer's container gets."
+    )
     gpu_resource: str = Field(
         default="nvidia.com/gpu", description="Extended resource that placement.gpus counts."
     )
     max_gpus: int = Field(default=0, ge=0, description="GPUs that a pod may ask for.")
-    termination_grace_period_seconds: int = Field(default=120, ge=5, le=86400)
+    termination_grace_period_seconds: int = Field(
+        default=120,
+        ge=5,
+        le=86400,
+        description="Time between SIGTERM and SIGKILL: the last checkpoint must fit in.",
+    )
     shared_memory: str | None = Field(default=None, description="Size of /dev/shm, e.g. 1Gi.")
     cache_size: str = Field(default="20Gi", description="Limit of the pod's own cache folder.")
     cache_claim: ObjectName | None = Field(
         default=None, description="A PersistentVolumeClaim instead: downloads outlive the pod."
     )
     scratch_size: str = Field(default="10Gi", description="Limit of the pod's /tmp.")
-    mounts: list[ClaimMount] = []
+    mounts: list[ClaimMount] = Field(default=[], description="Volumes beside its own.")
     file_roots: list[str] = Field(default=[], description="Folders that file:// may read below.")
-    proxy: Proxy = Proxy()
+    proxy: Proxy = Field(default=Proxy(), description="Proxy of its requests.")
     ca: ConfigMapKeyRef | None = Field(
         default=None, description="CA bundle in the run's namespace, for S3 and proxies."
     )
-    run_as_user: int = Field(default=65532, ge=1)
+    run_as_user: int = Field(default=65532, ge=1, description="User id of the trainer; never root.")
     storage_retry_seconds: int = Field(
         default=300, ge=0, description="How long unreachable storage is tried again."
     )
@@ -83,31 +120,49 @@ class Storage(Model):
     """The S3-compatible store."""
 
     endpoint: str | None = Field(default=None, description="Left out: AWS.")
-    region: str | None = None
-    path_style: bool = True
-    secret_name: ObjectName | None = "luthier-s3"
-    service_account_name: ObjectName = "default"
+    region: str | None = Field(default=None, description="Region of the store, where it has any.")
+    path_style: bool = Field(
+        default=True, description="ENDPOINT/BUCKET/KEY, as most stores but AWS want it."
+    )
+    secret_name: ObjectName | None = Field(
+        default="luthier-s3",
+        description="Secret of the run's namespace with AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY; null: the service account is enough.",
+    )
+    service_account_name: ObjectName = Field(
+        default="default", description="Service account of the pods."
+    )
 
 
 class NamespaceDefaults(Model):
     """What differs for one namespace; unset fields fall back to the platform's."""
 
-    pool: Name | None = None
-    storage_secret_name: ObjectName | None = None
-    service_account_name: ObjectName | None = None
+    pool: Name | None = Field(default=None, description="Pool of runs that name none.")
+    storage_secret_name: ObjectName | None = Field(
+        default=None, description="Secret with the keys of S3."
+    )
+    service_account_name: ObjectName | None = Field(
+        default=None, description="Service account of the pods."
+    )
 
 
 class Platform(Model):
     """The whole of luthier.yaml."""
 
-    pools: list[Pool] = Field(min_length=1, max_length=64)
-    default_pool: Name
-    storage: Storage = Storage()
-    namespaces: dict[str, NamespaceDefaults] = {}
+    pools: list[Pool] = Field(min_length=1, max_length=64, description="Where runs may go.")
+    default_pool: Name = Field(
+        description="Pool of runs that name none, where the namespace names none either."
+    )
+    storage: Storage = Field(default=Storage(), description="The S3-compatible store.")
+    namespaces: dict[str, NamespaceDefaults] = Field(
+        default={}, description="What differs, by namespace."
+    )
     progress_url: str | None = Field(
         default=None, description="Base URL of the operator, as pods reach it."
     )
-    progress_interval_seconds: float = Field(default=3.0, gt=0)
+    progress_interval_seconds: float = Field(
+        default=3.0, gt=0, description="Time between two reports of a pod."
+    )
 
     @model_validator(mode="after")
     def _pools_are_consistent(self) -> Self:

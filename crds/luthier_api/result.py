@@ -1,7 +1,9 @@
 """How a run ended: the trainer's exit code and its termination message (JSON, ≤ 4,000 bytes)."""
 
+import json
+from collections.abc import Iterator
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -73,3 +75,42 @@ class RunResult(Model):
     artifact: ArtifactRef | None = None
     usage: Usage | None = None
     restarts: Restarts | None = None
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON of at most MAX_RESULT_BYTES.
+
+        The kubelet cuts a longer message in the middle, which would leave no JSON at all. So
+        what matters least goes first; outcome, artifact and the error's code always stay.
+        Raises ValueError where even these are too long (an output URI of more than 512
+        characters, which the API refuses).
+        """
+        for document in self._ever_smaller():
+            text = json.dumps(document.to_json(), separators=(",", ":"), ensure_ascii=False)
+            encoded = text.encode()
+            if len(encoded) <= MAX_RESULT_BYTES:
+                return encoded
+        raise ValueError(f"the result of {self.revision} exceeds {MAX_RESULT_BYTES} bytes")
+
+    def _ever_smaller(self) -> Iterator["RunResult"]:
+        """Itself, and then with one thing less each time."""
+        document = self
+        yield document
+        changes: tuple[dict[str, Any], ...] = (
+            {"checkpoints": self.checkpoints[-1:]},
+            self._error_of(600),
+            {"dataset_summary": None},
+            {"checkpoints": []},
+            self._error_of(200),
+            {"progress": None},
+            {"evaluation": None},
+        )
+        for change in changes:
+            document = document.model_copy(update=change)
+            yield document
+
+    def _error_of(self, characters: int) -> dict[str, Any]:
+        """The error with a shorter message: its beginning says what and where."""
+        if self.error is None or len(self.error.message) <= characters:
+            return {"error": self.error}
+        message = self.error.message[: characters - 1] + "…"
+        return {"error": self.error.model_copy(update={"message": message})}

@@ -14,10 +14,10 @@ from luthier_api.meta import Model
 
 # The paths of a trainer pod.
 RUNSPEC_PATH = "/etc/luthier/run/runspec.json"
-PROGRESS_TOKEN_PATH = "/var/run/secrets/luthier.dev/progress/token"
+PROGRESS_TOKEN_PATH = "/var/run/secrets/luthier.dev/progress/token"  # noqa: S105
 TERMINATION_LOG_PATH = "/dev/termination-log"
 CACHE_PATH = "/var/cache/luthier"
-SCRATCH_PATH = "/tmp"
+SCRATCH_PATH = "/tmp"  # noqa: S108
 CA_PATH = "/etc/luthier/ca/ca.crt"
 
 # The audience of the token that a pod shows with its reports.

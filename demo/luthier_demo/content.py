@@ -1,7 +1,6 @@
 """The base model and the dataset of the wordnet example, made once and put in S3."""
 
 import hashlib
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import boto3
 from botocore.config import Config
 
 from luthier_cluster import Cluster
+from luthier_cluster.commands import run
 from luthier_cluster.layout import cache_root
 from luthier_cluster.output import step
 
@@ -21,13 +21,16 @@ BUCKETS = ("models", "datasets", "artifacts")
 
 
 def folder(name: str, script: Path) -> Path:
-    """What `script` makes, in the cache under the script's digest: made if it isn't there."""
+    """What `script` makes, in the cache under the script's digest: made if it isn't there.
+
+    Raises CommandError with what the script said when it fails.
+    """
     digest = hashlib.sha256(script.read_bytes()).hexdigest()[:12]
     made = cache_root() / "content" / f"{name}-{digest}"
     if not made.exists():
         with step(f"make {name}"):
             scratch = made.with_suffix(".part")
-            subprocess.run([sys.executable, script, "--output", scratch], check=True, timeout=900)
+            run([sys.executable, script, "--output", scratch], within=900)
             scratch.rename(made)
     return made
 

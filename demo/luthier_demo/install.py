@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_cluster import Cluster, binaries
-from luthier_cluster.commands import run
+from luthier_cluster.commands import CommandError, run
 from luthier_cluster.host_files import CLAIM, project_folders
 from luthier_cluster.images import HOST_ROOT
 from luthier_cluster.output import step
@@ -84,11 +84,16 @@ def install(cluster: Cluster, chart_values: Json, namespace: str = NAMESPACE) ->
     """`helm upgrade --install`, and wait until the operator is ready. Can be repeated."""
     file = cluster.layout.state / "values.json"
     file.write_text(json.dumps(chart_values, indent=2))
-    with step("chart installed, operator ready"):
-        helm(
+    try:
+        with step("chart installed, operator ready"):
+            helm(
             cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace,
-            "--create-namespace", "--values", str(file), "--wait", "--timeout", "180s",
-        )  # fmt: skip
+                "--create-namespace", "--values", str(file), "--wait", "--timeout", "120s",
+            )  # fmt: skip
+    except CommandError as error:
+        words = ["-n", namespace, "logs", f"deployment/{RELEASE}", "--tail=20"]
+        log = cluster.kubectl(*words, check=False).stdout
+        raise CommandError(f"{error}\nthe operator's log ends with:\n{log}") from error
 
 
 def operator_image(cluster: Cluster) -> str:

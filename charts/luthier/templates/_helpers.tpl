@@ -1,0 +1,115 @@
+{{/* Names. A release called luthier gets plain `luthier`, another one `<release>-luthier`. */}}
+{{- define "luthier.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "luthier.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains (include "luthier.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "luthier.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "luthier.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "luthier.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "luthier.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "luthier.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "luthier.labels" -}}
+{{ include "luthier.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: luthier
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Image reference of `image` (a map of repository, tag, digest), whose value is called `value`. */}}
+{{- define "luthier.image" -}}
+{{- $repository := required (printf "%s.repository: where your cluster pulls the image from, e.g. --set %s.repository=registry.example.com/luthier (`make images` builds both images)" .value .value) .image.repository -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .version .image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* luthier.yaml as the operator reads it: the values, completed and checked. */}}
+{{- define "luthier.platform" -}}
+{{- $platform := deepCopy .Values.luthier -}}
+{{- $names := list -}}
+{{- range $pool := $platform.pools -}}
+{{- if has $pool.name $names -}}
+{{- fail (printf "luthier.pools: %q is named twice" $pool.name) -}}
+{{- end -}}
+{{- $names = append $names $pool.name -}}
+{{- if not $pool.image -}}
+{{- $_ := set $pool "image" (include "luthier.image" (dict "image" $.Values.trainerImage "value" "trainerImage" "version" $.Chart.AppVersion)) -}}
+{{- $_ := set $pool "imagePullPolicy" (default $.Values.trainerImage.pullPolicy $pool.imagePullPolicy) -}}
+{{- end -}}
+{{- /* Numbers become text: YAML reads `cpu: 4` as one. */ -}}
+{{- range $map := list (dig "resources" "requests" dict $pool) (dig "resources" "limits" dict $pool) (default dict $pool.env) -}}
+{{- range $key, $value := $map -}}
+{{- $_ := set $map $key (toString $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (has $platform.defaultPool $names) -}}
+{{- fail (printf "luthier.defaultPool: no pool %q; there are: %s" $platform.defaultPool (join ", " $names)) -}}
+{{- end -}}
+{{- range $namespace, $own := $platform.namespaces -}}
+{{- if and $own.pool (not (has $own.pool $names)) -}}
+{{- fail (printf "luthier.namespaces.%s.pool: no pool %q; there are: %s" $namespace $own.pool (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- /* Helm drops a value that is set to null; the operator has to see it: no Secret. */ -}}
+{{- if not (hasKey $platform.storage "secretName") -}}
+{{- $_ := set $platform.storage "secretName" nil -}}
+{{- end -}}
+{{- if not $platform.progressUrl -}}
+{{- $_ := set $platform "progressUrl" (printf "http://%s.%s.svc:8090" (include "luthier.fullname" .) .Release.Namespace) -}}
+{{- end -}}
+{{- toYaml $platform -}}
+{{- end -}}
+
+{{/* What the operator may do in the namespaces that it serves: what its code calls, no more. */}}
+{{- define "luthier.rules" -}}
+- apiGroups: [luthier.dev]
+  resources: [finetunejobs, optimizejobs, adapterbundles]
+  verbs: [get, list, watch]
+- apiGroups: [luthier.dev]
+  resources: [finetunejobs/status, optimizejobs/status, adapterbundles/status]
+  verbs: [patch]
+# Where OwnerReferencesPermissionEnforcement is on, an owner that blocks its deletion takes this.
+- apiGroups: [luthier.dev]
+  resources: [finetunejobs/finalizers, optimizejobs/finalizers, adapterbundles/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+# Run specs too long for an annotation. Read only to learn whose one of that name is.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, get]
+# Written for people; read for what keeps a Job from making its pod.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, list]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+{{- end -}}

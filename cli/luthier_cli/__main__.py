@@ -1,0 +1,5 @@
+"""`python -m luthier_cli`."""
+
+from luthier_cli.main import app
+
+app()

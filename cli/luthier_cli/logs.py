@@ -1,0 +1,121 @@
+"""`luthier logs`: what the pods of a run wrote, over restarts and attempts."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from luthier_cli.errors import CliError
+from luthier_cli.kinds import FINE_TUNE_JOB
+from luthier_cli.kube import ApiError, Cluster, Object, UnreachableError
+from luthier_cli.state import Resource, cause, outcome, status_of
+
+CONTAINER = "trainer"
+UID_LABEL = "luthier.dev/uid"
+
+_POLL_SECONDS = 1.0
+_QUIET_SECONDS = 60.0  # a silent stream is opened anew: it may be dead
+
+Write = Callable[[str], None]
+
+
+@dataclass
+class Logs:
+    """Logs of one run. `write` takes lines of the log, `note` words about them."""
+
+    cluster: Cluster
+    name: str
+    write: Write
+    note: Write
+    _read: set[str] = field(default_factory=set)
+
+    def show(self, *, follow: bool, all_attempts: bool, tail: int) -> None:
+        """The newest pod's log, or all pods'; with `follow` to the run's end. Raises CliError."""
+        try:
+            resource, pods = self._look()
+            if not all_attempts:
+                self._read |= {_uid(pod) for pod in pods[:-1]}
+            if not follow and not any(_has_log(pod) for pod in pods):
+                raise _no_log(resource, pods)
+            while True:
+                for pod in pods:
+                    if _uid(pod) not in self._read and _has_log(pod):
+                        self._read.add(_uid(pod))
+                        self._show_pod(pod, follow, tail)
+                        tail = -1
+                if not follow or outcome(resource):
+                    return
+                time.sleep(_POLL_SECONDS)
+                resource, pods = self._look()
+        except (ApiError, UnreachableError) as error:
+            raise self.cluster.explain(error, f"FineTuneJob {self.name}") from None
+
+    def _look(self) -> tuple[Resource, list[Object]]:
+        """The resource and its pods, oldest first."""
+        namespace = self.cluster.namespace
+        path = f"{FINE_TUNE_JOB.collection(namespace)}/{self.name}"
+        resource = self.cluster.request("GET", path)
+        selector = {"labelSelector": f"{UID_LABEL}={resource['metadata']['uid']}"}
+        pods = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods", selector)
+        return resource, sorted(
+            pods["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])
+        )
+
+    def _show_pod(self, pod: Object, follow: bool, tail: int) -> None:
+        name = pod["metadata"]["name"]
+        labels = pod["metadata"].get("labels", {})
+        attempt = labels.get("luthier.dev/attempt", "1")
+        self.note(f"{name}, attempt {attempt} of {labels.get('luthier.dev/revision', 'the run')}")
+        last = ""
+        query = {"container": CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
+        if tail >= 0:
+            query["tailLines"] = str(tail)
+        path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{name}/log"
+        while True:
+            try:
+                for line in self.cluster.lines(path, query, _QUIET_SECONDS):
+                    # The stamp lets a broken stream go on where it stopped.
+                    stamp, _, text = line.decode("utf-8", "replace").partition(" ")
+                    if stamp > last:
+                        last = stamp
+                        self.write(text)
+                return
+            except ApiError as error:
+                if error.code in (400, 404):
+                    self.note(f"{name} is gone: {error}")
+                    return
+                raise
+            except UnreachableError:
+                if not follow:
+                    raise
+                query.pop("tailLines", None)
+                if last:
+                    query["sinceTime"] = last
+                time.sleep(_POLL_SECONDS)
+
+
+def _uid(pod: Object) -> str:
+    return str(pod["metadata"]["uid"])
+
+
+def _has_log(pod: Object) -> bool:
+    """Whether the trainer's container has started."""
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        if status["name"] == CONTAINER:
+            return not status.get("state", {}).get("waiting")
+    return False
+
+
+def _no_log(resource: Resource, pods: list[Object]) -> CliError:
+    name = resource["metadata"]["name"]
+    if pods:
+        return CliError(
+            f"the pod {pods[-1]['metadata']['name']} of {name} hasn't started",
+            f"wait for it with --follow, or see why: luthier watch {name}",
+        )
+    reason, message = cause(resource)
+    phase = status_of(resource).get("phase") or "not yet seen by the operator"
+    why = f": {reason}: {message}" if reason else ""
+    return CliError(
+        f"{name} has no pod ({phase}{why})",
+        "wait for one with --follow; pods of a run that ended long ago are removed",
+    )

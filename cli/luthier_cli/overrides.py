@@ -1,0 +1,47 @@
+"""`--set`, `--model`, `--dataset`: changes to a manifest before it runs on this machine. Pure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from luthier_cli.errors import CliError
+from luthier_cli.yaml import YamlError, load_value
+
+
+def file_uri(path: Path) -> str:
+    """file:// of a path; what a URI can't hold (spaces, @, #, ?) is percent-encoded."""
+    return "file://" + quote(str(path.absolute()))
+
+
+def apply(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """A copy of `spec` with each `path=value` set; `path=null` removes. Raises CliError."""
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        parts = path.strip().removeprefix("spec.").split(".")
+        if not sign or not all(parts):
+            raise CliError(
+                f"--set {setting}: not of the form field=value",
+                "write e.g. --set training.maxSteps=5",
+            )
+        try:
+            value = load_value(text)
+        except YamlError as error:
+            raise CliError(f"--set {setting}: {error.message}", "quote the value") from None
+        spec = _with(spec, parts, value, setting)
+    return spec
+
+
+def _with(node: Any, parts: Sequence[str], value: Any, setting: str) -> dict[str, Any]:
+    if not isinstance(node, dict):
+        raise CliError(
+            f"--set {setting}: {parts[0]} can't lie below a value that isn't a mapping",
+            "name a field that is there: kubectl explain finetunejob.spec",
+        )
+    name, *rest = parts
+    if rest:
+        below = node.get(name)
+        value = _with({} if below is None else below, rest, value, setting)
+    if value is None:
+        return {key: item for key, item in node.items() if key != name}
+    return {**node, name: value}

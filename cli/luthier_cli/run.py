@@ -1,0 +1,185 @@
+"""`luthier run`: a manifest on this machine, without Kubernetes."""
+
+import getpass
+import importlib.util
+import json
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
+
+from luthier_api.progress import ProgressReport
+from luthier_api.result import RunError, RunResult
+from luthier_api.runspec import RunIdentity, RunSpec, S3Access
+from luthier_cli import local, receiver
+from luthier_cli.display import Display
+from luthier_cli.errors import CliError
+from luthier_cli.order import Options, Order, output_uri
+from luthier_cli.state import Resource
+from luthier_cli.summary import Extras, parse_samples
+from luthier_cli.trainer_process import TrainerProcess
+
+_Latest = deque[ProgressReport]
+
+_TICK_SECONDS = 0.2
+_LOG_TAIL_LINES = 20
+
+
+def execute(order: Order, options: Options, display: Display) -> tuple[Resource, Extras, int]:
+    """Run the trainer to its end; its state, what there is to see, and its exit code."""
+    _require_trainer()
+    output = output_uri(order, options)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "luthier"
+    logs = cache / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_urlsafe(32)
+    reports: _Latest = deque(maxlen=1)
+    with (
+        tempfile.TemporaryDirectory(prefix="luthier-") as scratch,
+        receiver.receive(token, reports.append) as base_url,
+    ):
+        folder = Path(scratch)
+        token_file = folder / "token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(token)
+        place = local.Place(
+            output=output,
+            owner="local" if output.startswith("file://") else f"{_user()}@{socket.gethostname()}",
+            cache_dir=str(cache),
+            scratch_dir=scratch,
+            storage=_storage(options),
+            receiver=base_url,
+            token_file=str(token_file),
+        )
+        run_spec = local.build_run_spec(
+            order.spec, order.declared_output, order.namespace, order.name, place
+        )
+        log = logs / f"{order.namespace}-{order.name}-{run_spec.run.revision}.log"
+        started = datetime.now(UTC)
+        result_file = folder / "result.json"
+        code, interrupts = _supervise(run_spec, folder, result_file, log, reports, display)
+        result = _read_result(
+            result_file, _last_known(run_spec.run, reports), code, interrupts, log
+        )
+    state = local.ended(run_spec.run, started, datetime.now(UTC), result)
+    return state, _extras(run_spec.output, result, log), code
+
+
+def _supervise(
+    run_spec: RunSpec,
+    folder: Path,
+    result_file: Path,
+    log: Path,
+    reports: _Latest,
+    display: Display,
+) -> tuple[int, int]:
+    """Exit code, and how many times it was interrupted."""
+    file = folder / "runspec.json"
+    file.write_text(json.dumps(run_spec.to_json(), ensure_ascii=False))
+    started = datetime.now(UTC)
+    display.show(local.running(run_spec.run, started, None, started))
+    shown, told, deadline = None, 0, float("inf")
+    with TrainerProcess(file, log, {"LUTHIER_TERMINATION_LOG": str(result_file)}) as trainer:
+        while (code := trainer.wait(_TICK_SECONDS)) is None:
+            if reports and reports[-1] is not shown:
+                shown = reports[-1]
+                now = datetime.now(UTC)
+                display.show(local.running(run_spec.run, started, shown, now))
+            if trainer.interrupts > told:
+                told = trainer.interrupts
+                deadline = time.monotonic() + run_spec.grace_seconds
+                display.say("saving a checkpoint … (Ctrl-C again: stop at once)")
+            if time.monotonic() > deadline:
+                trainer.kill()
+    return code, trainer.interrupts
+
+
+def _read_result(file: Path, last: RunResult, code: int, interrupts: int, log: Path) -> RunResult:
+    """What the trainer left; its last report and exit code if it died without a word."""
+    try:
+        return RunResult.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        pass
+    if interrupts:
+        return last
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    hint = " (out of memory?)" if code == -9 else ""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+    error = RunError(code="TrainerDied", message=f"the trainer {how}{hint}\n{tail}"[-1500:])
+    return last.model_copy(update={"outcome": "Failed", "error": error})
+
+
+def _last_known(run: RunIdentity, reports: _Latest) -> RunResult:
+    """An interrupted run's result, as far as its reports tell."""
+    known = {
+        name: getattr(reports[-1], name)
+        for name in RunResult.model_fields.keys() & ProgressReport.model_fields.keys()
+        if reports
+    }
+    return RunResult(revision=run.revision, attempt=run.attempt, outcome="Interrupted", **known)
+
+
+def _require_trainer() -> None:
+    missing = [
+        name
+        for name in ("luthier_trainer", "torch", "transformers")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise CliError(
+            f"the trainer isn't installed here (no {', '.join(missing)})",
+            "pip install 'luthier[trainer]'",
+        )
+
+
+def _storage(options: Options) -> S3Access:
+    environment = os.environ
+    return S3Access(
+        endpoint=options.s3_endpoint
+        or environment.get("AWS_ENDPOINT_URL_S3")
+        or environment.get("AWS_ENDPOINT_URL"),
+        region=options.s3_region
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION"),
+        ca_file=environment.get("AWS_CA_BUNDLE"),
+        # Someone is waiting in front of the screen.
+        retry_seconds=30,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _extras(output: str, result: RunResult, log: Path) -> Extras:
+    parts = urlsplit(output)
+    if parts.scheme != "file" or result.outcome != "Succeeded":
+        return Extras(log=str(log))
+    folder = Path(unquote(parts.path))
+    files = [
+        (str(path.relative_to(folder)), path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and _is_result(path.relative_to(folder))
+    ]
+    curve, samples = folder / "report" / "loss.png", folder / "report" / "samples.json"
+    return Extras(
+        files=files,
+        loss_curve=str(curve) if curve.exists() else None,
+        samples=parse_samples(samples.read_text("utf-8")) if samples.exists() else (),
+        log=str(log),
+    )
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is for the user: not a checkpoint, nor the trainer's own notes."""
+    return path.parts[0] not in ("checkpoints", "attempts", "claim.json")

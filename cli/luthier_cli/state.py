@@ -1,0 +1,61 @@
+"""What a resource's status means. Pure: plain dicts in, answers out."""
+
+from typing import Any, Literal
+
+Resource = dict[str, Any]
+Outcome = Literal["Complete", "Failed"]
+
+RETRY_ANNOTATION = "luthier.dev/retry"
+
+
+def status_of(resource: Resource) -> dict[str, Any]:
+    """The status; empty before the operator has seen the resource."""
+    return resource.get("status") or {}
+
+
+def condition(resource: Resource, kind: str) -> dict[str, Any] | None:
+    """The condition of that type, if it is about the present spec."""
+    generation = resource["metadata"].get("generation", 0)
+    for item in status_of(resource).get("conditions", []):
+        if item["type"] == kind and item.get("observedGeneration", generation) >= generation:
+            return dict(item)
+    return None
+
+
+def holds(resource: Resource, kind: str) -> bool:
+    """Whether a condition is True of the present spec."""
+    found = condition(resource, kind)
+    return found is not None and found["status"] == "True"
+
+
+def retry_pending(resource: Resource) -> bool:
+    """Whether a retry was asked for that the operator hasn't taken up yet."""
+    token = (resource["metadata"].get("annotations") or {}).get(RETRY_ANNOTATION)
+    return bool(token) and token != status_of(resource).get("retryToken")
+
+
+def outcome(resource: Resource) -> Outcome | None:
+    """How the run of the present spec ended; None while it may still go on by itself."""
+    if holds(resource, "Complete"):
+        return "Complete"
+    if retry_pending(resource):
+        return None
+    if holds(resource, "Failed") or holds(resource, "Stalled"):
+        return "Failed"
+    return None
+
+
+def cause(resource: Resource) -> tuple[str, str]:
+    """Reason and message of what ended the run, or of what holds it back."""
+    for kind, status in (
+        ("Complete", "True"),
+        ("Failed", "True"),
+        ("Stalled", "True"),
+        ("Suspended", "True"),
+        ("Scheduled", "False"),
+        ("DatasetValid", "False"),
+    ):
+        found = condition(resource, kind)
+        if found and found["status"] == status:
+            return found["reason"], found.get("message", "")
+    return "", ""

@@ -1,0 +1,212 @@
+"""The short report at the end of a run. Pure: a resource's dict in, JSON or Rich out.
+
+`luthier watch` and the demo feed it the resource from the cluster, `luthier run`
+one that it made up from the trainer's result.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from luthier_cli import text
+from luthier_cli.state import Resource, cause, outcome, status_of
+
+# Metrics of which less is better.
+_LESS_IS_BETTER = ("loss", "perplexity")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt, and what the model said before and after."""
+
+    prompt: str
+    base: str
+    tuned: str
+    expected: str = ""
+
+
+def parse_samples(document: str) -> list[Sample]:
+    """The samples of an artifact's report/samples.json. Raises ValueError for anything else."""
+    try:
+        return [Sample(**item) for item in json.loads(document)]
+    except TypeError as error:
+        raise ValueError(f"not a list of samples: {error}") from None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a caller knows beside the resource: shown, and part of the JSON."""
+
+    files: Sequence[tuple[str, int]] = ()
+    loss_curve: str | None = None
+    samples: Sequence[Sample] = ()
+    next_commands: Sequence[str] = ()
+    log: str | None = None
+
+
+def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any]:
+    """The report as JSON-ready dict; what isn't known is left out."""
+    extras = extras or Extras()
+    metadata, status = resource["metadata"], status_of(resource)
+    reason, message = cause(resource)
+    checkpoints = status.get("checkpoints")
+    summary = {
+        "kind": resource.get("kind"),
+        "namespace": metadata.get("namespace"),
+        "name": metadata["name"],
+        "outcome": outcome(resource) or status.get("phase") or "Pending",
+        "reason": reason,
+        "message": message,
+        "revision": status.get("revision"),
+        "attempt": status.get("attempt"),
+        "durationSeconds": text.seconds_between(
+            status.get("startTime"), status.get("completionTime")
+        ),
+        "steps": (status.get("progress") or {}).get("step"),
+        "loss": (status.get("progress") or {}).get("loss"),
+        "checkpointStep": checkpoints[-1]["step"] if checkpoints else None,
+        "evaluation": status.get("evaluation"),
+        "artifact": status.get("artifact"),
+        "files": [{"path": path, "bytes": size} for path, size in extras.files],
+        "lossCurve": extras.loss_curve,
+        "samples": [vars(sample) for sample in extras.samples],
+        "usage": status.get("usage"),
+        "restarts": status.get("restarts"),
+        "log": extras.log,
+        "nextCommands": list(extras.next_commands),
+    }
+    return {key: value for key, value in summary.items() if value not in (None, "", [], {})}
+
+
+def render(summary: Mapping[str, Any]) -> RenderableType:
+    """The report for a terminal."""
+    parts: list[RenderableType] = [_headline(summary)]
+    if evaluation := summary.get("evaluation"):
+        parts += ["", metrics_table(evaluation)]
+    if facts := list(_facts(summary)):
+        parts += ["", _grid(facts)]
+    if samples := summary.get("samples"):
+        parts += ["", _samples_table(samples)]
+    if commands := summary.get("nextCommands"):
+        parts += ["", Text("Next:", style="bold")]
+        parts += [Text(f"  {command}", style="cyan") for command in commands]
+    return Group(*parts)
+
+
+def _headline(summary: Mapping[str, Any]) -> Text:
+    ended = summary["outcome"]
+    mark, style = {"Complete": ("✔", "bold green"), "Failed": ("✘", "bold red")}.get(
+        ended, ("•", "bold yellow")
+    )
+    where = f"{summary['namespace']}/" if summary.get("namespace") else ""
+    line = Text(f"{mark} {where}{summary['name']}: {ended}", style=style)
+    if "durationSeconds" in summary:
+        line.append(f" after {text.duration(summary['durationSeconds'])}", style="not bold")
+    if ended != "Complete" and (reason := summary.get("reason")):
+        message = summary.get("message", "")
+        line.append(f"\n  {reason}: {message}" if message else f"\n  {reason}", style="not bold")
+    return line
+
+
+def metrics_table(evaluation: Mapping[str, Any]) -> RenderableType:
+    """Base against tuned, on the same rows."""
+    base, tuned = evaluation.get("base") or {}, evaluation.get("tuned") or {}
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    for heading in ("Metric", "Base", "Tuned", "Change"):
+        table.add_column(heading, justify="left" if heading == "Metric" else "right")
+    for name in dict.fromkeys([*tuned, *base]):
+        before, after = base.get(name), tuned.get(name)
+        table.add_row(escape(name), _number(before), _number(after), _change(name, before, after))
+    rows = evaluation.get("examples")
+    if not rows:
+        return table
+    split = evaluation.get("split") or "eval"
+    note = "" if split == "test" else " (they also selected the model: optimistic)"
+    return Group(table, Text(f"on {rows:,} rows of {split}{note}", style="dim"))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _change(name: str, before: float | None, after: float | None) -> Text:
+    if before is None or after is None:
+        return Text("")
+    difference = after - before
+    lower_is_better = any(word in name for word in _LESS_IS_BETTER)
+    better = difference < 0 if lower_is_better else difference > 0
+    style = "green" if better else "red" if difference else ""
+    sign = "+" if difference >= 0 else "−"
+    return Text(f"{sign}{_number(abs(difference))}", style=style)
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if artifact := summary.get("artifact"):
+        facts.append(("Artifact", artifact["uri"]))
+    for index, file in enumerate(summary.get("files", [])):
+        label = "Files" if index == 0 else ""
+        facts.append((label, f"{file['path']}  ({text.size(file['bytes'])})"))
+    if curve := summary.get("lossCurve"):
+        facts.append(("Loss curve", curve))
+    if revision := summary.get("revision"):
+        attempt = summary.get("attempt", 1)
+        facts.append(("Revision", revision if attempt == 1 else f"{revision}, attempt {attempt}"))
+    if summary.get("steps"):
+        loss = f", loss {summary['loss']:.4g}" if "loss" in summary else ""
+        facts.append(("Training", f"{summary['steps']:,} steps{loss}"))
+    # A complete run has its artifact; any other goes on from here.
+    if "checkpointStep" in summary and summary["outcome"] != "Complete":
+        facts.append(("Checkpoint", f"of step {summary['checkpointStep']:,}"))
+    if usage := summary.get("usage"):
+        facts.append(("Used", _usage(usage)))
+    if interruptions := _restarts(summary.get("restarts") or {}):
+        facts.append(("Restarts", interruptions))
+    if log := summary.get("log"):
+        facts.append(("Log", log))
+    return facts
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    parts = [f"{text.duration(usage.get('cpuSeconds', 0))} of CPU"]
+    if usage.get("gpuSeconds"):
+        parts.append(f"{text.duration(usage['gpuSeconds'])} of GPU")
+    if usage.get("trainedTokens"):
+        parts.append(f"{usage['trainedTokens']:,} tokens learnt from")
+    return ", ".join(parts)
+
+
+def _restarts(restarts: Mapping[str, Any]) -> str:
+    counted = (
+        (restarts.get("failures", 0), "failure"),
+        (restarts.get("disruptions", 0), "disruption"),
+    )
+    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counted if n)
+
+
+def _grid(rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    # URIs and paths are copied by hand: fold them, never cut them.
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(label, Text(value))
+    return table
+
+
+def _samples_table(samples: Sequence[Mapping[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    for heading in ("Prompt", "Before", "After"):
+        table.add_column(heading, overflow="fold")
+    if any(sample.get("expected") for sample in samples):
+        table.add_column("Expected")
+    for sample in samples:
+        cells = [Text(sample[key]) for key in ("prompt", "base", "tuned")]
+        table.add_row(*cells, *([Text(sample["expected"])] if sample.get("expected") else []))
+    return table

@@ -1,0 +1,149 @@
+"""A run while it goes on: a live picture, or plain lines. Pure: a resource's dict in."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from luthier_cli import text
+from luthier_cli.state import Resource, cause, outcome, retry_pending, status_of
+
+_BAR_WIDTH = 40
+# Conditions that are bad news when they are True.
+_BAD = ("Failed", "Stalled", "Suspended")
+_PHASE_STYLES = {"Complete": "green", "Failed": "red", "Stalled": "red", "Suspended": "yellow"}
+
+
+class Live:
+    """The live picture; the spinner keeps its place from one frame to the next."""
+
+    def __init__(self) -> None:
+        self._spinner = Spinner("dots", style="cyan")
+
+    def frame(self, resource: Resource, now: datetime, note: str = "") -> RenderableType:
+        """The picture of this moment. `note` stands below it, e.g. how to leave."""
+        parts: list[RenderableType] = [self._title(resource)]
+        if bar := _bar(resource):
+            parts.append(bar)
+        if facts := list(_facts(resource, now)):
+            parts.append(Text("  " + "   ".join(facts)))
+        parts.append(_conditions(resource))
+        if note:
+            parts.append(Text(f"  {note}", style="dim"))
+        return Group(*parts)
+
+    def _title(self, resource: Resource) -> RenderableType:
+        row = Table.grid(padding=(0, 1))
+        ended = outcome(resource)
+        mark: RenderableType = self._spinner
+        if ended:
+            mark = Text("✔", style="green") if ended == "Complete" else Text("✘", style="red")
+        row.add_row(mark, _title(resource))
+        return row
+
+
+def _title(resource: Resource) -> Text:
+    metadata, status = resource["metadata"], status_of(resource)
+    title = Text(f"{metadata.get('namespace', 'default')}/{metadata['name']}", style="bold")
+    title.append(f"  {phase(resource)}", style=_PHASE_STYLES.get(phase(resource), "cyan"))
+    if revision := status.get("revision"):
+        title.append(f"  {revision}", style="dim not bold")
+    if (attempt := status.get("attempt") or 1) > 1:
+        title.append(f", attempt {attempt}", style="dim not bold")
+    return title
+
+
+def phase(resource: Resource) -> str:
+    """The phase, and while it runs the stage of the trainer."""
+    if retry_pending(resource) and outcome(resource) is None:
+        return "Waiting for the retry"
+    status = status_of(resource)
+    name = str(status.get("phase") or "Waiting for the operator")
+    stage = (status.get("progress") or {}).get("stage")
+    return f"{name}: {stage}" if stage and outcome(resource) is None else name
+
+
+def _bar(resource: Resource) -> RenderableType | None:
+    progress = status_of(resource).get("progress") or {}
+    total, step = progress.get("totalSteps"), progress.get("step", 0)
+    if not total:
+        return None
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=1)
+    row.add_row(
+        "",
+        ProgressBar(total=total, completed=min(step, total), width=_BAR_WIDTH),
+        Text(f"{step:,}/{total:,} steps"),
+        Text(f"{100 * min(step, total) // total}%", style="bold"),
+    )
+    return row
+
+
+def _facts(resource: Resource, now: datetime) -> Iterator[str]:
+    """loss, speed, remaining time, checkpoint and restarts: those that are known."""
+    status = status_of(resource)
+    progress: dict[str, Any] = status.get("progress") or {}
+    if (loss := progress.get("loss")) is not None:
+        yield f"loss {loss:.4g}"
+    if (eval_loss := progress.get("evalLoss")) is not None:
+        yield f"eval loss {eval_loss:.4g}"
+    if speed := progress.get("tokensPerSecond"):
+        yield f"{speed:,.0f} tok/s"
+    finish = text.parse_time(progress.get("estimatedFinish"))
+    if finish and outcome(resource) is None:
+        yield f"ETA {text.duration((finish - now).total_seconds())}"
+    if checkpoints := status.get("checkpoints"):
+        yield f"checkpoint at step {checkpoints[-1]['step']:,}"
+    restarts = status.get("restarts") or {}
+    if failures := restarts.get("failures"):
+        yield f"{failures} failed"
+    if disruptions := restarts.get("disruptions"):
+        yield f"{disruptions} disrupted"
+
+
+def _conditions(resource: Resource) -> Table:
+    """The conditions that tell something, in words; those of an older spec are dim."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    generation = resource["metadata"].get("generation", 0)
+    for item in status_of(resource).get("conditions", []):
+        if mark := _mark(item["type"], item["status"]):
+            old = item.get("observedGeneration", generation) < generation
+            words = item.get("message") or item["reason"]
+            style = "dim" if old else ""
+            table.add_row("", mark, Text(item["type"]), Text(words), style=style)
+    return table
+
+
+def _mark(kind: str, status: str) -> Text | None:
+    if status == "Unknown":
+        return Text("?", style="yellow")
+    if kind in _BAD:
+        return Text("✘", style="red") if status == "True" else None
+    if status == "True":
+        return Text("✔", style="green")
+    # False: of most it means "not yet", which goes without saying.
+    return {"DatasetValid": Text("✘", style="red"), "Scheduled": Text("…", style="yellow")}.get(
+        kind
+    )
+
+
+def plain_line(resource: Resource, now: datetime) -> str:
+    """The same on one line, for logs."""
+    progress = status_of(resource).get("progress") or {}
+    parts = [phase(resource)]
+    if total := progress.get("totalSteps"):
+        parts.append(f"step {progress.get('step', 0)}/{total}")
+    parts += _facts(resource, now)
+    reason, message = cause(resource)
+    if reason and outcome(resource) is None:
+        parts.append(f"{reason}: {message}" if message else reason)
+    return "  ".join(parts)

@@ -1,0 +1,191 @@
+"""The three CustomResourceDefinitions: names, printer columns, schemas."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from luthier_api import GROUP, VERSION
+from luthier_api.adapterbundle import AdapterBundleSpec, AdapterBundleStatus
+from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
+from luthier_api.meta import Model, Rule
+from luthier_api.optimizejob import OptimizeJobSpec, OptimizeJobStatus
+from luthier_api.structural import Schema, structural_schema, validation
+
+# Names of Jobs, Services and pods are made of the resource's, and end at 63
+# characters: the longest is <name>-<hash8>-<role>-0-<index>-<5 random> of a JobSet.
+MAX_NAME_LENGTH = 40
+
+NAME_RULES = (
+    Rule(
+        f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
+        "metadata.name is too long: names of pods are made of it, so use at most "
+        f"{MAX_NAME_LENGTH} characters",
+    ),
+    Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must begin with a letter and hold a-z, 0-9 and - only (no dots): names of "
+        "pods and services are made of it",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PrinterColumn:
+    """A column of `kubectl get`; `wide` ones show with `-o wide` only."""
+
+    name: str
+    path: str
+    description: str
+    type: str = "string"
+    wide: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `additionalPrinterColumns`."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "jsonPath": self.path,
+            "description": self.description,
+            "priority": 1 if self.wide else 0,
+        }
+
+
+@dataclass(frozen=True)
+class CustomResource:
+    """One kind of the API."""
+
+    kind: str
+    plural: str
+    short_name: str
+    description: str
+    spec: type[Model]
+    status: type[Model]
+    columns: tuple[PrinterColumn, ...]
+
+    @property
+    def crd_name(self) -> str:
+        """The name of its CustomResourceDefinition."""
+        return f"{self.plural}.{GROUP}"
+
+    def schema(self) -> Schema:
+        """The schema of a whole object."""
+        return {
+            "description": self.description,
+            "type": "object",
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": {
+                    "type": "string",
+                    "description": f"Version of this schema: {GROUP}/{VERSION}.",
+                },
+                "kind": {"type": "string", "description": f"The kind of object: {self.kind}."},
+                "metadata": {"type": "object"},
+                "spec": structural_schema(self.spec),
+                "status": structural_schema(self.status, defaults=False),
+            },
+            "x-kubernetes-validations": [validation(rule) for rule in NAME_RULES],
+        }
+
+    def crd(self) -> dict[str, Any]:
+        """The CustomResourceDefinition."""
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": self.crd_name,
+                "labels": {"app.kubernetes.io/part-of": "luthier"},
+            },
+            "spec": {
+                "group": GROUP,
+                "scope": "Namespaced",
+                "names": {
+                    "kind": self.kind,
+                    "listKind": f"{self.kind}List",
+                    "plural": self.plural,
+                    "singular": self.kind.lower(),
+                    "shortNames": [self.short_name],
+                    "categories": ["luthier"],
+                },
+                "versions": [
+                    {
+                        "name": VERSION,
+                        "served": True,
+                        "storage": True,
+                        "subresources": {"status": {}},
+                        "additionalPrinterColumns": [column.to_json() for column in self.columns],
+                        "schema": {"openAPIV3Schema": self.schema()},
+                    }
+                ],
+            },
+        }
+
+
+_PHASE = PrinterColumn("Phase", ".status.phase", "The state in a word.")
+_AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", "date")
+# kstatus' summary: published or not, and why.
+_REASON = PrinterColumn(
+    "Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is so.", wide=True
+)
+_ARTIFACT = PrinterColumn("Artifact", ".status.artifact.uri", "The published result.", wide=True)
+
+FINE_TUNE_JOB = CustomResource(
+    kind="FineTuneJob",
+    plural="finetunejobs",
+    short_name="ftj",
+    description="A base model, a dataset and a method become an adapter or a model, evaluated, in "
+    "S3.",
+    spec=FineTuneJobSpec,
+    status=FineTuneJobStatus,
+    columns=(
+        _PHASE,
+        PrinterColumn("Progress", ".status.progress.percent", "Share of the steps done."),
+        PrinterColumn("ETA", ".status.progress.eta", "Time left at the last report."),
+        PrinterColumn("Loss", ".status.progress.loss", "Training loss.", "number"),
+        PrinterColumn("Queue", ".spec.placement.queueName", "Queue of Kueue."),
+        PrinterColumn(
+            "Restarts",
+            ".status.restarts.total",
+            "Pods of this revision that ended early.",
+            "integer",
+        ),
+        _AGE,
+        _REASON,
+        PrinterColumn(
+            "Checkpoint",
+            ".status.checkpoints[-1:].step",
+            "Step of the last checkpoint.",
+            "integer",
+            wide=True,
+        ),
+        _ARTIFACT,
+    ),
+)
+
+OPTIMIZE_JOB = CustomResource(
+    kind="OptimizeJob",
+    plural="optimizejobs",
+    short_name="opj",
+    description="A model or an adapter becomes ONNX: quantised, proven equal enough, measured, in "
+    "S3. Not reconciled yet: the resource is stored, and a condition says so.",
+    spec=OptimizeJobSpec,
+    status=OptimizeJobStatus,
+    columns=(
+        _PHASE,
+        PrinterColumn("Precision", ".status.artifact.precision", "What was published."),
+        _AGE,
+        _REASON,
+        _ARTIFACT,
+    ),
+)
+
+ADAPTER_BUNDLE = CustomResource(
+    kind="AdapterBundle",
+    plural="adapterbundles",
+    short_name="ab",
+    description="Many adapters on one shared base become one multi-adapter ONNX package. Not "
+    "reconciled yet: the resource is stored, and a condition says so.",
+    spec=AdapterBundleSpec,
+    status=AdapterBundleStatus,
+    columns=(_PHASE, _AGE, _REASON, _ARTIFACT),
+)
+
+CUSTOM_RESOURCES = (FINE_TUNE_JOB, OPTIMIZE_JOB, ADAPTER_BUNDLE)

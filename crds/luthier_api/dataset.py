@@ -1,0 +1,198 @@
+"""The examples of a fine-tuning run: where they are, how they read, how they are split."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from luthier_api.meta import COLUMN, Column, Matches, Model, Rule
+from luthier_api.uris import DATASET_SCHEMES, Uri, scheme_rule
+
+# The grammar of a template: literal text with doubled braces, and {column}.
+_LITERAL = r"(?:[^{}]|\{\{|\}\})"
+_FIELD = rf"\{{{COLUMN}\}}"
+ONE_COLUMN = rf"^{_LITERAL}*{_FIELD}"
+TWO_COLUMNS = rf"{ONE_COLUMN}{_LITERAL}*{_FIELD}"
+# One column, and no text before it: nothing that a completion could follow on.
+BARE_COLUMN = rf"^\s*{_FIELD}{_LITERAL}*$"
+
+Template = Annotated[
+    str,
+    Field(min_length=1, max_length=65536),
+    Matches(
+        rf"^(?:{_LITERAL}|{_FIELD})*$",
+        "the template has a brace that is neither {column} nor doubled: a column is A-Z, a-z, "
+        "0-9, _, . and - in single braces; write {{ and }} for literal braces",
+    ),
+    Matches(
+        ONE_COLUMN,
+        "the template names no column: write {column}, in single braces, for each value of a row",
+    ),
+]
+
+_NUMBER = r"-?(?:(?:100|[0-9]{1,2})%|[0-9]{1,9})"
+# e.g. train, train[:90%], train[4096:4224], train[-300:]
+SplitExpression = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Matches(
+        rf"^[A-Za-z0-9_]+(\[({_NUMBER})?:({_NUMBER})?\])?$",
+        "write a split as NAME, or NAME[FROM:TO] with row numbers or whole percents up to 100%, "
+        "e.g. train, train[:90%], train[4096:4224], train[-300:]",
+    ),
+    Matches(
+        r"\[(:|:0+%?|100%:(100%)?)\]$",
+        "the slice takes all rows or none: write the split's plain name, or other bounds",
+        unwanted=True,
+    ),
+]
+
+
+def _disjoint(one: str, other: str) -> tuple[Rule, Rule]:
+    """Two split expressions that share rows for certain. Preflight finds the rest."""
+    a, b = f"self.{one}", f"self.{other}"
+    both = f"has({a}) && has({b}) && {_name(a)} == {_name(b)}"
+    remedy = (
+        f"{one} and {other} share rows: choose disjoint slices, e.g. train[:90%] and train[90%:]"
+    )
+    return (
+        Rule(
+            f"!({both} && (!{a}.contains('[') || !{b}.contains('[') || "
+            f"({a}.contains('[:') && {b}.contains('[:')) || "
+            f"({a}.endsWith(':]') && {b}.endsWith(':]'))))",
+            remedy,
+            field=f".{other}",
+        ),
+        Rule(
+            f"!({both} && {a}.contains('%') == {b}.contains('%') && "
+            f"{a}.contains('-') == {b}.contains('-') && "
+            f"({_beyond(a, b)} || {_beyond(b, a)}))",
+            remedy,
+            field=f".{other}",
+        ),
+    )
+
+
+def _name(split: str) -> str:
+    return f"{split}.find(r'^[A-Za-z0-9_]+')"
+
+
+def _beyond(head: str, tail: str) -> str:
+    """CEL: `head` is [:n], `tail` is [m:], and n > m."""
+    return (
+        f"({head}.contains('[:') && {tail}.endsWith(':]') && "
+        f"int({head}.find(r':-?[0-9]+').find(r'-?[0-9]+')) > "
+        f"int({tail}.find(r'[[]-?[0-9]+').find(r'-?[0-9]+')))"
+    )
+
+
+def _split_rules(field: str) -> tuple[Rule, ...]:
+    """What one split expression must keep, given the rest of the dataset."""
+    split = f"self.{field}"
+    return (
+        Rule(
+            f"!has({split}) || "
+            f"!{split}.matches(r'\\[([0-9]+:[0-9]+|[0-9]+%:[0-9]+%)\\]$') || "
+            f"int({split}.find(r'[[][0-9]+').find(r'[0-9]+')) < "
+            f"int({split}.find(r':[0-9]+').find(r'[0-9]+'))",
+            f"{field} ends before it begins: write the smaller bound first",
+            field=f".{field}",
+        ),
+        Rule(
+            f"!has({split}) || !self.uri.matches('(?i)[.](jsonl|json|csv)$') || "
+            f"{_name(split)} == 'train'",
+            "a single file holds only the split train: take a slice of it, e.g. train[90%:], or "
+            "name a folder with one file per split",
+            field=f".{field}",
+        ),
+    )
+
+
+def _needs_train(field: str) -> Rule:
+    return Rule(
+        f"has(self.train) || !has(self.{field}) || {_name('self.' + field)} != 'train'",
+        f"{field} takes rows of train: set train to the others, e.g. train[:90%]",
+        field=f".{field}",
+    )
+
+
+class Dataset(Model):
+    """The examples, and how one becomes text."""
+
+    uri: Uri = Field(
+        description="A file (.jsonl, .json, .csv) or a folder that holds one file per split "
+        "(train.jsonl, test.jsonl). A single file is the split `train`. "
+        "s3:// hf:// https:// pvc:// configmap:// file://."
+    )
+    template: Template | None = Field(
+        default=None,
+        description="Text of one example, with {column} for a value of the row; {{ and }} are "
+        "literal braces. The last column is the completion: what the model learns to say.",
+    )
+    train: SplitExpression | None = Field(
+        default=None,
+        description="Rows to learn from, e.g. train[:90%]. Left out: the split `train`, less what "
+        "evalFraction takes.",
+    )
+    eval: SplitExpression | None = Field(
+        default=None, description="Rows that select between models, e.g. train[90%:]."
+    )
+    test: SplitExpression | None = Field(
+        default=None, description="Rows that report the result; training never sees them."
+    )
+    eval_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Instead of `eval`: the share of the training rows set aside, 0 to 1.",
+    )
+    stratify_by: Column | None = Field(
+        default=None, description="With evalFraction: keep this column's balance in both parts."
+    )
+    loss_on: Literal["Auto", "Completion", "All"] = Field(
+        default="Auto",
+        description="Tokens that the loss counts. Auto: Completion for classification, All for "
+        "generation.",
+    )
+
+    rules = (
+        scheme_rule("datasets", DATASET_SCHEMES),
+        Rule(
+            "!self.uri.matches('(?i)[.](parquet|arrow|tsv|txt|xlsx?|gz|zst|bz2|xz|zip|tar|tgz)$')",
+            "this format isn't read yet: convert it to .jsonl, .json or .csv, uncompressed",
+            field=".uri",
+        ),
+        Rule(
+            "has(self.template)",
+            'template is required so far: write one such as "{text}\\nCategory: {label}"',
+            field=".template",
+        ),
+        Rule(
+            f"!has(self.template) || self.lossOn != 'Completion' || "
+            f"!self.template.matches(r'{BARE_COLUMN}')",
+            "lossOn Completion needs a prompt: put text or a column before the template's last "
+            "column, or set lossOn to All",
+            field=".lossOn",
+        ),
+        Rule(
+            "has(self.eval) || has(self.evalFraction) || has(self.test)",
+            "there are no rows to measure on: set evalFraction (e.g. 0.1), eval or test",
+        ),
+        Rule(
+            "!(has(self.eval) && has(self.evalFraction))",
+            "eval and evalFraction exclude each other: keep one",
+            field=".evalFraction",
+        ),
+        Rule(
+            "!has(self.stratifyBy) || has(self.evalFraction)",
+            "stratifyBy needs evalFraction: it says how that share is drawn",
+            field=".stratifyBy",
+        ),
+        *_split_rules("train"),
+        *_split_rules("eval"),
+        *_split_rules("test"),
+        _needs_train("eval"),
+        _needs_train("test"),
+        *_disjoint("train", "eval"),
+        *_disjoint("train", "test"),
+        *_disjoint("eval", "test"),
+    )

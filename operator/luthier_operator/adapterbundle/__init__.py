@@ -1,0 +1,1 @@
+"""AdapterBundle: accepted, and said plainly not to be reconciled yet."""

@@ -1,0 +1,68 @@
+"""Every failure is one of three: wait for something, retry with backoff, or terminal."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Class = Literal["wait", "retry", "terminal"]
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class ApiUnreachableError(Exception):
+    """No answer from the API server: connection refused, reset or timed out."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something that a run needs couldn't be created."""
+
+    reason: str
+    message: str
+    terminal: bool = False
+
+
+def classify(error: Exception) -> Class:
+    """What to do about a failed request.
+
+    409 and 404 mean that the store was behind: look again. 400 and 422 stay wrong
+    until the object changes. 403 waits for a quota, a policy or a right.
+    """
+    if not isinstance(error, ApiError):
+        return "retry"
+    if error.status in (400, 405, 413, 415, 422):
+        return "terminal"
+    return "wait" if error.status == 403 else "retry"
+
+
+def refusal_of(error: ApiError) -> Refusal | None:
+    """The words for a creation that was refused; None where trying again is all there is."""
+    kind = classify(error)
+    if kind == "retry":
+        return None
+    if kind == "terminal":
+        return Refusal("JobRejected", f"The API server rejects the Job: {error.message}", True)
+    return Refusal(creation_reason(error.message), error.message)
+
+
+def creation_reason(message: str) -> str:
+    """The cause in a message of the API server about an object it didn't admit."""
+    lowered = message.lower()
+    if "exceeded quota" in lowered or "must specify" in lowered:
+        return "QuotaExceeded"
+    if "violates podsecurity" in lowered:
+        return "PodSecurityViolation"
+    if "serviceaccount" in lowered and "not found" in lowered:
+        return "ServiceAccountNotFound"
+    if "priorityclass" in lowered:
+        return "PriorityClassNotFound"
+    if "being terminated" in lowered:
+        return "NamespaceTerminating"
+    return "CreationForbidden"

@@ -1,0 +1,1 @@
+"""FineTuneJob: observe → decide → act → status, one file each."""

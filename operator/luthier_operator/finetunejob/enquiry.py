@@ -1,0 +1,91 @@
+"""Asking why a Job or pod doesn't come up: only then, and only about that one.
+
+Refused pods (quota, Pod Security, a missing service account) and failed mounts show
+in Events alone. Watching the Events of a whole cluster would cost more than all else.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from luthier_operator.cluster import Cluster
+from luthier_operator.finetunejob.observe import Observed
+from luthier_operator.resources import Obj
+
+PATIENCE = timedelta(seconds=2)
+# A pod that pulls a large image is normal; ask about its mounts later.
+START_PATIENCE = timedelta(seconds=10)
+FIRST_SECONDS = 5.0
+MOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """What doesn't come up, and since when."""
+
+    uid: str
+    job_uid: str
+    queued: bool
+    since: datetime
+
+
+class Enquiry:
+    """The last answers about one resource."""
+
+    def __init__(self) -> None:
+        self.notes: tuple[str, ...] = ()
+        self.workload: Obj | None = None
+        self._about = ""
+        self._next = float("-inf")
+        self._pause = FIRST_SECONDS
+
+    async def ask(self, cluster: Cluster, observed: Observed, clock: float) -> bool:
+        """Ask if something is stuck and it is time; True where there are new answers."""
+        stuck = find_stuck(observed)
+        if stuck is None or stuck.uid != self._about:
+            self._reset(stuck.uid if stuck else "")
+        if stuck is None or observed.now < stuck.since or clock < self._next:
+            return False
+        self._next = clock + self._pause
+        self._pause = min(MOST_SECONDS, self._pause * 2)
+        if stuck.queued:
+            self.workload = await cluster.workload(observed.namespace, stuck.job_uid)
+        else:
+            self.notes = tuple(await cluster.warnings(observed.namespace, stuck.uid))
+        return True
+
+    def due(self, observed: Observed, clock: float) -> float | None:
+        """Seconds until the next question; None where nothing is stuck."""
+        stuck = find_stuck(observed)
+        if stuck is None:
+            return None
+        patience = (stuck.since - observed.now).total_seconds()
+        return max(0.1, patience, self._next - clock)
+
+    def _reset(self, about: str) -> None:
+        self.notes, self.workload, self._about = (), None, about
+        self._next, self._pause = float("-inf"), FIRST_SECONDS
+
+
+def find_stuck(observed: Observed) -> Stuck | None:
+    """The Job without a pod, or the pod on a node whose container hasn't started."""
+    for job in observed.jobs:
+        if job.end is not None or job.deleting:
+            continue
+        if job.suspended:
+            if job.queue is None:
+                continue
+            return Stuck(job.uid, job.uid, True, _time(job.created) + PATIENCE)
+        pods = [pod for pod in observed.pods if pod.job_uid == job.uid and pod.alive]
+        if not pods:
+            return Stuck(job.uid, job.uid, False, _time(job.created) + PATIENCE)
+        pod = pods[-1]
+        if pod.node and not pod.started:
+            return Stuck(pod.uid, job.uid, False, _time(pod.created) + START_PATIENCE)
+    return None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)

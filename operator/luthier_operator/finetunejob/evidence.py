@@ -1,0 +1,97 @@
+"""What is known of a run's inside: from the status so far, reports and results. Pure."""
+
+from dataclasses import dataclass, replace
+
+from luthier_api.finetunejob import (
+    ArtifactRef,
+    CheckpointRef,
+    EvaluationResult,
+    FineTuneJobStatus,
+    Progress,
+    Restarts,
+    Usage,
+)
+from luthier_api.progress import ProgressReport
+from luthier_api.result import RunError, RunResult
+from luthier_operator.finetunejob.build import Revision
+from luthier_operator.finetunejob.observe import Pod, parse_result
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The newest of each."""
+
+    progress: Progress | None = None
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    evaluation: EvaluationResult | None = None
+    artifact: ArtifactRef | None = None
+    usage: Usage | None = None
+    restarts: Restarts | None = None
+    dataset_digest: str | None = None
+    dataset_valid: bool | None = None
+    dataset_summary: str | None = None
+    error: RunError | None = None
+    succeeded: bool = False  # the newest pod's result says so
+
+    def after(self, newer: ProgressReport | RunResult) -> "Evidence":
+        """This, overlaid with what the newer one knows."""
+        known = {
+            name: value
+            for name in (
+                "progress",
+                "evaluation",
+                "usage",
+                "restarts",
+                "dataset_digest",
+                "dataset_valid",
+                "dataset_summary",
+            )
+            if (value := getattr(newer, name)) is not None
+        }
+        merged = replace(self, **known)
+        if newer.checkpoints:
+            merged = replace(merged, checkpoints=tuple(newer.checkpoints))
+        if isinstance(newer, RunResult):
+            return replace(
+                merged,
+                artifact=newer.artifact or self.artifact,
+                error=newer.error,
+                succeeded=newer.outcome == "Succeeded",
+            )
+        return replace(merged, error=None, succeeded=False)
+
+
+def gather(
+    previous: FineTuneJobStatus,
+    revision: Revision,
+    report: ProgressReport | None,
+    pods: list[Pod],
+) -> Evidence:
+    """`pods` are the Job's, oldest first; a pod's report comes before its result."""
+    evidence = Evidence()
+    # After a restart of the operator the status is all that is left of earlier reports.
+    if previous.revision == revision.name:
+        evidence = Evidence(
+            progress=previous.progress,
+            checkpoints=tuple(previous.checkpoints),
+            evaluation=previous.evaluation,
+            artifact=previous.artifact,
+            usage=previous.usage,
+            restarts=previous.restarts,
+            dataset_digest=previous.dataset_digest,
+        )
+    if report is not None and not _about(report, revision):
+        report = None
+    if report is not None and report.pod not in {pod.name for pod in pods}:
+        evidence = evidence.after(report)
+    for pod in pods:
+        if report is not None and report.pod == pod.name:
+            evidence = evidence.after(report)
+        result = parse_result(pod.message) if pod.message else None
+        if result and (result.revision, result.attempt) == (revision.name, revision.attempt):
+            evidence = evidence.after(result)
+    return evidence
+
+
+def _about(report: ProgressReport, revision: Revision) -> bool:
+    return (report.run.revision, report.run.attempt) == (revision.name, revision.attempt)

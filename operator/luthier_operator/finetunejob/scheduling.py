@@ -1,0 +1,93 @@
+"""One explanation for everything that holds a run back. Pure."""
+
+from dataclasses import dataclass
+
+from luthier_operator.conditions import reason_or
+from luthier_operator.errors import creation_reason
+from luthier_operator.finetunejob.observe import Job, Observed, Pod
+from luthier_operator.resources import Obj
+
+IMAGE_REASONS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "RegistryUnavailable",
+)
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """Whether a pod of the run has its place, and why not."""
+
+    scheduled: bool
+    reason: str
+    message: str = ""
+
+
+# The first second of every run: one reason for all of it, so that it costs one write.
+WAITING = Scheduling(False, "WaitingForPod", "The run's pod isn't on a node yet.")
+
+
+def explain(observed: Observed, job: Job, pod: Pod | None) -> Scheduling:
+    """From the outside in: the queue, the pod's creation, its node, its container."""
+    if job.queue is not None and job.suspended:
+        return _queued(job.queue, observed.workload)
+    if pod is None:
+        return _no_pod(job, observed.notes)
+    if pod.node is None:
+        if pod.unschedulable:
+            return Scheduling(False, "Unschedulable", pod.unschedulable)
+        return WAITING
+    if pod.waiting and (held := _waiting(pod, *pod.waiting)):
+        return held
+    if not pod.started and (mount := _first(observed.notes, ("FailedMount", "FailedAttachVolume"))):
+        return Scheduling(False, "VolumeMountFailed", mount)
+    return Scheduling(True, "Scheduled", f"Pod {pod.name} is on node {pod.node}.")
+
+
+def _queued(queue: str, workload: Obj | None) -> Scheduling:
+    conditions = ((workload or {}).get("status") or {}).get("conditions") or []
+    for kind in ("Evicted", "QuotaReserved", "Admitted"):
+        for condition in conditions:
+            holds = condition["status"] == ("True" if kind == "Evicted" else "False")
+            if condition["type"] == kind and holds:
+                reason = reason_or(condition.get("reason", ""), "Queued")
+                return Scheduling(False, reason, f"Queue {queue}: {condition.get('message', '')}")
+    return Scheduling(False, "Queued", f"Waits for Kueue to admit it from queue {queue}.")
+
+
+def _no_pod(job: Job, notes: tuple[str, ...]) -> Scheduling:
+    if job.suspended:
+        return Scheduling(False, "Suspended", "The run's Job is suspended.")
+    if refused := _first(notes, ("FailedCreate",)):
+        return Scheduling(False, creation_reason(refused), refused)
+    return WAITING
+
+
+def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:
+    if reason in IMAGE_REASONS:
+        return Scheduling(False, "ImagePullFailed", f"{reason}: {message}")
+    if reason == "CreateContainerConfigError":
+        lowered = message.lower()
+        kind = (
+            "SecretNotFound"
+            if lowered.startswith("secret ") and "not found" in lowered
+            else "SecretKeyNotFound"
+            if "in secret" in lowered
+            else "ConfigMapNotFound"
+            if "configmap" in lowered
+            else reason
+        )
+        return Scheduling(False, kind, f"Pod {pod.name}: {message}. Create it in the namespace.")
+    if reason in ("CreateContainerError", "RunContainerError"):
+        return Scheduling(False, reason, f"Pod {pod.name}: {message}")
+    return None
+
+
+def _first(notes: tuple[str, ...], reasons: tuple[str, ...]) -> str:
+    for note in notes:
+        reason, _, text = note.partition(": ")
+        if reason in reasons:
+            return text
+    return ""

@@ -1,0 +1,105 @@
+"""What Prometheus scrapes. Runs are read from the store at scrape time, so that a
+series is gone with its resource and back after a restart; only identities are labels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+API_WRITES = Counter(
+    "luthier_operator_api_writes", "Writing requests to the API server.", ["verb", "resource"]
+)
+QUEUE_DEPTH = Gauge("luthier_operator_queue_depth", "Resources that wait for a worker.")
+WORK_SECONDS = Histogram(
+    "luthier_operator_work_duration_seconds",
+    "Duration of one reconciliation.",
+    ["kind"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+RECONCILES = Counter(
+    "luthier_operator_reconciles", "Reconciliations by result.", ["kind", "result"]
+)
+WATCH_EVENTS = Counter("luthier_operator_watch_events", "Events of the watches.", ["resource"])
+WATCH_MISSES = Counter(
+    "luthier_operator_watch_misses",
+    "Objects that a relist found and the watch hadn't told of.",
+    ["resource"],
+)
+REPORTS = Counter(
+    "luthier_operator_progress_reports", "Progress reports by the answer's code.", ["code"]
+)
+
+PHASES = (
+    "Pending",
+    "Queued",
+    "Running",
+    "Restarting",
+    "Suspended",
+    "Complete",
+    "Failed",
+    "Stalled",
+)
+
+LABELS = ("namespace", "name", "kind", "pool")
+
+_GAUGES = {
+    "step": "Optimiser steps done.",
+    "total_steps": "Optimiser steps in all.",
+    "loss": "Training loss of the last log.",
+    "eval_loss": "Last loss on the evaluation rows.",
+    "learning_rate": "Learning rate.",
+    "tokens_per_second": "Tokens learnt from in a second, without padding.",
+    "eta_seconds": "Expected time until the end.",
+    "memory_bytes": "Resident memory of the trainer.",
+    "restarts_failures": "Pods that crashed or ran out of memory.",
+    "restarts_disruptions": "Pods that were evicted, preempted or deleted.",
+    "trained_tokens": "Tokens learnt from by all attempts.",
+    "cpu_seconds": "CPU time of all attempts.",
+    "gpu_seconds": "GPU time of all attempts.",
+    "checkpoints": "Checkpoints that the pod saved.",
+    "checkpoint_seconds": "Wall time of the pod's checkpoint uploads.",
+    "checkpoint_blocked_seconds": "Time that training stood still for checkpoints.",
+    "checkpoint_bytes": "Bytes of checkpoints that the pod uploaded.",
+    "checkpoint_last_seconds": "Wall time of the last checkpoint's upload.",
+    "checkpoint_last_bytes": "Bytes of the last checkpoint.",
+}
+
+
+@dataclass(frozen=True)
+class RunSample:
+    """One run, as a scrape shows it. `values` has keys of the gauges above; None is left out."""
+
+    labels: tuple[str, str, str, str]  # namespace, name, kind, pool
+    phase: str
+    values: dict[str, float | None] = field(default_factory=dict)
+
+
+class RunCollector(Collector):
+    """Turns runs into luthier_run_* series."""
+
+    def __init__(self, runs: Callable[[], Iterable[RunSample]]) -> None:
+        self._runs = runs
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registration must not run the collection."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All series of all runs."""
+        runs = list(self._runs())
+        state = GaugeMetricFamily(
+            "luthier_run_state", "1 for the phase that the run is in.", labels=(*LABELS, "phase")
+        )
+        for run in runs:
+            for phase in PHASES:
+                state.add_metric((*run.labels, phase), float(run.phase == phase))
+        yield state
+        for name, text in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"luthier_run_{name}", text, labels=LABELS)
+            for run in runs:
+                value = run.values.get(name)
+                if value is not None:
+                    gauge.add_metric(run.labels, value)
+            yield gauge

@@ -1,0 +1,1 @@
+"""OptimizeJob: accepted, and said plainly not to be reconciled yet."""

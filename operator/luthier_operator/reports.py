@@ -1,0 +1,54 @@
+"""The last report of each run, in memory: a restart loses one, never a run."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from luthier_api.progress import ProgressReport
+from luthier_operator.conditions import timestamp
+from luthier_operator.resources import Key
+
+
+@dataclass(frozen=True)
+class Received:
+    """A report and when it came."""
+
+    report: ProgressReport
+    at: datetime
+
+
+class Reports:
+    """Reports by run. The newest attempt wins, and within a pod the highest sequence."""
+
+    def __init__(self) -> None:
+        self._last: dict[Key, Received] = {}
+
+    def get(self, key: Key) -> Received | None:
+        """The last report about a run."""
+        return self._last.get(key)
+
+    def put(self, report: ProgressReport, now: datetime) -> bool:
+        """Remember a report; False for one that came late."""
+        key = (report.run.namespace, report.run.name)
+        known = self._last.get(key)
+        if (
+            known is not None
+            and known.report.run == report.run
+            and known.report.pod == report.pod
+            and known.report.sequence >= report.sequence
+        ):
+            return False
+        self._last[key] = Received(_with_times(report, now), now)
+        return True
+
+    def drop(self, key: Key) -> None:
+        """Forget a run."""
+        self._last.pop(key, None)
+
+
+def _with_times(report: ProgressReport, now: datetime) -> ProgressReport:
+    progress = report.progress
+    finish = progress.estimated_finish
+    if finish is None and report.eta_seconds is not None:
+        finish = timestamp(now + timedelta(seconds=report.eta_seconds))
+    progress = progress.model_copy(update={"estimated_finish": finish, "updated": timestamp(now)})
+    return report.model_copy(update={"progress": progress})

@@ -1,0 +1,294 @@
+"""Builds the images of the Dockerfile: `python scripts/images.py operator|trainer|all`.
+
+A running Docker engine builds where there is one, on the Dockerfile's own base; elsewhere
+buildah does, on a Debian base made here by mmdebstrap, so that no registry is needed. An image
+whose contents haven't changed is there already. Progress goes to stderr; stdout gets one JSON
+object, {target: {tag, file, bytes, ownBytes}}, where `file` is a docker-archive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from luthier_cluster.commands import CommandError
+from luthier_cluster.errors import ClusterError
+from luthier_cluster.layout import cache_root
+from luthier_cluster.locks import locked
+from luthier_cluster.output import say, step
+from luthier_cluster.packages import ensure_programs
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TARGETS = {"operator": "operator/luthier_operator", "trainer": "trainer/luthier_trainer"}
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+# What pip needs to reach an index. Paths of this machine mean nothing inside, but for the CA.
+PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
+CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
+# Seconds: a cold trainer image downloads and unpacks 5 GB.
+BUILD_LIMIT = 3600.0
+EXPORT_LIMIT = 1200.0
+KEPT = 2  # archives of each target
+
+
+def images_folder() -> Path:
+    return cache_root() / "images"
+
+
+def content_hash(target: str, base: str) -> str:
+    """Twelve hex digits that change with whatever ends up in the image."""
+    digest = hashlib.sha256(base.encode())
+    files = [REPOSITORY / "Dockerfile", REPOSITORY / f"requirements/{target}.txt"]
+    for root in ("crds/luthier_api", TARGETS[target]):
+        files += sorted(
+            path
+            for path in (REPOSITORY / root).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        )
+    for file in files:
+        digest.update(f"\0{file.relative_to(REPOSITORY)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def pip_settings(files: Sequence[Path], environment: Mapping[str, str]) -> dict[str, str]:
+    """Those of PIP_SETTINGS that this machine sets; a later file, then PIP_… wins, as in pip."""
+    found: dict[str, str] = {}
+    for file in files:
+        parser = configparser.RawConfigParser()
+        parser.read(file)
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found |= dict(parser.items(section))
+    for name in PIP_SETTINGS:
+        if value := environment.get(f"PIP_{name.upper().replace('-', '_')}"):
+            found[name] = value
+    return {name: found[name] for name in PIP_SETTINGS if name in found}
+
+
+def pip_conf(settings: Mapping[str, str], *, with_ca: bool) -> str:
+    """The pip.conf that the build sees; /run/secrets/ca is where it finds the CA."""
+    settings = dict(settings) | ({"cert": "/run/secrets/ca"} if with_ca else {})
+    # A value of several lines (extra-index-url) goes on in indented ones.
+    lines = [f"{name} = {value}".replace("\n", "\n    ") for name, value in settings.items()]
+    return "\n".join(["[global]", *lines, ""])
+
+
+@contextmanager
+def build_secrets() -> Iterator[list[str]]:
+    """Arguments that show the build this machine's pip settings and CA, for as long as it runs."""
+    files = [Path("/etc/pip.conf"), Path("~/.pip/pip.conf"), Path("~/.config/pip/pip.conf")]
+    settings = pip_settings([file.expanduser() for file in files], os.environ)
+    bundle = Path(os.environ.get("PIP_CERT", CA_FILE))
+    with tempfile.TemporaryDirectory(prefix="luthier-images-") as folder:
+        conf = Path(folder, "pip.conf")
+        conf.write_text(pip_conf(settings, with_ca=bundle.exists()))
+        arguments = ["--secret", f"id=pip,src={conf}"]
+        if bundle.exists():
+            arguments += ["--secret", f"id=ca,src={bundle}"]
+        yield arguments
+
+
+def run(command: Sequence[str | Path], *, within: float) -> None:
+    """Runs it with its output on stderr. CommandError when it fails or takes too long (seconds)."""
+    words = [str(word) for word in command]
+    # A group of its own: what a build step has started ends with it, too.
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=REPOSITORY, process_group=0
+    )
+    try:
+        status = process.wait(within)
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{words[0]}: not done after {within:g} s") from error
+    finally:
+        end(process)
+    if status != 0:
+        raise CommandError(f"{' '.join(words)}: exit status {status}, see its output above")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends what still runs of its group, with the time to remove its own leftovers."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def read_layers(archive: Path) -> list[int]:
+    """Bytes of each uncompressed layer of a docker-archive's first image, the base's first."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        if manifest is None:
+            raise CommandError(f"{archive}: no docker-archive")
+        return [tar.getmember(layer).size for layer in json.load(manifest)[0]["Layers"]]
+
+
+class Docker:
+    """A Docker engine with BuildKit."""
+
+    def __init__(self, base: str | None) -> None:
+        default = re.search(r"^ARG BASE=(\S+)$", (REPOSITORY / "Dockerfile").read_text(), re.M)
+        if default is None:
+            raise CommandError("Dockerfile: no line ARG BASE=…")
+        self.base = base or default[1]
+
+    @staticmethod
+    def runs() -> bool:
+        """Whether an engine answers (the client alone builds nothing)."""
+        return shutil.which("docker") is not None and (
+            subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+        )
+
+    def build(self, target: str, tag: str, archive: Path) -> int:
+        """Builds, writes the archive, and tells how many of its layers are the base's."""
+        with build_secrets() as arguments, step(f"build {target}"):
+            command = ["docker", "buildx", "build", "--load", "--network", "host", *arguments]
+            what = ["--build-arg", f"BASE={self.base}", "--target", target, "--tag", tag, "."]
+            run([*command, *what], within=BUILD_LIMIT)
+        with step("write the archive"):
+            run(["docker", "save", "--output", archive, tag], within=EXPORT_LIMIT)
+        run(["docker", "pull", "--quiet", self.base], within=EXPORT_LIMIT)
+        form = ["--format", "{{len .RootFS.Layers}}"]
+        count = ["docker", "image", "inspect", *form, self.base]
+        return int(subprocess.check_output(count, text=True))
+
+
+class Buildah:
+    """buildah with a storage of our own below the cache, so that nobody's images are touched."""
+
+    def __init__(self, base: str | None) -> None:
+        programs = ["buildah"] if base else ["buildah", "mmdebstrap"]
+        ensure_programs({name: name for name in programs})
+        self.given = base
+        self.release = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+        self.base = base or f"luthier.local/base:{self.release}-{self._recipe()}"
+
+    def _recipe(self) -> str:
+        return hashlib.sha256("\0".join(self._mmdebstrap()).encode()).hexdigest()[:12]
+
+    def _mmdebstrap(self) -> list[str]:
+        command = ["mmdebstrap", "--quiet", "--variant=minbase"]
+        leave_out = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man")]
+        return [*command, f"--include={','.join(BASE_PACKAGES)}", *leave_out, self.release]
+
+    def build(self, target: str, tag: str, archive: Path) -> int:
+        """Builds, writes the archive, and tells how many of its layers are the base's."""
+        try:
+            if self.given is None:
+                self._make_base()
+            with build_secrets() as arguments, step(f"build {target}"):
+                # chroot: needs no container runtime.
+                command = ["build", "--layers", "--force-rm", "--isolation", "chroot", *arguments]
+                what = ["--build-arg", f"BASE={self.base}", "--target", target, "--tag", tag, "."]
+                self._run([*command, "--network", "host", *what], within=BUILD_LIMIT)
+            with step("write the archive"):
+                self._run(["push", "--quiet", tag, f"docker-archive:{archive}:{tag}"], EXPORT_LIMIT)
+        finally:
+            self._run(["rm", "--all"], within=60)
+        return self._layers(self.base)
+
+    def _make_base(self) -> None:
+        if self._query(["images", "--quiet", "--filter", f"reference={self.base}"]):
+            return
+        root = images_folder() / ".base.tar"
+        with step(f"base: Debian {self.release} by mmdebstrap"):
+            run([*self._mmdebstrap(), root], within=900)
+        with step("base as an image"):
+            container = self._query(["from", "scratch"])
+            self._run(["add", "--quiet", container, root, "/"], within=300)
+            self._run(["commit", "--quiet", "--rm", container, self.base], within=300)
+        root.unlink()
+
+    def _layers(self, image: str) -> int:
+        form = "{{len .OCIv1.RootFS.DiffIDs}}"
+        return int(self._query(["inspect", "--type", "image", "--format", form, image]))
+
+    def _command(self, words: Sequence[str | Path]) -> list[str]:
+        root = images_folder() / "storage"
+        # buildah's own state lies in /run, as it must not outlive a reboot; one for each storage.
+        state = f"/run/luthier/buildah-{hashlib.sha256(bytes(root)).hexdigest()[:8]}"
+        storage = ["--root", root, "--runroot", state]
+        return [str(word) for word in ("buildah", *storage, *words)]
+
+    def _run(self, words: Sequence[str | Path], within: float) -> None:
+        run(self._command(words), within=within)
+
+    def _query(self, words: Sequence[str]) -> str:
+        return subprocess.check_output(self._command(words), text=True).strip()
+
+
+def ensure(target: str, engine: Docker | Buildah) -> dict[str, str | int]:
+    """The target's image, built unless its archive is there already.
+
+    `bytes` counts the uncompressed layers; `ownBytes` those above the base.
+    """
+    fingerprint = content_hash(target, engine.base)
+    tag = f"luthier.local/{target}:{fingerprint}"
+    archive = images_folder() / f"luthier-{target}-{fingerprint}.tar"
+    about = archive.with_suffix(".json")
+    images_folder().mkdir(parents=True, exist_ok=True)
+    with locked(images_folder() / ".lock", within=BUILD_LIMIT):
+        if about.exists():
+            say(f"  {tag} is there already")
+        else:
+            say(tag)
+            fresh = images_folder() / f".{target}.tar"
+            fresh.unlink(missing_ok=True)
+            base_layers = engine.build(target, tag, fresh)
+            layers = read_layers(fresh)
+            fresh.rename(archive)
+            size = {"bytes": sum(layers), "ownBytes": sum(layers[base_layers:])}
+            about.write_text(json.dumps({"tag": tag, "file": str(archive), **size}))
+            forget_old(target)
+        image: dict[str, str | int] = json.loads(about.read_text())
+    own = int(image["ownBytes"]) / 1e6
+    say(f"  {int(image['bytes']) / 1e6:,.0f} MB, {own:,.0f} MB of them above the base")
+    return image
+
+
+def forget_old(target: str) -> None:
+    """Removes archives but for the newest ones: their layers make them again in seconds."""
+    found = images_folder().glob(f"luthier-{target}-*.json")
+    for about in sorted(found, key=lambda file: file.stat().st_mtime)[:-KEPT]:
+        about.with_suffix(".tar").unlink(missing_ok=True)
+        about.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("target", choices=[*TARGETS, "all"], nargs="?", default="all")
+    parser.add_argument("--base", help="base image: Debian or Ubuntu with Python 3.11 or newer")
+    options = parser.parse_args(arguments)
+    # An ended session ends the build as Ctrl-C does, so that its leftovers are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        engine = Docker(options.base) if Docker.runs() else Buildah(options.base)
+        wanted = list(TARGETS) if options.target == "all" else [options.target]
+        images = {target: ensure(target, engine) for target in wanted}
+    except (ClusterError, subprocess.CalledProcessError) as error:
+        say(f"images: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("images: interrupted; the next call goes on from the layers that are done")
+        return 130
+    print(json.dumps(images, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,395 @@
+"""Manifests that must be refused: what is changed, the field that the error names, its remedy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contract.manifests import REMOVED
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A change to the valid FineTuneJob (spec fields, unless the path begins with a dot)."""
+
+    title: str
+    changes: dict[str, Any]
+    field: str
+    words: str
+
+    @property
+    def paths(self) -> dict[str, Any]:
+        """The changes by their whole path."""
+        return {
+            path[1:] if path.startswith(".") else f"spec.{path}": value
+            for path, value in self.changes.items()
+        }
+
+
+def _wrong(title: str, changes: dict[str, Any], field: str, words: str) -> Wrong:
+    return Wrong(title, changes, field, words)
+
+
+_MODEL = [
+    _wrong("no model", {"model": REMOVED}, "spec.model", "Required value"),
+    _wrong("model of a hub", {"model.uri": "hf://org/m"}, "spec.model.uri", "copy it to S3"),
+    _wrong("unknown scheme", {"model.uri": "gs://models/m"}, "spec.model.uri", "s3:// and file://"),
+    _wrong("no scheme", {"model.uri": "models/smollm2"}, "spec.model.uri", "begins with a scheme"),
+    _wrong("no bucket", {"model.uri": "s3:///smollm2"}, "spec.model.uri", "is missing after ://"),
+    _wrong("relative file", {"model.uri": "file://models/m"}, "spec.model.uri", "an absolute path"),
+    _wrong(
+        "file of weights",
+        {"model.uri": "s3://models/m/model.safetensors"},
+        "spec.model.uri",
+        "name the folder",
+    ),
+    _wrong("GGUF file", {"model.uri": "s3://models/m.gguf"}, "spec.model.uri", "name the folder"),
+    _wrong(
+        "revision outside a hub", {"model.revision": "main"}, "spec.model.revision", "remove it"
+    ),
+    _wrong(
+        "token outside a hub",
+        {"model.tokenSecretRef": {"name": "hub", "key": "token"}},
+        "spec.model.tokenSecretRef",
+        "storage.secretName",
+    ),
+    _wrong(
+        "remote code",
+        {"model.trustRemoteCode": True},
+        "spec.model.trustRemoteCode",
+        "isn't built yet",
+    ),
+]
+
+_URIS = [
+    _wrong(
+        "password in a URI",
+        {"dataset.uri": "s3://key:secret@data/a.jsonl"},
+        "spec.dataset.uri",
+        "storage.secretName",
+    ),
+    _wrong(
+        "signed URI",
+        {"dataset.uri": "s3://data/a.jsonl?X-Amz-Signature=abc"},
+        "spec.dataset.uri",
+        "holds no @, ? or #",
+    ),
+    _wrong("blank in a URI", {"dataset.uri": "s3://data/my file.jsonl"}, "uri", "no blanks"),
+    _wrong("placeholder in a URI", {"output.uri": "s3://${BUCKET}/x"}, "uri", "placeholder"),
+    _wrong("empty path segment", {"output.uri": "s3://artifacts//x"}, "output.uri", "plain path"),
+    _wrong("parent folder", {"dataset.uri": "file:///data/../etc/a.csv"}, "uri", "plain path"),
+    _wrong("output on disk", {"output.uri": "file:///data/out"}, "spec.output.uri", "s3://BUCKET"),
+    _wrong(
+        "output in the model",
+        {"output.uri": "s3://models/smollm2/tuned"},
+        "spec.output.uri",
+        "name another prefix",
+    ),
+    _wrong("no output", {"output": REMOVED}, "spec.output", "Required value"),
+    _wrong("endless URI", {"model.uri": "s3://a/" + "x" * 1024}, "spec.model.uri", "1024"),
+    _wrong("long output", {"output.uri": "s3://a/" + "x" * 512}, "spec.output.uri", "at most 512"),
+]
+
+_DATASET = [
+    _wrong(
+        "dataset over https",
+        {"dataset.uri": "https://example.com/a.jsonl"},
+        "spec.dataset.uri",
+        "copy it to S3",
+    ),
+    _wrong(
+        "Parquet", {"dataset.uri": "s3://data/a.parquet"}, "dataset.uri", "convert it to .jsonl"
+    ),
+    _wrong("compressed", {"dataset.uri": "s3://data/a.jsonl.GZ"}, "dataset.uri", "uncompressed"),
+    _wrong("no template", {"dataset.template": REMOVED}, "spec.dataset.template", "{text}"),
+    _wrong("constant template", {"dataset.template": "hello"}, "template", "write {column}"),
+    _wrong(
+        "Jinja template", {"dataset.template": "{{phrase}} {{tone}}"}, "template", "single braces"
+    ),
+    _wrong("open brace", {"dataset.template": "{phrase {tone}"}, "template", "neither {column}"),
+    _wrong("position", {"dataset.template": "{0} {tone}"}, "template", "neither {column}"),
+    _wrong("format", {"dataset.template": "{phrase!r} {tone:>9}"}, "template", "neither {column}"),
+    _wrong(
+        "JSON in the template",
+        {"dataset.template": '{"text": {phrase}} {tone}'},
+        "template",
+        "for literal braces",
+    ),
+    _wrong(
+        "classes without a text",
+        {"dataset.template": "Tone: {tone}"},
+        "spec.dataset.template",
+        "needs two columns",
+    ),
+    _wrong(
+        "completion without a prompt",
+        {"task": "generation", "dataset.template": " {text}", "dataset.lossOn": "Completion"},
+        "spec.dataset.lossOn",
+        "or set lossOn to All",
+    ),
+    _wrong("lossOn", {"dataset.lossOn": "Labels"}, "spec.dataset.lossOn", '"Completion"'),
+    _wrong(
+        "no rows to measure on", {"dataset.evalFraction": REMOVED}, "spec.dataset", "evalFraction"
+    ),
+    _wrong("fraction of all", {"dataset.evalFraction": 1}, "evalFraction", "less than 1"),
+    _wrong("fraction in percent", {"dataset.evalFraction": 10}, "evalFraction", "less than 1"),
+    _wrong(
+        "eval and evalFraction",
+        {"dataset.train": "train[:90%]", "dataset.eval": "train[90%:]"},
+        "spec.dataset.evalFraction",
+        "keep one",
+    ),
+    _wrong("stratified by a sentence", {"dataset.stratifyBy": "the tone"}, "stratifyBy", "rename"),
+]
+
+
+def _splits(title: str, splits: dict[str, str], field: str, words: str) -> Wrong:
+    """Explicit splits of a folder, in place of evalFraction."""
+    changes = {f"dataset.{name}": value for name, value in splits.items()}
+    return Wrong(
+        title,
+        {"dataset.uri": "s3://datasets/phrases", "dataset.evalFraction": REMOVED, **changes},
+        f"spec.dataset.{field}",
+        words,
+    )
+
+
+_SPLITS = [
+    _splits(
+        "stratify without a share",
+        {"eval": "eval", "stratifyBy": "tone"},
+        "stratifyBy",
+        "evalFraction",
+    ),
+    _splits("eval is train", {"train": "train", "eval": "train"}, "eval", "disjoint"),
+    _splits("eval in train", {"train": "train", "eval": "train[90%:]"}, "eval", "disjoint"),
+    _splits("eval of all rows", {"eval": "train[90%:]"}, "eval", "set train to the others"),
+    _splits("test of all rows", {"test": "train[-300:]"}, "test", "set train to the others"),
+    _splits("two heads", {"train": "train[:90%]", "eval": "train[:10%]"}, "eval", "disjoint"),
+    _splits("two tails", {"train": "train[100:]", "test": "train[-300:]"}, "test", "disjoint"),
+    _splits(
+        "overlap in percent", {"train": "train[:90%]", "eval": "train[10%:]"}, "eval", "disjoint"
+    ),
+    _splits("overlap in rows", {"train": "train[500:]", "test": "train[:501]"}, "test", "disjoint"),
+    _splits(
+        "overlap from the end",
+        {"train": "train[:-200]", "eval": "train[-300:]"},
+        "eval",
+        "disjoint",
+    ),
+    _splits("eval is test", {"eval": "dev", "test": "dev"}, "test", "disjoint"),
+    _splits("slice of nothing", {"train": "train[:0]", "eval": "dev"}, "train", "none"),
+    _splits("slice of everything", {"train": "train[:]", "eval": "dev"}, "train", "plain name"),
+    _splits("backwards", {"train": "train[90%:10%]", "eval": "dev"}, "train", "smaller bound"),
+    _splits("beyond 100%", {"train": "train[:110%]", "eval": "dev"}, "train", "up to 100%"),
+    _splits("fraction of a percent", {"train": "train[:99.5%]", "eval": "dev"}, "train", "whole"),
+    _splits("sum of splits", {"train": "train+dev", "eval": "test"}, "train", "write a split as"),
+    _splits(
+        "split of a file",
+        {"uri": "s3://data/a.jsonl", "test": "test"},
+        "test",
+        "only the split train",
+    ),
+]
+
+_METHOD = [
+    _wrong("full", {"method.type": "full"}, "spec.method.type", "set method.type to lora"),
+    _wrong("qlora", {"method.type": "qlora"}, "spec.method.type", "set method.type to lora"),
+    _wrong("unknown method", {"method.type": "dora"}, "spec.method.type", '"lora"'),
+    _wrong(
+        "rank 0", {"method.lora.rank": 0}, "spec.method.lora.rank", "greater than or equal to 1"
+    ),
+    _wrong("alpha 0", {"method.lora.alpha": 0}, "spec.method.lora.alpha", "greater than 0"),
+    _wrong("dropout of all", {"method.lora.dropout": 1}, "spec.method.lora.dropout", "less than 1"),
+    _wrong(
+        "auto and names",
+        {"method.lora.targetModules": ["auto", "q_proj"]},
+        "spec.method.lora.targetModules",
+        "stand alone",
+    ),
+    _wrong(
+        "modules in one string",
+        {"method.lora.targetModules": ["q_proj,v_proj"]},
+        "spec.method.lora.targetModules[0]",
+        "one module per item",
+    ),
+    _wrong("no modules", {"method.lora.targetModules": []}, "targetModules", "at least 1 items"),
+    _wrong(
+        "module named twice",
+        {"method.lora.targetModules": ["q_proj", "q_proj"]},
+        "spec.method.lora.targetModules",
+        "name each once",
+    ),
+    _wrong(
+        "module in both lists",
+        {"method.lora.targetModules": ["lm_head"], "method.lora.modulesToSave": ["lm_head"]},
+        "spec.method.lora.modulesToSave",
+        "in one of them",
+    ),
+    _wrong(
+        "save auto", {"method.lora.modulesToSave": ["auto"]}, "modulesToSave", "name the modules"
+    ),
+]
+
+_TRAINING = [
+    _wrong("no length", {"training.maxSteps": REMOVED}, "spec.training", "maxSteps or epochs"),
+    _wrong("steps and epochs", {"training.epochs": 1}, "spec.training.epochs", "keep one"),
+    _wrong("no steps", {"training.maxSteps": 0}, "spec.training.maxSteps", "greater than or equal"),
+    _wrong("steps in words", {"training.maxSteps": "100"}, "spec.training.maxSteps", "integer"),
+    _wrong("half a step", {"training.maxSteps": 1.5}, "spec.training.maxSteps", "integer"),
+    _wrong("rate in words", {"training.learningRate": "2e-4"}, "learningRate", "type number"),
+    _wrong("rate 2", {"training.learningRate": 2}, "learningRate", "less than or equal to 1"),
+    _wrong("rate 0", {"training.learningRate": 0}, "learningRate", "greater than 0"),
+    _wrong("scheduler", {"training.scheduler": "step"}, "training.scheduler", '"cosine"'),
+    _wrong("optimiser", {"training.optimizer": "adam"}, "training.optimizer", '"adamw_torch"'),
+    _wrong(
+        "constant rate with warm-up",
+        {"training.scheduler": "constant", "training.warmupRatio": 0.1},
+        "spec.training.warmupRatio",
+        "use constant_with_warmup",
+    ),
+    _wrong(
+        "warm-up of nothing",
+        {"training.scheduler": "constant_with_warmup"},
+        "spec.training.warmupRatio",
+        "above 0",
+    ),
+    _wrong("switch as YAML boolean", {"training.packing": False}, "training.packing", "string"),
+    _wrong("packing", {"training.packing": "Always"}, "training.packing", "use Auto or Never"),
+    _wrong("fp16 on CPU", {"training.precision": "fp16"}, "training.precision", "placement.gpus"),
+    _wrong("fp8", {"training.precision": "fp8"}, "spec.training.precision", '"bf16"'),
+    _wrong("negative seed", {"training.seed": -1}, "spec.training.seed", "greater than or equal"),
+    _wrong("huge length", {"training.maxLength": 2000000}, "training.maxLength", "1048576"),
+    _wrong("early stopping", {"training.earlyStopping": {}}, "training.earlyStopping", "remove it"),
+    _wrong(
+        "loss of one's own",
+        {"training.loss": {"configMapRef": {"name": "a", "key": "b.py"}, "entrypoint": "Loss"}},
+        "spec.training.loss",
+        "remove it",
+    ),
+    _wrong(
+        "evaluation after the end",
+        {"training.evalEverySteps": 101},
+        "spec.training.evalEverySteps",
+        "lower it",
+    ),
+    _wrong(
+        "steps without rows",
+        {
+            "training.evalEverySteps": 10,
+            "dataset.uri": "s3://datasets/phrases",
+            "dataset.evalFraction": REMOVED,
+            "dataset.test": "test",
+        },
+        "spec.training.evalEverySteps",
+        "dataset.evalFraction",
+    ),
+]
+
+_EVALUATION = [
+    _wrong("no task", {"task": REMOVED}, "spec.task", "Required value"),
+    _wrong("later task", {"task": "summarization"}, "spec.task", "classification and generation"),
+    _wrong("unknown task", {"task": "chat"}, "spec.task", '"generation"'),
+    _wrong(
+        "accuracy of a generator",
+        {"task": "generation", "evaluation.metrics": ["accuracy"]},
+        "spec.evaluation.metrics",
+        "change task",
+    ),
+    _wrong("bleu", {"evaluation.metrics": ["bleu"]}, "spec.evaluation.metrics", "use accuracy"),
+    _wrong("metric", {"evaluation.metrics": ["acc"]}, "evaluation.metrics[0]", '"accuracy"'),
+    _wrong("no metrics", {"evaluation.metrics": []}, "evaluation.metrics", "at least 1 items"),
+    _wrong("twice", {"evaluation.metrics": ["f1", "f1"]}, "evaluation.metrics", "name each once"),
+    _wrong(
+        "script",
+        {"evaluation.script": {"configMapRef": {"name": "a", "key": "b"}, "entrypoint": "f"}},
+        "spec.evaluation.script",
+        "remove it",
+    ),
+]
+
+_REST = [
+    _wrong("long name", {".metadata.name": "a" * 41}, "metadata.name", "at most 40 characters"),
+    _wrong("dotted name", {".metadata.name": "tone.v2"}, "metadata.name", "no dots"),
+    _wrong("name of a digit", {".metadata.name": "7b-tone"}, "metadata.name", "with a letter"),
+    _wrong("no spec", {".spec": REMOVED}, "spec", "Required value"),
+    _wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "set nodes to 1"),
+    _wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "0 or 1"),
+    _wrong("pool", {"placement.pool": "GPU_A100"}, "spec.placement.pool", "a-z, 0-9 and -"),
+    _wrong("queue", {"placement.queueName": "team/a"}, "placement.queueName", "a-z, 0-9 and -"),
+    _wrong("secret", {"storage.secretName": "My Secret"}, "storage.secretName", "- and . only"),
+    _wrong("no checkpoints", {"checkpoints.keepLast": 0}, "checkpoints.keepLast", "equal to 1"),
+    _wrong("restarts", {"limits.maxRestarts": -1}, "limits.maxRestarts", "greater than or equal"),
+    _wrong(
+        "deadline in words", {"limits.activeDeadlineSeconds": "1h"}, "activeDeadline", "integer"
+    ),
+    _wrong("suspend in words", {"suspend": "yes"}, "spec.suspend", "boolean"),
+    _wrong("delete artifacts", {"deletionPolicy": "Delete"}, "spec.deletionPolicy", "use Retain"),
+    _wrong("retrain", {"retrain": {"schedule": "0 3 * * *"}}, "spec.retrain", "remove it"),
+    _wrong("promote", {"promote": {"when": "IfBetter"}}, "spec.promote", "remove it"),
+    _wrong(
+        "search",
+        {
+            "search": {
+                "objective": {"metric": "accuracy"},
+                "space": {"lora.rank": {"type": "int", "low": 8, "high": 64}},
+            }
+        },
+        "spec.search",
+        "remove it",
+    ),
+    _wrong(
+        "search without a range",
+        {
+            "search": {
+                "objective": {"metric": "accuracy"},
+                "space": {"lora.rank": {"type": "int", "low": 64, "high": 8}},
+            }
+        },
+        "spec.search.space",
+        "low below high",
+    ),
+    _wrong("unknown field", {"training.lr": 0.1}, "spec.training.lr", "unknown field"),
+    _wrong("field in the wrong place", {"pool": "cpu"}, "spec.pool", "unknown field"),
+    _wrong("snake case", {"training.max_steps": 5}, "spec.training.max_steps", "unknown field"),
+    _wrong("null", {"dataset.uri": None}, "spec.dataset.uri", "Required value"),
+]
+
+WRONG_FINE_TUNE_JOBS = [
+    *_MODEL,
+    *_URIS,
+    *_DATASET,
+    *_SPLITS,
+    *_METHOD,
+    *_TRAINING,
+    *_EVALUATION,
+    *_REST,
+]
+
+WRONG_OPTIMIZE_JOBS = [
+    _wrong("two sources", {"source.modelUri": "s3://models/m"}, "spec.source", "name one source"),
+    _wrong("no source", {"source": {}}, "spec.source", "name one source"),
+    _wrong(
+        "adapter alone", {"source.adapterUri": "s3://a/b"}, "source.adapterUri", "needs modelUri"
+    ),
+    _wrong(
+        "provider of another device",
+        {"target": {"device": "cuda", "provider": "CPUExecutionProvider"}},
+        "spec.target.provider",
+        "leave provider out",
+    ),
+    _wrong("auto and int8", {"precisions": ["auto", "int8"]}, "spec.precisions", "stands alone"),
+    _wrong("twice", {"precisions": ["int8", "int8"]}, "spec.precisions", "name each once"),
+    _wrong("size", {"gates.maxSize": "300 MB"}, "spec.gates.maxSize", "300M or 1.5Gi"),
+    _wrong("drop of nothing", {"gates.maxMetricDrop": 0.1}, "spec.gates.metric", "belong together"),
+]
+
+WRONG_ADAPTER_BUNDLES = [
+    _wrong("no adapters", {"adapters": []}, "spec.adapters", "at least 1 items"),
+    _wrong("adapter from nowhere", {"adapters": [{"name": "a"}]}, "spec.adapters[0]", "either"),
+    _wrong(
+        "same name",
+        {"adapters": [{"name": "a", "uri": "s3://a/b"}, {"name": "a", "uri": "s3://a/c"}]},
+        "spec.adapters[1]",
+        "Duplicate value",
+    ),
+    _wrong("base of a hub", {"base.uri": "hf://org/m"}, "spec.base.uri", "s3://BUCKET"),
+]

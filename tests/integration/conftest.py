@@ -1,0 +1,81 @@
+"""A real control plane with a node that the tests play, and the operator as a process."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.kube import Kube
+from integration.kubelet import Kubelet, heartbeat, join
+from integration.operatorprocess import OperatorProcess
+from integration.user import User
+
+from luthier_cluster import Cluster
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def kube(control_plane: Cluster) -> Iterator[Kube]:
+    """The API server, with one node."""
+    kube = Kube(str(control_plane.kubeconfig))
+    join(kube)
+    stop = threading.Event()
+
+    def beat() -> None:
+        beats = Kube(str(control_plane.kubeconfig))
+        while not stop.wait(5):
+            try:
+                heartbeat(beats)
+            except Exception:  # the API server may be down in a test
+                continue
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    yield kube
+    stop.set()
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> str:
+    """A namespace of its own."""
+    name = f"team-{next(_numbers)}"
+    kube.create("namespaces", None, {"metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture(scope="session")
+def shared_operator(
+    control_plane: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """One process for all tests that leave it alone."""
+    with OperatorProcess(control_plane.kubeconfig, tmp_path_factory.mktemp("operator")) as process:
+        yield process
+
+
+@pytest.fixture
+def operator(shared_operator: OperatorProcess) -> OperatorProcess:
+    """The running operator; started anew where a test ended it."""
+    if not shared_operator.running:
+        shared_operator.start()
+    return shared_operator
+
+
+@pytest.fixture
+def user(kube: Kube, namespace: str) -> User:
+    """Somebody with FineTuneJobs in a namespace."""
+    return User(kube, namespace)
+
+
+@pytest.fixture
+def kubelet(kube: Kube, namespace: str) -> Kubelet:
+    """Moves that namespace's pods."""
+    return Kubelet(kube, namespace)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Scratch space."""
+    return tmp_path

@@ -1,0 +1,141 @@
+"""The operator killed, the API server gone, a burst: nothing twice, nothing lost."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import apply_crds
+from integration.kube import Kube, Obj, eventually
+from integration.kubelet import Kubelet
+from integration.operatorprocess import OperatorProcess
+from integration.user import User, published
+
+from luthier_cluster import Cluster
+
+
+def _burst(user: User, count: int) -> list[str]:
+    names = [f"run-{number:03}" for number in range(count)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(user.create, names))
+    return names
+
+
+def _one_job_each(user: User, names: list[str]) -> bool:
+    owners = [job["metadata"]["labels"]["luthier.dev/name"] for job in user.jobs()]
+    assert len(owners) == len(set(owners)), "a resource has two Jobs"
+    assert sorted(owners) == names, f"{len(owners)} of {len(names)}"
+    return True
+
+
+def uid_of(obj: Obj) -> str:
+    """The uid."""
+    return str(obj["metadata"]["uid"])
+
+
+def test_a_burst_of_resources(operator: OperatorProcess, user: User) -> None:
+    names = _burst(user, 100)
+    eventually(lambda: _one_job_each(user, names), 60)
+    phases = [
+        (it.get("status") or {}).get("phase")
+        for it in user.kube.list("finetunejobs", user.namespace)
+    ]
+    eventually(lambda: all(phases))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.0])
+def test_killed_in_a_burst_nothing_is_created_twice(
+    operator: OperatorProcess, user: User, delay: float
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        burst = pool.submit(_burst, user, 30)
+        time.sleep(delay)
+        operator.kill()
+        names = burst.result()
+    operator.start()
+    eventually(lambda: _one_job_each(user, names), 60)
+
+    def all_told() -> bool:
+        items = user.kube.list("finetunejobs", user.namespace)
+        return all((it.get("status") or {}).get("jobName") for it in items)
+
+    eventually(all_told)
+
+
+def test_an_end_that_nobody_watched_is_told_after_the_restart(
+    operator: OperatorProcess, user: User, kubelet: Kubelet
+) -> None:
+    user.create()
+    name = user.job()["metadata"]["name"]
+    pod = kubelet.run(name)
+    status = user.phase("Running")
+    operator.kill()
+    kubelet.end(pod, 0, published(status, user))
+    operator.start()
+    user.phase("Complete")
+    assert user.status()["artifact"]
+
+
+def test_a_name_recreated_while_nobody_watched(
+    operator: OperatorProcess, user: User, kubelet: Kubelet
+) -> None:
+    user.create()
+    first = user.job()["metadata"]["name"]
+    user.phase("Pending")
+    operator.kill()
+    user.kube.delete("finetunejobs", user.namespace, "tone")
+    created = user.create()
+    operator.start()
+    second = user.job(besides=first)
+    assert second["metadata"]["ownerReferences"][0]["uid"] == created["metadata"]["uid"]
+    # The old one goes by its owner reference.
+    eventually(lambda: [job["metadata"]["uid"] for job in user.jobs()] == [uid_of(second)], 60)
+
+
+def test_a_frozen_operator_catches_up(operator: OperatorProcess, user: User) -> None:
+    user.create()
+    user.job()
+    os.kill(operator.pid, signal.SIGSTOP)
+    try:
+        user.kube.delete("finetunejobs", user.namespace, "tone")
+        created = user.create(training={"maxSteps": 7})
+    finally:
+        os.kill(operator.pid, signal.SIGCONT)
+
+    eventually(
+        lambda: (
+            [it["metadata"]["ownerReferences"][0]["uid"] for it in user.jobs()] == [uid_of(created)]
+        ),
+        60,
+    )
+
+
+def test_sigterm_ends_it_soon(operator: OperatorProcess) -> None:
+    assert operator.kill(signal.SIGTERM) < 5
+    operator.start()
+
+
+def test_the_api_server_is_restarted(tmp_path: Path) -> None:
+    with Cluster("test-faults", "control-plane") as cluster:
+        apply_crds(cluster)
+        kube = Kube(str(cluster.kubeconfig))
+        kube.create("namespaces", None, {"metadata": {"name": "team"}})
+        user = User(kube, "team")
+        with OperatorProcess(cluster.kubeconfig, tmp_path) as operator:
+            user.create("before")
+            user.job("before")
+            pid = operator.pid
+            cluster.kill("kube-apiserver")
+            time.sleep(25)
+            assert operator.probe("healthz") == 200
+            cluster.start("kube-apiserver")
+            Kube(str(cluster.kubeconfig)).list("namespaces", None)
+            user = User(Kube(str(cluster.kubeconfig)), "team")
+            user.create("after")
+            user.job("after")
+            user.change("before", suspend=True)
+            eventually(lambda: user.job("before")["spec"]["suspend"] is True)
+            assert operator.running
+            assert operator.pid == pid

@@ -1,0 +1,111 @@
+"""The operator with no more rights than the chart gives it."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from integration.kube import Kube, Obj, eventually
+from integration.kubelet import Kubelet
+from integration.operatorprocess import ROOT, OperatorProcess
+from integration.test_progress import post, report, token
+from integration.user import User, published
+
+from luthier_cluster import Cluster, binaries
+
+RBAC = ("ClusterRole", "ClusterRoleBinding", "RoleBinding", "ServiceAccount")
+
+
+def install(cluster: Cluster, folder: Path, system: str, namespaces: list[str]) -> None:
+    """Apply the service account and the rights of the chart."""
+    values = folder / "values.json"
+    values.write_text(
+        json.dumps(
+            {
+                "image": {"repository": "operator"},
+                "trainerImage": {"repository": "trainer"},
+                "rbac": {"namespaces": namespaces},
+            }
+        )
+    )
+    helm = binaries.ensure(binaries.HELM)
+    chart = ROOT / "charts" / "luthier"
+    options = ["--namespace", system, "--kube-version", "1.34.4", "--values", values]
+    done = subprocess.run(
+        [helm, "template", system, chart, *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in RBAC]
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+def kubeconfig_of(cluster: Cluster, kube: Kube, folder: Path, system: str) -> Path:
+    """Credentials of the operator's service account, as its pod has them."""
+    (account,) = [
+        it["metadata"]["name"]
+        for it in kube.list("serviceaccounts", system)
+        if it["metadata"]["name"] != "default"
+    ]
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 3600},
+    }
+    answer = kube.create("serviceaccounts", system, request, account, "token")
+    config: Obj = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    for user in config["users"]:
+        user["user"] = {"token": answer["status"]["token"]}
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.mark.parametrize("mode", ["cluster", "namespaces"])
+def test_a_whole_run_with_the_charts_rights(
+    control_plane: Cluster,
+    kube: Kube,
+    namespace: str,
+    shared_operator: OperatorProcess,
+    tmp_path: Path,
+    mode: str,
+) -> None:
+    if shared_operator.running:
+        shared_operator.kill(signal.SIGTERM)  # that one is an administrator
+    system = f"system-{mode}"
+    kube.create("namespaces", None, {"metadata": {"name": system}})
+    served = [namespace] if mode == "namespaces" else []
+    install(control_plane, tmp_path, system, served)
+    credentials = kubeconfig_of(control_plane, kube, tmp_path, system)
+    user, kubelet = User(kube, namespace), Kubelet(kube, namespace)
+    with OperatorProcess(credentials, tmp_path, namespaces=",".join(served)) as operator:
+        # A run spec too long for an annotation, so that its ConfigMap is made as well.
+        template = "{text}: {label}" + "🎻" * 65_000
+        user.create(
+            dataset={"uri": "s3://data/a.jsonl", "template": template, "evalFraction": 0.1},
+            limits={"ttlSecondsAfterFinished": 100},
+        )
+        name = user.job()["metadata"]["name"]
+        assert kube.get("configmaps", namespace, name)["data"]["runspec.json"]
+        pod = kubelet.run(name)
+        status = user.phase("Running")
+        assert post(operator, token(kube, pod), report(user, pod)) == 204
+        user.change(suspend=True)
+        eventually(lambda: "deletionTimestamp" in kubelet.pods(name)[0]["metadata"])
+        kubelet.finish_deletions(name)
+        user.sees("Suspended", "True")
+        user.change(suspend=False)
+        kubelet.end(kubelet.run(name), 0, published(status, user))
+        user.phase("Complete")
+        eventually(lambda: user.job()["spec"].get("ttlSecondsAfterFinished") == 100)
+        user.change(training={"maxSteps": 5}, storage={"serviceAccountName": "nobody"})
+        user.sees("Scheduled", "False", "ServiceAccountNotFound")
+        user.change(training={"maxSteps": 6})
+        eventually(lambda: user.status()["revision"].startswith("r3-"))
+        eventually(lambda: "Completed" in user.events())
+        log = operator.log.read_text()
+        assert "orbidden" not in log, log

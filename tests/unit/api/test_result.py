@@ -1,0 +1,98 @@
+"""The termination message fits the kubelet's limit, and what matters survives the cut."""
+
+import math
+
+import pytest
+
+from luthier_api.finetunejob import (
+    ArtifactRef,
+    CheckpointRef,
+    EvaluationResult,
+    Progress,
+    Restarts,
+    Usage,
+)
+from luthier_api.result import MAX_RESULT_BYTES, RunError, RunResult
+
+# The longest URI below an output of 512 characters: NAMESPACE/NAME/REVISION.
+LONG_URI = "s3://" + "é" * 507 + f"/{'n' * 63}/{'j' * 40}/r1234-5f2c1e9a"
+METRICS = {f"metric_of_some_length_{i:02}": 0.123456789012345 * i for i in range(16)}
+
+SMALL = RunResult(
+    revision="r1-5f2c1e9a",
+    attempt=1,
+    outcome="Succeeded",
+    checkpoints=[CheckpointRef(step=1, uri="s3://a/c", sha256="0" * 64)],
+    artifact=ArtifactRef(uri="s3://a/b", manifest_sha256="0" * 64),
+    restarts=Restarts(failures=1, disruptions=2, total=3),
+)
+
+LARGEST = RunResult(
+    revision="r123456-5f2c1e9a",
+    attempt=99,
+    outcome="Failed",
+    error=RunError(code="C" * 64, message="€" * 1500, param="dataset.template"),
+    dataset_digest="sha256:" + "0" * 64,
+    dataset_valid=False,
+    dataset_summary="ü" * 200,
+    progress=Progress(step=10**7, total_steps=10**7, loss=1.2345678901234567, eta="1d2h3m4s"),
+    checkpoints=[CheckpointRef(step=i, uri=LONG_URI, sha256="0" * 64) for i in range(100)],
+    evaluation=EvaluationResult(split="test", examples=10**6, base=METRICS, tuned=METRICS),
+    artifact=ArtifactRef(uri=LONG_URI, manifest_sha256="0" * 64),
+    usage=Usage(cpu_seconds=1e9 / 3, gpu_seconds=1e9 / 3, trained_tokens=10**15),
+    restarts=Restarts(failures=100, disruptions=100, total=200),
+)
+
+
+def test_a_small_result_is_whole() -> None:
+    assert RunResult.model_validate_json(SMALL.to_bytes()) == SMALL
+
+
+def test_the_largest_result_fits_and_keeps_what_matters() -> None:
+    encoded = LARGEST.to_bytes()
+    assert len(encoded) <= MAX_RESULT_BYTES
+    result = RunResult.model_validate_json(encoded)
+    assert result.outcome == "Failed"
+    assert result.artifact == LARGEST.artifact
+    assert result.evaluation == LARGEST.evaluation
+    assert result.restarts == LARGEST.restarts
+    assert result.usage == LARGEST.usage
+    assert result.error is not None
+    assert result.error.code == "C" * 64
+    assert result.error.message.startswith("€€€")
+    assert result.error.message.endswith("€…")
+
+
+def test_the_last_checkpoint_goes_before_the_metrics_and_after_the_others() -> None:
+    result = LARGEST.model_copy(update={"error": None, "dataset_summary": None, "artifact": None})
+    kept = RunResult.model_validate_json(result.to_bytes())
+    assert kept.checkpoints == LARGEST.checkpoints[-1:]
+    assert kept.evaluation == LARGEST.evaluation
+    assert kept.progress == LARGEST.progress
+
+
+def test_control_characters_are_counted_as_they_are_encoded() -> None:
+    result = SMALL.model_copy(update={"error": RunError(code="Data", message="\x00" * 1500)})
+    assert len(result.to_bytes()) <= MAX_RESULT_BYTES
+
+
+def test_what_can_not_fit_is_an_error() -> None:
+    artifact = ArtifactRef(uri="s3://" + "é" * 2043, manifest_sha256="0" * 64)
+    with pytest.raises(ValueError, match="r1-5f2c1e9a exceeds 4000 bytes"):
+        SMALL.model_copy(update={"artifact": artifact}).to_bytes()
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    """The perplexity of a diverged model is infinite, its loss NaN; JSON has neither."""
+    diverged = SMALL.model_copy(
+        update={
+            "progress": Progress(step=3, loss=math.nan),
+            "evaluation": EvaluationResult(tuned={"perplexity": math.inf, "accuracy": 0.5}),
+        }
+    )
+    encoded = diverged.to_bytes()
+    assert b"NaN" not in encoded
+    assert b"Infinity" not in encoded
+    read = RunResult.model_validate_json(encoded)
+    assert read.progress == Progress(step=3)
+    assert read.evaluation == EvaluationResult(tuned={"accuracy": 0.5})

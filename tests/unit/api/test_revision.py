@@ -1,0 +1,141 @@
+"""The hash rule: what shapes the result moves it, and an upgrade never does.
+
+A changed literal here means that every stored resource would be trained anew.
+"""
+
+from typing import Any
+
+import pytest
+
+from luthier_api.finetuning import FineTuning
+from luthier_api.revision import revision_name, revision_number, shape_hash
+from luthier_api.training import Training
+
+OUTPUT = "s3://artifacts/models"
+
+
+def _minimal() -> dict[str, Any]:
+    return {
+        "model": {"uri": "s3://models/smollm2"},
+        "task": "classification",
+        "dataset": {
+            "uri": "s3://datasets/phrases.jsonl",
+            "template": "{phrase}\nTone: {tone}",
+            "evalFraction": 0.1,
+        },
+        "training": {"maxSteps": 100},
+    }
+
+
+def _with(part: str, **fields: Any) -> dict[str, Any]:
+    spec = _minimal()
+    spec[part] = spec.get(part, {}) | fields
+    return spec
+
+
+GOLDEN: dict[str, tuple[dict[str, Any], str]] = {
+    "minimal": (
+        _minimal(),
+        "bd1711ad51aee7135a1f4265a489e07a13d52f941b665a31aa3463ff927b4737",
+    ),
+    "other task": (
+        _minimal() | {"task": "generation"},
+        "0e587095e5722c169155b0e2468b821edd8b170759dca968a657c118e0c26c28",
+    ),
+    "other model": (
+        _with("model", uri="s3://models/other"),
+        "34a300c2961f0df37183fdb0da3efb0ef29507d3cb99a0a2f69c60cd190dc0d3",
+    ),
+    "model revision": (
+        _with("model", uri="hf://org/model", revision="9213176"),
+        "b0bf25274e2c66d78734da77e946a2348b3c216094e011a109d962635d08f20d",
+    ),
+    "other template": (
+        _with("dataset", template="{phrase} → {tone}"),
+        "edc37b799d07a6da6bbd8bad391cdd8b052fbe98adbbf6941cf6aeacf15315e1",
+    ),
+    "other splits": (
+        _with("dataset", train="train[:80%]", evalFraction=0.2, stratifyBy="tone"),
+        "78c8288c4c6da20132743c6cfcf2a8f87630416a9673696a94f17119fa11523d",
+    ),
+    "loss on all": (
+        _with("dataset", lossOn="All"),
+        "d36703ec8fdf37304b2882a861c8876c2a1a07ad339f19e6bd7fbee10175dd0d",
+    ),
+    "rank": (
+        _with("method", lora={"rank": 8, "alpha": 16}),
+        "700a7539468dd38fbbb2301a651af4a8e83fa1da4c5d7b8671ea74c34785b6b7",
+    ),
+    "modules": (
+        _with("method", lora={"targetModules": ["q_proj", "v_proj"]}),
+        "4e3b71862d5476fc118f6403943623bdb98fd0aa8e4a2f5c8b12eeeafb22dd1e",
+    ),
+    "epochs": (
+        _with("training", maxSteps=None, epochs=1.5),
+        "e0d6a4022c224b94b16316bdd8e3ed5058c85052d0c1b373f896b5eaa1f57500",
+    ),
+    "learning rate": (
+        _with("training", learningRate=1e-6),
+        "5a04e364d239486bf91874d699e10e4fa422aa527ad7fa561e4d76f8b07016ac",
+    ),
+    "seed": (
+        _with("training", seed=7),
+        "f94814af1d0213d2fa6e30c413b8fbc4e6320103030cc0359df307a793628da2",
+    ),
+    "metrics": (
+        _with("evaluation", metrics=["accuracy", "f1"]),
+        "3c87a2aafe0efbd5c06f017860841e75ea115915a6a920169d9b09bc450478d2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "expected"), GOLDEN.values(), ids=GOLDEN.keys())
+def test_golden(spec: dict[str, Any], expected: str) -> None:
+    assert shape_hash(FineTuning.model_validate(spec), OUTPUT) == expected
+
+
+def test_all_golden_hashes_differ() -> None:
+    assert len({expected for _, expected in GOLDEN.values()}) == len(GOLDEN)
+
+
+def test_defaults_written_out_change_nothing() -> None:
+    """As the API server stores them, and as an exporter may write them back."""
+    short = FineTuning.model_validate(_minimal())
+    full = FineTuning.model_validate(short.to_json())
+    assert shape_hash(full, OUTPUT) == shape_hash(short, OUTPUT)
+
+
+def test_a_field_added_later_changes_nothing() -> None:
+    class LaterTraining(Training):
+        new_knob: int = 7
+
+    class LaterFineTuning(FineTuning):
+        training: LaterTraining
+        new_object: dict[str, int] = {}
+
+    now = FineTuning.model_validate(_minimal())
+    assert shape_hash(LaterFineTuning.model_validate(_minimal()), OUTPUT) == shape_hash(now, OUTPUT)
+    used = LaterFineTuning.model_validate(_with("training", newKnob=8))
+    assert shape_hash(used, OUTPUT) != shape_hash(now, OUTPUT)
+
+
+def test_how_a_hub_is_logged_in_to_changes_nothing() -> None:
+    spec = _with("model", uri="hf://org/model")
+    with_token = _with(
+        "model", uri="hf://org/model", tokenSecretRef={"name": "hub", "key": "token"}
+    )
+    hashes = {shape_hash(FineTuning.model_validate(s), OUTPUT) for s in (spec, with_token)}
+    assert len(hashes) == 1
+
+
+def test_the_place_of_the_output_shapes() -> None:
+    tuning = FineTuning.model_validate(_minimal())
+    assert shape_hash(tuning, OUTPUT) != shape_hash(tuning, OUTPUT + "2")
+
+
+def test_names() -> None:
+    assert revision_name(3, "5f2c1e9a" + "0" * 56) == "r3-5f2c1e9a"
+    assert revision_number("r12-5f2c1e9a") == 12
+    for wrong in ("3-5f2c1e9a", "r-5f2c1e9a", "r3", "r3-", "rx-5f2c1e9a"):
+        with pytest.raises(ValueError, match="not a revision"):
+            revision_number(wrong)

@@ -1,0 +1,195 @@
+"""`luthier run` with the real trainer and a tiny model."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from unit.cli.command import COMMAND, environment, luthier
+from unit.cli.tiny import MANIFEST, write_dataset, write_model
+
+from luthier_cli.errors import CliError
+from luthier_cli.order import Options, output_uri, read_order
+from luthier_cli.overrides import file_uri
+from luthier_cluster import Cluster
+
+WITHIN = 240
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "things.jsonl")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    file = tmp_path / "things.yaml"
+    file.write_text(MANIFEST)
+    return file
+
+
+def arguments(manifest: Path, model: Path, dataset: Path, tmp_path: Path) -> list[str]:
+    local = ["--model", str(model), "--dataset", str(dataset), "--output", str(tmp_path / "out")]
+    return ["run", str(manifest), *local]
+
+
+@pytest.mark.timeout(WITHIN + 60)
+def test_a_run_to_its_end(manifest: Path, model: Path, dataset: Path, tmp_path: Path) -> None:
+    options = [*arguments(manifest, model, dataset, tmp_path), "-o", "json"]
+    done = luthier(*options, "--set", "training.maxSteps=4", within=WITHIN, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["outcome"], summary["steps"]) == ("Complete", 4)
+    assert summary["evaluation"]["tuned"].keys() == {"accuracy", "loss"}
+    folder = tmp_path / "out" / "team-a" / "things" / summary["revision"]
+    assert summary["artifact"]["uri"] == file_uri(folder)
+    assert {"manifest.json", "adapter/adapter_model.safetensors"} <= {
+        file["path"] for file in summary["files"]
+    }
+    assert Path(summary["lossCurve"]).read_bytes().startswith(b"\x89PNG")
+    assert len(summary["samples"]) == 3
+    assert "Training" in done.stderr
+    assert Path(summary["log"]).is_relative_to(tmp_path)
+
+
+@pytest.mark.timeout(2 * WITHIN + 60)
+def test_ctrl_c_and_on_from_there(
+    manifest: Path, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    command = [*arguments(manifest, model, dataset, tmp_path), "--set", "training.maxSteps=3000"]
+    process = subprocess.Popen(
+        [*COMMAND, *command, "--set", "training.saveEverySteps=1000"],
+        env=environment(HOME=str(tmp_path), PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "step " in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WITHIN)
+    assert process.returncode == 130, out + err
+    assert "saving a checkpoint" in out
+    assert "Checkpoint  of step" in out
+    assert "the same command goes on from the last checkpoint" in err
+
+    [folder] = (tmp_path / "out" / "team-a" / "things").iterdir()
+    [checkpoint] = (folder / "checkpoints").iterdir()
+    step = int(checkpoint.name.rpartition("-")[2])
+    assert 0 < step < 3000
+    [log] = (tmp_path / ".cache" / "luthier" / "logs").iterdir()
+    before = log.read_text().count("\n")
+
+    process = subprocess.Popen(
+        [*COMMAND, *command, "--set", "training.saveEverySteps=1000"],
+        env=environment(HOME=str(tmp_path), PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Training  step " in line:
+            break
+    # Twice: the second one doesn't wait for the checkpoint.
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=WITHIN)
+    assert process.returncode == 130
+    assert f"step {step}" in "\n".join(log.read_text().splitlines()[before:])
+
+
+@pytest.mark.timeout(WITHIN + 60)
+def test_bad_data_fails_with_its_place(
+    manifest: Path, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    lines = dataset.read_text().splitlines()
+    broken.write_text("\n".join([*lines[:6], '{"text": ', *lines[6:]]))
+    command = arguments(manifest, model, broken, tmp_path)
+    done = luthier(*command, within=WITHIN, HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "things: Failed" in done.stdout
+    assert "broken.jsonl" in done.stdout
+    assert "line 7" in done.stdout
+    assert "[spec.dataset.uri]" in done.stdout
+
+
+@pytest.mark.timeout(WITHIN + 60)
+def test_results_go_to_s3_when_asked(
+    control_plane: Cluster, manifest: Path, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    import boto3
+
+    keys = {
+        "AWS_ACCESS_KEY_ID": control_plane.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": control_plane.s3_secret_key,
+    }
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=control_plane.s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=control_plane.s3_access_key,
+        aws_secret_access_key=control_plane.s3_secret_key,
+    )
+    s3.create_bucket(Bucket="artifacts")
+    command = ["run", str(manifest), "--model", str(model), "--dataset", str(dataset), "--s3"]
+    endpoint = ["--s3-endpoint", control_plane.s3_endpoint, "-o", "json"]
+    done = luthier(*command, *endpoint, within=WITHIN, HOME=str(tmp_path), **keys)
+    assert done.returncode == 0, done.stderr
+    uri = json.loads(done.stdout)["artifact"]["uri"]
+    assert uri.startswith("s3://artifacts/models/team-a/things/r1-")
+    prefix = uri.removeprefix("s3://artifacts/")
+    listed = s3.list_objects_v2(Bucket="artifacts", Prefix=prefix)["Contents"]
+    assert f"{prefix}/manifest.json" in {item["Key"] for item in listed}
+
+
+def test_an_invalid_manifest_does_not_start(manifest: Path) -> None:
+    done = luthier("run", str(manifest), "--set", "training.epochs=1")
+    assert done.returncode == 1
+    assert "spec.training.epochs: maxSteps and epochs exclude each other" in done.stderr
+
+
+def test_a_model_that_is_not_there(manifest: Path) -> None:
+    done = luthier("run", str(manifest), "--model", "/nowhere")
+    assert done.returncode == 2
+    assert "error: /nowhere doesn't exist" in done.stderr
+
+
+def test_a_choice_among_several(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(MANIFEST + "---\n" + MANIFEST.replace("name: things", "name: others"))
+    with pytest.raises(CliError, match="2 FineTuneJobs"):
+        read_order(str(file), Options())
+    assert read_order(str(file), Options(name="others")).name == "others"
+    with pytest.raises(CliError, match="no FineTuneJob third"):
+        read_order(str(file), Options(name="third"))
+
+
+@pytest.mark.parametrize(
+    ("options", "uri"),
+    [
+        (Options(), file_uri(Path("out"))),
+        (Options(output="/data/out"), "file:///data/out"),
+        (Options(output="s3://mine/x"), "s3://mine/x"),
+        (Options(s3=True), "s3://artifacts/models"),
+    ],
+)
+def test_where_results_go(manifest: Path, options: Options, uri: str) -> None:
+    assert output_uri(read_order(str(manifest), options), options) == uri
+
+
+def test_a_folder_as_the_manifests_output(manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace("s3://artifacts/models", "file:///data/models"))
+    order = read_order(str(manifest), Options())
+    assert order.declared_output == "file:///data/models"
+    with pytest.raises(CliError, match=re.escape("--s3: output.uri is file")):
+        output_uri(order, Options(s3=True))

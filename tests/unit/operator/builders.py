@@ -1,0 +1,157 @@
+"""Test data for the operator's pure parts."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from luthier_api.finetunejob import FineTuneJobSpec
+from luthier_api.platform import Platform
+from luthier_operator.finetunejob.build import Owner, Revision, build
+from luthier_operator.finetunejob.observe import Observed, observe
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+UID = "11111111-2222-3333-4444-555555555555"
+OWNER = Owner("team", "tone", UID)
+
+SPEC: dict[str, Any] = {
+    "model": {"uri": "s3://models/smollm2"},
+    "task": "classification",
+    "dataset": {"uri": "s3://data/a.jsonl", "template": "{text}: {label}", "evalFraction": 0.1},
+    "training": {"maxSteps": 100},
+    "output": {"uri": "s3://artifacts/models"},
+}
+
+
+def platform(**pool: Any) -> Platform:
+    """luthier.yaml with the pool `cpu`, and `gpu` for one namespace."""
+    return Platform.model_validate(
+        {
+            "defaultPool": "cpu",
+            "pools": [
+                {"name": "cpu", "image": "trainer:1", **pool},
+                {"name": "gpu", "image": "trainer:1", "namespaces": ["rich"], "maxGpus": 1},
+            ],
+            "storage": {"endpoint": "http://s3:8333", "region": "r"},
+            "progressUrl": "http://operator:8090",
+        }
+    )
+
+
+def spec(**fields: Any) -> FineTuneJobSpec:
+    """A valid spec with fields replaced."""
+    return FineTuneJobSpec.model_validate(SPEC | fields)
+
+
+def resource(
+    *,
+    generation: int = 1,
+    status: dict[str, Any] | None = None,
+    retry: str | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """A FineTuneJob as the store has it."""
+    metadata: dict[str, Any] = {
+        "namespace": "team",
+        "name": "tone",
+        "uid": UID,
+        "generation": generation,
+        "resourceVersion": "1",
+    }
+    if retry:
+        metadata["annotations"] = {"luthier.dev/retry": retry}
+    return {"metadata": metadata, "spec": SPEC | fields, "status": status or {}}
+
+
+def job_of(
+    revision: Revision, *, end: str | None = None, reason: str = "", suspend: bool = False
+) -> dict[str, Any]:
+    """The Job of a revision; `end` is Complete or Failed."""
+    built = build(OWNER, spec(), revision, platform())[-1]
+    conditions = (
+        [
+            {
+                "type": end,
+                "status": "True",
+                "reason": reason,
+                "message": "",
+                "lastTransitionTime": "2026-01-02T03:00:00Z",
+            }
+        ]
+        if end
+        else []
+    )
+    metadata = built["metadata"] | {
+        "uid": f"job-{revision.name}-{revision.attempt}",
+        "resourceVersion": "1",
+        "creationTimestamp": "2026-01-02T03:04:04Z",
+    }
+    return {
+        "metadata": metadata,
+        "spec": {"suspend": suspend},
+        "status": {"conditions": conditions},
+    }
+
+
+def pod_of(
+    job: dict[str, Any],
+    name: str = "pod-1",
+    *,
+    phase: str = "Running",
+    state: dict[str, Any] | None = None,
+    node: str | None = "node",
+    created: str = "2026-01-02T03:04:04Z",
+) -> dict[str, Any]:
+    """A pod of a Job."""
+    metadata = job["metadata"]
+    running = {"running": {"startedAt": created}}
+    return {
+        "metadata": {
+            "namespace": "team",
+            "name": name,
+            "uid": f"uid-{name}",
+            "labels": metadata["labels"],
+            "creationTimestamp": created,
+            "ownerReferences": [{"uid": metadata["uid"], "controller": True}],
+        },
+        "spec": {"nodeName": node} if node else {},
+        "status": {
+            "phase": phase,
+            "containerStatuses": [
+                {"name": "trainer", "state": running if state is None else state}
+            ],
+        },
+    }
+
+
+def ended(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
+    """The state of a container that has ended."""
+    return {
+        "terminated": {
+            "exitCode": code,
+            "reason": reason,
+            "message": message,
+            "startedAt": "2026-01-02T03:04:04Z",
+            "finishedAt": "2026-01-02T03:04:05Z",
+        }
+    }
+
+
+def observed(
+    obj: dict[str, Any] | None = None,
+    *,
+    jobs: list[dict[str, Any]] | None = None,
+    pods: list[dict[str, Any]] | None = None,
+    **changes: Any,
+) -> Observed:
+    """What a reconciliation sees."""
+    seen = observe(
+        obj or resource(),
+        jobs=jobs or [],
+        pods=pods or [],
+        report=None,
+        notes=(),
+        workload=None,
+        platform=platform(),
+        now=NOW,
+    )
+    return replace(seen, **changes)

@@ -1,0 +1,138 @@
+"""The objects of a run."""
+
+from unit.operator.builders import OWNER, platform, spec
+
+from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec
+from luthier_operator.finetunejob.build import Owner, Revision, build, job_name
+
+REVISION = Revision("r1-12345678", 1, "12345678" * 8)
+
+
+def test_names_differ_by_uid_revision_and_attempt_and_fit() -> None:
+    long = Owner("team", "a.long-name-" + "x" * 240, "u1")
+    names = {
+        job_name(long, REVISION),
+        job_name(Owner("team", long.name, "u2"), REVISION),
+        job_name(long, Revision("r2-12345678", 1, "")),
+        job_name(long, Revision("r1-12345678", 2, "")),
+    }
+    assert len(names) == 4
+    assert all(len(name) == 63 and "." not in name for name in names)
+    assert job_name(OWNER, REVISION) == job_name(OWNER, REVISION)
+
+
+def test_the_run_spec_is_an_annotation_read_as_a_file() -> None:
+    (job,) = build(OWNER, spec(), REVISION, platform())
+    template = job["spec"]["template"]
+    order = RunSpec.model_validate_json(template["metadata"]["annotations"][RUNSPEC_ANNOTATION])
+    assert order.output == "s3://artifacts/models/team/tone/r1-12345678"
+    assert order.storage.endpoint == "http://s3:8333"
+    assert order.progress is not None
+    (container,) = template["spec"]["containers"]
+    assert container["command"][-1] == RUNSPEC_PATH
+    assert "downwardAPI" in template["spec"]["volumes"][0]
+
+
+def test_a_large_run_spec_goes_in_a_config_map_of_the_same_owner() -> None:
+    modules = ["m" * 250 + str(n) for n in range(64)]
+    large = spec(
+        dataset={"uri": "s3://d/a.jsonl", "template": "{a}" + "é" * 65000, "evalFraction": 0.1},
+        method={"lora": {"targetModules": modules}},
+        model={"uri": "s3://" + "m" * 1000},
+    )
+    objects = build(OWNER, large, REVISION, platform(fileRoots=["/" + "r" * 60000]))
+    config_map, job = objects
+    assert config_map["kind"] == "ConfigMap"
+    assert config_map["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
+    assert RunSpec.model_validate_json(config_map["data"]["runspec.json"]).fine_tuning.method
+    assert job["spec"]["template"]["metadata"]["annotations"] == {}
+    name = config_map["metadata"]["name"]
+    assert job["spec"]["template"]["spec"]["volumes"][0]["configMap"] == {"name": name}
+
+
+def test_secrets_are_references_and_must_exist() -> None:
+    named = spec(
+        storage={"secretName": "mine"},
+        model={"uri": "hf://a/b", "tokenSecretRef": {"name": "hub", "key": "token"}},
+    )
+    (job,) = build(OWNER, named, REVISION, platform())
+    environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    references = {
+        it["name"]: it["valueFrom"]["secretKeyRef"]
+        for it in environment
+        if "secretKeyRef" in it.get("valueFrom", {})
+    }
+    assert set(references) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"}
+    assert references["HF_TOKEN"] == {"name": "hub", "key": "token", "optional": False}
+    assert references["AWS_ACCESS_KEY_ID"]["name"] == "mine"
+
+
+def test_the_failure_policy_in_its_order() -> None:
+    (job,) = build(OWNER, spec(limits={"maxRestarts": 7}), REVISION, platform())
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert rules[1]["onExitCodes"]["values"] == [75]
+    assert rules[2]["onExitCodes"]["values"] == [64, 65, 66, 69, 76, 77, 78, 79]
+    assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"trainer"}
+    assert job["spec"]["backoffLimit"] == 7
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_what_a_pool_says() -> None:
+    pool = platform(
+        nodeSelector={"disk": "ssd"},
+        tolerations=[{"key": "gpu", "operator": "Exists"}],
+        priorityClassName="low",
+        imagePullSecrets=["registry"],
+        sharedMemory="1Gi",
+        cacheClaim="cache",
+        mounts=[
+            {"claim": "host", "mountPath": "/usr", "subPath": "usr"},
+            {"claim": "host", "mountPath": "/opt", "subPath": "opt"},
+        ],
+        proxy={"http": "http://proxy", "noProxy": ".svc"},
+        ca={"name": "ca", "key": "ca.pem"},
+        env={"PLAIN": "value"},
+        terminationGracePeriodSeconds=33,
+    )
+    (job,) = build(OWNER, spec(), REVISION, pool)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert pod["priorityClassName"] == "low"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["terminationGracePeriodSeconds"] == 33
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
+    assert volumes["cache"]["persistentVolumeClaim"] == {"claimName": "cache"}
+    claims = [
+        it
+        for it in volumes.values()
+        if it.get("persistentVolumeClaim", {}).get("claimName") == "host"
+    ]
+    assert len(claims) == 1
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts["/usr"]["subPath"] == "usr"
+    assert mounts["/opt"]["readOnly"] is True
+    assert "/etc/luthier/ca" in mounts
+    plain = {it["name"]: it.get("value") for it in container["env"]}
+    assert plain["HTTP_PROXY"] == plain["http_proxy"] == "http://proxy"
+    assert plain["NO_PROXY"] == ".svc"
+    assert plain["PLAIN"] == "value"
+    assert plain["HOME"] == "/tmp"
+
+
+def test_a_queued_job_starts_suspended_and_others_do_not() -> None:
+    (queued,) = build(OWNER, spec(placement={"queueName": "team"}), REVISION, platform())
+    assert queued["spec"]["suspend"] is True
+    (job,) = build(OWNER, spec(), REVISION, platform())
+    assert job["spec"]["suspend"] is False
+
+
+def test_gpus_are_limits() -> None:
+    rich = Owner("rich", "tone", "u")
+    (job,) = build(rich, spec(placement={"pool": "gpu", "gpus": 1}), REVISION, platform())
+    resources = job["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == "1"

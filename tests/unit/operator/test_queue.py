@@ -1,0 +1,104 @@
+"""The work queue's promises, with a clock that the tests turn."""
+
+import asyncio
+
+import pytest
+
+from luthier_operator.queue import WorkQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue[str]:
+    return WorkQueue(clock)
+
+
+def test_repeats_merge(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    queue.add("b")
+    queue.add("a")
+    assert [queue.take(), queue.take(), queue.take()] == ["a", "b", None]
+
+
+def test_a_key_runs_once_at_a_time_and_again_after(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert queue.take() is None
+    queue.done("a")
+    assert queue.take() == "a"
+    queue.done("a")
+    assert queue.take() is None
+
+
+def test_failures_back_off_up_to_a_minute(queue: WorkQueue[str], clock: Clock) -> None:
+    delays = []
+    queue.add("a")
+    for _ in range(12):
+        assert queue.take() == "a"
+        delay = queue.done("a", failed=True)
+        assert delay is not None
+        clock.now += delay - 0.001
+        assert queue.take() is None
+        clock.now += 0.001
+        delays.append(delay)
+    assert delays[:4] == [0.25, 0.5, 1, 2]
+    assert delays[-1] == 60
+
+
+def test_success_forgets_failures(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a")
+    queue.take()
+    queue.done("a", failed=True)
+    clock.now += 1
+    assert queue.take() == "a"
+    queue.done("a")
+    queue.add("a")
+    queue.take()
+    assert queue.done("a", failed=True) == 0.25
+
+
+def test_the_earlier_appointment_stands(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("a", 20)
+    clock.now = 4.9
+    assert queue.take() is None
+    clock.now = 5
+    assert queue.take() == "a"
+    queue.done("a")
+    clock.now = 100
+    assert queue.take() is None
+
+
+async def test_get_wakes_for_a_new_key_and_for_an_appointment() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert await asyncio.wait_for(waiting, 1) == "a"
+    queue.add_after("b", 0.02)
+    assert await asyncio.wait_for(queue.get(), 1) == "b"
+
+
+async def test_many_workers_share_the_keys() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    workers = [asyncio.create_task(queue.get()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for number in range(5):
+        queue.add(number)
+    got = await asyncio.wait_for(asyncio.gather(*workers), 1)
+    assert sorted(got) == [0, 1, 2, 3, 4]

@@ -1,0 +1,150 @@
+"""Reports in memory, tokens in a cache, runs as metrics."""
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from unit.operator.builders import NOW, UID, platform, resource
+
+from luthier_api.progress import ProgressReport
+from luthier_operator import runs
+from luthier_operator.metrics import RunCollector
+from luthier_operator.progress import Authenticator, Refused
+from luthier_operator.reports import Reports
+from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.store import Store
+
+
+def report(sequence: int, *, pod: str = "a", revision: str = "r1-a") -> ProgressReport:
+    return ProgressReport.model_validate(
+        {
+            "run": {
+                "namespace": "team",
+                "name": "tone",
+                "uid": UID,
+                "revision": revision,
+                "attempt": 1,
+            },
+            "pod": pod,
+            "sequence": sequence,
+            "progress": {"step": sequence, "loss": 0.5},
+            "etaSeconds": 90,
+        }
+    )
+
+
+def test_a_late_report_of_the_same_pod_is_dropped_and_a_new_pods_is_not() -> None:
+    reports = Reports()
+    assert reports.put(report(5), NOW)
+    assert not reports.put(report(5), NOW)
+    assert not reports.put(report(4), NOW)
+    assert reports.put(report(1, pod="b"), NOW)
+    received = reports.get(("team", "tone"))
+    assert received is not None
+    assert received.report.progress.estimated_finish == "2026-01-02T03:05:35Z"
+    reports.drop(("team", "tone"))
+    assert reports.get(("team", "tone")) is None
+
+
+class Reviewer:
+    """Stands for the API server's TokenReview, and counts."""
+
+    def __init__(self, **user: Any) -> None:
+        self.asked = 0
+        self.answer = {
+            "authenticated": True,
+            "audiences": ["luthier.dev/progress"],
+            "user": {
+                "username": "system:serviceaccount:team:default",
+                "extra": {
+                    "authentication.kubernetes.io/pod-name": ["pod"],
+                    "authentication.kubernetes.io/pod-uid": ["uid"],
+                },
+            }
+            | user,
+        }
+
+    async def review_token(self, token: str, audience: str) -> dict[str, Any]:
+        self.asked += 1
+        return self.answer
+
+    async def list_all(self, *_: Any, **__: Any) -> tuple[list[Any], int]:
+        return [], 0
+
+
+def jwt(expires: float) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
+    return f"head.{payload}.signature"
+
+
+async def test_a_token_is_reviewed_once_a_minute_and_never_after_its_end() -> None:
+    now = 1000.0
+    reviewer = Reviewer()
+    authenticator = Authenticator(reviewer, lambda: now)
+    header = f"Bearer {jwt(1100)}"
+    for _ in range(3):
+        caller = await authenticator.caller(header)
+    assert (caller.namespace, caller.pod, caller.uid) == ("team", "pod", "uid")
+    assert reviewer.asked == 1
+    now = 1061
+    await authenticator.caller(header)
+    assert reviewer.asked == 2
+    now = 1101
+    await authenticator.caller(header)
+    assert reviewer.asked == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"authenticated": False},
+        {"audiences": ["another"]},
+        {"user": {"username": "jane", "extra": {}}},
+        {"user": {"username": "system:serviceaccount:team:default", "extra": {}}},
+    ],
+)
+async def test_who_is_refused(change: dict[str, Any]) -> None:
+    reviewer = Reviewer()
+    reviewer.answer |= change
+    with pytest.raises(Refused) as refused:
+        await Authenticator(reviewer).caller("Bearer token")
+    assert refused.value.code == 401
+
+
+@pytest.mark.parametrize("header", ["", "Bearer ", "Basic abc"])
+async def test_a_header_without_a_token(header: str) -> None:
+    reviewer = Reviewer()
+    with pytest.raises(Refused):
+        await Authenticator(reviewer).caller(header)
+    assert reviewer.asked == 0
+
+
+def test_runs_as_metrics_come_and_go_with_the_resource() -> None:
+    store, reports = Store(), Reports()
+    status = {
+        "phase": "Running",
+        "revision": "r1-a",
+        "progress": {"step": 1, "loss": 9.0},
+        "restarts": {"failures": 2, "disruptions": 3},
+    }
+    obj = resource(status=status)
+    store.put(FINE_TUNE_JOBS, obj)
+    registry = CollectorRegistry()
+    now = NOW + timedelta(seconds=30)
+    registry.register(RunCollector(lambda: runs.samples(store, reports, platform(), now)))
+    labels = 'kind="FineTuneJob",name="tone",namespace="team",pool="cpu"'
+
+    def scrape() -> list[str]:
+        return generate_latest(registry).decode().splitlines()
+
+    # After a restart: from the status alone.
+    assert f"luthier_run_loss{{{labels}}} 9.0" in scrape()
+    assert f"luthier_run_restarts_disruptions{{{labels}}} 3.0" in scrape()
+    reports.put(report(7), NOW)
+    assert f"luthier_run_step{{{labels}}} 7.0" in scrape()
+    assert f"luthier_run_eta_seconds{{{labels}}} 60.0" in scrape()
+    store.remove(FINE_TUNE_JOBS, obj)
+    assert not [line for line in scrape() if "tone" in line]

@@ -1,0 +1,126 @@
+"""A tiny model with a real tokenizer, a small dataset, trainer processes, and a real S3."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# As the trainer sets it for itself; torch reads it when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from unit.trainer.support import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    MakeSpec,
+    Seaweed,
+    TrainerProcess,
+    client,
+    colour_rows,
+    spec_maker,
+    write_jsonl,
+)
+
+from luthier_api.runspec import RunSpec
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE tokenizer, trained on the dataset's sentences."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    trainer = ByteLevelBPETokenizer()
+    texts = [f"Text: {row['text']}\nColour: {row['label']}" for row in colour_rows(200)]
+    trainer.train_from_iterator(texts, vocab_size=400, special_tokens=["<eos>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trainer._tokenizer, eos_token="<eos>", pad_token="<eos>"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A folder with a two-layer Llama."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        eos_token_id=tiny_tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset's folder: 42 train rows, 30 test rows."""
+    folder = tmp_path_factory.mktemp("colours")
+    write_jsonl(folder / "train.jsonl", colour_rows(42))
+    write_jsonl(folder / "test.jsonl", colour_rows(30, offset=1000))
+    return folder
+
+
+@pytest.fixture
+def make_spec(tiny_model: Path, colours: Path, tmp_path: Path) -> MakeSpec:
+    """A run of 12 steps over 3 epochs on file://; keywords override parts of it."""
+
+    return spec_maker(tiny_model, colours, tmp_path)
+
+
+@pytest.fixture
+def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(spec: RunSpec, **environment: str) -> TrainerProcess:
+        number = len(started)
+        spec_file = tmp_path / f"runspec-{number}.json"
+        spec_file.write_text(json.dumps(spec.to_json()))
+        log, result = tmp_path / f"log-{number}", tmp_path / f"result-{number}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "luthier_trainer", str(spec_file)],
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "LUTHIER_TERMINATION_LOG": str(result), **environment},
+        )
+        started.append(process)
+        return TrainerProcess(process, log, result)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    server = Seaweed(tmp_path_factory.mktemp("seaweed"))
+    server.start()
+    for bucket in ("artifacts", "datasets", "models", "store"):
+        client(server.endpoint).create_bucket(Bucket=bucket)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client; the trainer finds the credentials in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    return client(seaweed.endpoint)

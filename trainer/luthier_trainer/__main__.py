@@ -1,0 +1,4 @@
+from luthier_trainer.main import main
+
+if __name__ == "__main__":
+    main()

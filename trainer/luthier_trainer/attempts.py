@@ -1,0 +1,140 @@
+"""What every pod of a run leaves in storage: who ran, from where, and how it ended.
+
+The records tell failures from disruptions (Kubernetes' own states don't have them all),
+end a run whose pods die without progress, and fence off a pod that was replaced but
+still runs.
+"""
+
+import json
+import os
+import uuid
+from datetime import UTC, datetime
+
+from luthier_api.finetunejob import Restarts, Usage
+from luthier_api.meta import Model
+from luthier_api.result import ExitCode
+from luthier_api.runspec import RunIdentity
+from luthier_trainer.errors import OUT_OF_MEMORY_REMEDY, Superseded, TrainerError
+from luthier_trainer.objectstore import ObjectStore
+
+FOLDER = "attempts"
+_PODS_WITHOUT_PROGRESS = 2
+
+
+class AttemptRecord(Model):
+    """One pod. `ordinal` rises with every pod that starts on this output."""
+
+    uid: str
+    pod: str
+    attempt: int
+    ordinal: int
+    started_at: str
+    resumed_from_step: int = 0
+    step: int = 0
+    usage: Usage = Usage()
+    ended_at: str | None = None
+    outcome: str | None = None  # Succeeded, Failed or Interrupted
+    code: str | None = None
+
+
+class Attempts:
+    """The records below an output, and this pod's own."""
+
+    def __init__(self, store: ObjectStore, run: RunIdentity) -> None:
+        self._store = store
+        self._run = run
+        self._names = {entry.key for entry in store.entries(f"{FOLDER}/")}
+        self.earlier = sorted(
+            (self._read(name) for name in self._names), key=lambda record: record.ordinal
+        )
+        if any(r.uid == run.uid and r.attempt > run.attempt for r in self.earlier):
+            raise Superseded
+        pod = os.environ.get("POD_UID") or uuid.uuid4().hex
+        self._name = f"{FOLDER}/{pod}.json"
+        if self._name in self._names:  # the container was restarted in its pod
+            self._name = f"{FOLDER}/{pod}-{uuid.uuid4().hex[:8]}.json"
+        self.own = AttemptRecord(
+            uid=run.uid,
+            pod=os.environ.get("POD_NAME") or pod,
+            attempt=run.attempt,
+            ordinal=1 + max((record.ordinal for record in self.earlier), default=0),
+            started_at=_now(),
+        )
+        self._began = False
+
+    @property
+    def restarts(self) -> Restarts:
+        """Earlier pods by how they ended; one without an end died."""
+        outcomes = [record.outcome for record in self.earlier]
+        failures = sum(outcome in (None, "Failed") for outcome in outcomes)
+        disruptions = outcomes.count("Interrupted")
+        return Restarts(failures=failures, disruptions=disruptions, total=failures + disruptions)
+
+    @property
+    def usage(self) -> Usage:
+        """Summed over all pods, this one too."""
+        records = [*self.earlier, self.own]
+        return Usage(
+            cpu_seconds=round(sum(record.usage.cpu_seconds for record in records), 1),
+            gpu_seconds=round(sum(record.usage.gpu_seconds for record in records), 1),
+            trained_tokens=sum(record.usage.trained_tokens for record in records),
+        )
+
+    def others_ended(self) -> bool:
+        """Whether no pod of another resource may still write here."""
+        return all(r.outcome is not None for r in self.earlier if r.uid != self._run.uid)
+
+    @property
+    def began(self) -> bool:
+        """Whether this pod's record has been written."""
+        return self._began
+
+    def begin(self, resumed_from_step: int) -> None:
+        """Write this pod's record. Raises TrainerError (NoProgress) when its predecessors of
+        this attempt died at the same checkpoint."""
+        died = [
+            record.resumed_from_step
+            for record in self.earlier
+            if record.uid == self._run.uid
+            and record.attempt == self._run.attempt
+            and record.outcome in (None, "Failed")
+        ][-_PODS_WITHOUT_PROGRESS:]
+        self._update(resumed_from_step=resumed_from_step, step=resumed_from_step)
+        self._began = True
+        if died == [resumed_from_step] * _PODS_WITHOUT_PROGRESS:
+            raise TrainerError(
+                ExitCode.NO_PROGRESS,
+                "NoProgress",
+                f"{len(died)} pods died after step {resumed_from_step} without a newer "
+                f"checkpoint. If they ran out of memory (OOMKilled): {OUT_OF_MEMORY_REMEDY}. "
+                "Else read the log of the last pod. Then change the spec or retry",
+                "training.perDeviceBatchSize",
+            )
+
+    def advance(self, step: int, usage: Usage) -> None:
+        """Record how far this pod came."""
+        self._update(step=step, usage=usage)
+
+    def end(self, outcome: str, code: str | None, usage: Usage) -> None:
+        """Record how this pod ended."""
+        self._update(outcome=outcome, code=code, usage=usage, ended_at=_now())
+
+    def fence(self) -> None:
+        """Raises Superseded when a pod started on this output after this one."""
+        for entry in self._store.entries(f"{FOLDER}/"):
+            if entry.key in self._names or entry.key == self._name:
+                continue
+            if self._read(entry.key).ordinal >= self.own.ordinal:
+                raise Superseded
+            self._names.add(entry.key)
+
+    def _update(self, **changes: object) -> None:
+        self.own = self.own.model_copy(update=changes)
+        self._store.write(self._name, json.dumps(self.own.to_json(), indent=2).encode())
+
+    def _read(self, name: str) -> AttemptRecord:
+        return AttemptRecord.model_validate_json(self._store.read(name) or b"")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,75 @@
+"""Who may write an output: one resource, with one state of the data."""
+
+import json
+
+from luthier_api.meta import Model
+from luthier_api.result import ExitCode
+from luthier_api.runspec import RunSpec
+from luthier_trainer.attempts import Attempts
+from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.log import log
+from luthier_trainer.objectstore import ObjectStore
+
+_KEY = "claim.json"
+
+
+class Claim(Model):
+    """Contents of claim.json."""
+
+    uid: str
+    namespace: str
+    name: str
+    shape_hash: str
+    dataset_digest: str
+
+
+def read_claim(store: ObjectStore) -> Claim | None:
+    """The claim on an output, if there is one."""
+    data = store.read(_KEY)
+    return Claim.model_validate_json(data) if data else None
+
+
+def take_claim(store: ObjectStore, spec: RunSpec, digest: str, attempts: Attempts) -> None:
+    """Claim the output for this resource, or take it over from one that has ended.
+
+    Raises TrainerError: DatasetChanged, OutputClaimed.
+    """
+    wanted = Claim(
+        uid=spec.run.uid,
+        namespace=spec.run.namespace,
+        name=spec.run.name,
+        shape_hash=spec.shape_hash,
+        dataset_digest=digest,
+    )
+    data = json.dumps(wanted.to_json(), indent=2).encode()
+    if store.write_once(_KEY, data):
+        return
+    tagged = store.read_tagged(_KEY)
+    if tagged is None:
+        raise _claimed(store, "another resource")
+    held = Claim.model_validate_json(tagged[0])
+    owner = f"FineTuneJob {held.namespace}/{held.name} (uid {held.uid})"
+    same_owner = held.uid == wanted.uid
+    takeable = held.shape_hash == wanted.shape_hash and attempts.others_ended()
+    if not (same_owner or takeable):
+        raise _claimed(store, owner)
+    if held.dataset_digest != digest:
+        raise data_error(
+            "DatasetChanged",
+            f"the data is {digest} now, but this revision began with {held.dataset_digest}; "
+            "put the old data back, or change the spec (e.g. dataset.uri) to train on the new",
+        )
+    if not same_owner:
+        if not store.replace(_KEY, data, tagged[1]):
+            raise _claimed(store, "another resource")
+        log(f"output: taken over from {owner}, whose pods have ended")
+
+
+def _claimed(store: ObjectStore, owner: str) -> TrainerError:
+    return TrainerError(
+        ExitCode.OUTPUT_CLAIMED,
+        "OutputClaimed",
+        f"{store.uri} belongs to {owner}, which may still write there; choose another "
+        "output.uri, or delete what lies there",
+        "output.uri",
+    )

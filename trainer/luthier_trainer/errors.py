@@ -1,0 +1,58 @@
+"""Failures that the user is told about: what, where, and the remedy."""
+
+from luthier_api.result import ExitCode, RunError
+
+OUT_OF_MEMORY_REMEDY = (
+    "lower training.perDeviceBatchSize (and raise gradientAccumulationSteps) or "
+    "training.maxLength, or use a pool with more memory"
+)
+
+
+class TrainerError(Exception):
+    """Ends the run with an exit code and an error in words.
+
+    `code` is CamelCase and becomes a condition's reason; `param` is the path of the
+    field in the user's spec, e.g. "dataset.template".
+    """
+
+    def __init__(
+        self, exit_code: ExitCode, code: str, message: str, param: str | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.exit_code = exit_code
+        self.error = RunError(code=code, message=message[:1500], param=param)
+
+
+def data_error(code: str, message: str, param: str = "dataset.uri") -> TrainerError:
+    """The dataset can't be used as it is."""
+    return TrainerError(ExitCode.DATA, code, message, param)
+
+
+def unsupported(code: str, message: str, param: str) -> TrainerError:
+    """The model can't do what is asked."""
+    return TrainerError(ExitCode.UNSUPPORTED, code, message, param)
+
+
+class Interrupted(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt it must pass every `except Exception`."""
+
+
+class Superseded(BaseException):
+    """The run is over or another pod does it now: end without publishing anything."""
+
+
+def from_exception(error: Exception) -> TrainerError:
+    """Any exception as a failure: a known one, a lack of memory, or a defect of ours."""
+    if isinstance(error, TrainerError):
+        return error
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        return TrainerError(
+            ExitCode.INTERNAL,
+            "OutOfMemory",
+            f"The run needs more memory than its pod has; {OUT_OF_MEMORY_REMEDY}.",
+            "training.perDeviceBatchSize",
+        )
+    return TrainerError(
+        ExitCode.INTERNAL, "InternalError", f"{text[:1200]} (the pod's log has the traceback)"
+    )

@@ -1,0 +1,92 @@
+"""The artifact: what is in it, and its manifest, published last."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from luthier_api.finetunejob import ArtifactRef
+from luthier_api.result import RunResult
+from luthier_api.runspec import RunSpec
+from luthier_trainer.objectstore import ObjectStore
+
+MANIFEST = "manifest.json"
+_PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
+
+
+def save_adapter(model: Any, tokenizer: Any, folder: Path, base_uri: str) -> None:
+    """Write adapter and tokenizer so that plain peft and transformers load them."""
+    model.peft_config["default"].base_model_name_or_path = base_uri
+    # save_embedding_layers: without it peft looks for the base model on a hub.
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # the artifact has a card of its own
+    tokenizer.save_pretrained(folder)
+
+
+def publish(
+    store: ObjectStore,
+    folder: Path,
+    spec: RunSpec,
+    details: dict[str, Any],
+    result: RunResult,
+    fence: Callable[[], None],
+) -> ArtifactRef:
+    """Upload every file below `folder`, then the manifest that makes it an artifact.
+
+    A half-published one has no manifest, and the next pod publishes it anew.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    keys = {path: path.relative_to(folder).as_posix() for path in files}
+    fence()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(store.upload, key, path) for path, key in keys.items()]:
+            done.result()
+    manifest = {
+        "apiVersion": spec.api_version,
+        "run": spec.run.to_json(),
+        "shapeHash": spec.shape_hash,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "spec": spec.fine_tuning.to_json(),
+        **details,
+        "image": os.environ.get("LUTHIER_IMAGE"),
+        "versions": _versions(),
+        "files": {key: _describe(path) for path, key in keys.items()},
+        "result": result.to_json(),
+    }
+    data = json.dumps(manifest, indent=2).encode()
+    fence()
+    store.write(MANIFEST, data)
+    return _reference(store, data)
+
+
+def read_published(store: ObjectStore) -> tuple[dict[str, Any], ArtifactRef] | None:
+    """The manifest of a finished output and its reference, or None."""
+    data = store.read(MANIFEST)
+    return (json.loads(data), _reference(store, data)) if data else None
+
+
+def _reference(store: ObjectStore, manifest: bytes) -> ArtifactRef:
+    return ArtifactRef(uri=store.uri, manifest_sha256=hashlib.sha256(manifest).hexdigest())
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+            "bytes": path.stat().st_size,
+        }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):  # luthier itself may run from its sources
+            versions[name] = version(name)
+    return versions

@@ -1,0 +1,151 @@
+"""One run of one pod: the stages up to the import of torch, and what is told at its end."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier_api.finetunejob import ArtifactRef, EvaluationResult, Usage
+from luthier_api.result import RunResult
+from luthier_api.runspec import RunSpec
+from luthier_trainer import data, modelcache, publish
+from luthier_trainer.attempts import Attempts
+from luthier_trainer.claim import read_claim, take_claim
+from luthier_trainer.data import Examples
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.log import log
+from luthier_trainer.progress import Reporter
+from luthier_trainer.runtime import cpu_seconds
+from luthier_trainer.storage import open_store
+
+if TYPE_CHECKING:
+    from luthier_trainer.checkpointwriter import CheckpointWriter
+
+
+class Run:
+    """The state of this pod's run. `execute` does it; `result` tells how far it came."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.interrupt = Interrupt(spec.grace_seconds)
+        pod = os.environ.get("POD_NAME", "local")
+        self.reporter = Reporter(spec.run, pod, spec.progress, self.interrupt.supersede)
+        self.attempts: Attempts | None = None
+        self.examples: Examples | None = None
+        self.writer: CheckpointWriter | None = None
+        self.evaluation: EvaluationResult | None = None
+        self.trained_tokens = 0
+        self._data_valid: bool | None = None
+        self._started = time.monotonic()
+
+    def execute(self) -> RunResult:
+        """All stages. Raises TrainerError, Interrupted or Superseded."""
+        scratch = Path(self.spec.scratch_dir)
+        scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="luthier-", dir=scratch))
+        try:
+            return self._stages(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
+        """What is known now, as the end of this pod."""
+        return RunResult(
+            revision=self.spec.run.revision,
+            attempt=self.spec.run.attempt,
+            outcome=outcome,
+            error=failure.error if failure else None,
+            dataset_digest=self.examples.digest if self.examples else None,
+            dataset_valid=self._data_valid,
+            dataset_summary=self.data_summary(),
+            progress=self.reporter.progress,
+            checkpoints=self.writer.refs if self.writer else [],
+            evaluation=self.evaluation,
+            usage=self.attempts.usage if self.attempts else None,
+            restarts=self.attempts.restarts if self.attempts else None,
+        )
+
+    def record_end(self, outcome: str, code: str | None) -> None:
+        """Leave word in storage of how this pod ended; failing that, in the log."""
+        self.reporter.close()
+        if self.attempts and self.attempts.began:
+            try:
+                self.attempts.end(outcome, code, self.usage())
+            except Exception as error:  # the end itself must not fail
+                log(f"the attempt's record could not be written: {error}")
+
+    def usage(self) -> Usage:
+        """Of this pod so far."""
+        seconds = time.monotonic() - self._started
+        return Usage(
+            cpu_seconds=round(cpu_seconds(), 1),
+            gpu_seconds=round(self.spec.gpus * seconds, 1),
+            trained_tokens=self.trained_tokens,
+        )
+
+    def data_summary(self) -> str | None:
+        if self.examples is None:
+            return None
+        return "; ".join([self.examples.summary, *self.examples.warnings])[:200]
+
+    def _stages(self, folder: Path) -> RunResult:
+        self.reporter.stage("Preflight")
+        output = open_store(self.spec.output, self.spec.storage, "output.uri")
+        published = publish.read_published(output)
+        claim = read_claim(output)
+        if published and claim and claim.uid == self.spec.run.uid:
+            return self._again(*published)
+        base = modelcache.find(self.spec)
+        examples = self._check_data()
+        if (
+            published
+            and published[0]["shapeHash"] == self.spec.shape_hash
+            and published[0]["datasetDigest"] == examples.digest
+        ):
+            return self._again(*published)
+        self.attempts = Attempts(output, self.spec.run)
+        take_claim(output, self.spec, examples.digest, self.attempts)
+        self.reporter.set(restarts=self.attempts.restarts)
+
+        self.reporter.stage("Loading")
+        model_folder = modelcache.local_folder(base, self.spec)
+        # Only now: the import of torch and transformers takes seconds.
+        from luthier_trainer.stages import Stages
+
+        return Stages(self, self.attempts, output, examples, folder).execute(base, model_folder)
+
+    def _again(self, manifest: dict[str, Any], artifact: ArtifactRef) -> RunResult:
+        log("the output is finished already: its result again")
+        result = RunResult.model_validate(manifest["result"])
+        self.reporter.close()
+        return result.model_copy(
+            update={
+                "revision": self.spec.run.revision,
+                "attempt": self.spec.run.attempt,
+                "artifact": artifact,
+            }
+        )
+
+    def _check_data(self) -> Examples:
+        tuning = self.spec.fine_tuning
+        try:
+            source = data.fetch(tuning.dataset.uri, self.spec.storage, self.spec.file_roots)
+            examples = data.prepare(source, tuning)
+        except TrainerError as failure:
+            if failure.error.param and failure.error.param.startswith("dataset"):
+                self._data_valid = False
+                self.reporter.set(dataset_valid=False)
+            raise
+        self.examples, self._data_valid = examples, True
+        log(f"data: {examples.summary}, {examples.digest}")
+        for warning in examples.warnings:
+            log(f"warning: data: {warning}")
+        self.reporter.set(
+            dataset_valid=True,
+            dataset_digest=examples.digest,
+            dataset_summary=self.data_summary(),
+        )
+        return examples

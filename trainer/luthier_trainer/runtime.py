@@ -1,0 +1,110 @@
+"""The process: allocator, threads, offline mode, and what must not be imported."""
+
+import os
+import sys
+from pathlib import Path
+
+# Tensors of a few MB are allocated and freed all the time: glibc's default gives them
+# back to the kernel and faults them in again each time.
+_MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+_QUIET = {"PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning"}
+# Threads that wait for work sleep: on a node shared with other pods spinning ones take
+# the CPU from those that work.
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Optional packages that transformers, peft and accelerate import when they find them.
+_UNUSED = (
+    "bitsandbytes",
+    "datasets",
+    "deepspeed",
+    "onnxruntime",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "tensorboardX",
+    "torchvision",
+    "wandb",
+)
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def restart_with_settings(scratch_dir: str) -> None:
+    """Execute this process anew (same pid) with the settings that are read at its start."""
+    settings = {
+        **_MALLOC,
+        **_OFFLINE,
+        **_QUIET,
+        **_THREADS,
+        "OMP_NUM_THREADS": str(cpu_limit()),
+        "HF_HOME": f"{scratch_dir}/huggingface",
+        "MPLCONFIGDIR": f"{scratch_dir}/matplotlib",
+    }
+    if all(os.environ.get(name) == value for name, value in settings.items()):
+        return
+    os.execve(  # noqa: S606 - the same program
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **settings}
+    )
+
+
+def hide_unused_packages() -> None:
+    """Importing them costs seconds; a name that is None in sys.modules isn't found."""
+    for name in _UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+def cpu_limit(cgroup: Path = _CGROUP) -> int:
+    """CPUs that this process may use: its affinity, or its cgroup's quota if that is less."""
+    available = len(os.sched_getaffinity(0))
+    quota = _quota_v2(cgroup) or _quota_v1(cgroup)
+    return max(1, min(available, round(quota))) if quota else available
+
+
+def _quota_v2(cgroup: Path) -> float | None:
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(cgroup: Path) -> float | None:
+    try:
+        quota = int((cgroup / "cpu/cpu.cfs_quota_us").read_text())
+        period = int((cgroup / "cpu/cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None
+
+
+def cpu_has_fast_bf16(cpuinfo: str | None = None) -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return False
+    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, all threads."""
+    times = os.times()
+    return times.user + times.system
