@@ -23,6 +23,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from luthier_cluster.commands import CommandError
@@ -169,7 +170,10 @@ class Docker:
 
 
 class Buildah:
-    """buildah with a storage of our own below the cache, so that nobody's images are touched."""
+    """buildah with a storage of our own below the cache, so that nobody's images are touched.
+
+    Each target has its own, so that an operator needn't wait for a trainer.
+    """
 
     def __init__(self, base: str | None) -> None:
         programs = ["buildah"] if base else ["buildah", "mmdebstrap"]
@@ -188,48 +192,59 @@ class Buildah:
 
     def build(self, target: str, tag: str, archive: Path) -> int:
         """Builds, writes the archive, and tells how many of its layers are the base's."""
+        storage = Storage(images_folder() / f"storage-{target}")
         try:
-            if self.given is None:
-                self._make_base()
+            if self.given is None and not storage.has(self.base):
+                self._make_base(storage)
             with build_secrets() as arguments, step(f"build {target}"):
                 # chroot: needs no container runtime.
                 command = ["build", "--layers", "--force-rm", "--isolation", "chroot", *arguments]
                 what = ["--build-arg", f"BASE={self.base}", "--target", target, "--tag", tag, "."]
-                self._run([*command, "--network", "host", *what], within=BUILD_LIMIT)
+                storage.run([*command, "--network", "host", *what], within=BUILD_LIMIT)
             with step("write the archive"):
-                self._run(["push", "--quiet", tag, f"docker-archive:{archive}:{tag}"], EXPORT_LIMIT)
+                where = f"docker-archive:{archive}:{tag}"
+                storage.run(["push", "--quiet", tag, where], within=EXPORT_LIMIT)
         finally:
-            self._run(["rm", "--all"], within=60)
-        return self._layers(self.base)
+            storage.run(["rm", "--all"], within=60)
+        return storage.count_layers(self.base)
 
-    def _make_base(self) -> None:
-        if self._query(["images", "--quiet", "--filter", f"reference={self.base}"]):
-            return
-        root = images_folder() / ".base.tar"
-        with step(f"base: Debian {self.release} by mmdebstrap"):
-            run([*self._mmdebstrap(), root], within=900)
+    def _make_base(self, storage: Storage) -> None:
+        root = images_folder() / f"base-{self._recipe()}.tar"
+        with locked(root.with_suffix(".lock"), within=900):
+            if not root.exists():
+                with step(f"base: Debian {self.release} by mmdebstrap"):
+                    half = images_folder() / ".base.tar"
+                    run([*self._mmdebstrap(), half], within=900)
+                    half.rename(root)
         with step("base as an image"):
-            container = self._query(["from", "scratch"])
-            self._run(["add", "--quiet", container, root, "/"], within=300)
-            self._run(["commit", "--quiet", "--rm", container, self.base], within=300)
-        root.unlink()
+            container = storage.ask(["from", "scratch"])
+            storage.run(["add", "--quiet", container, root, "/"], within=300)
+            storage.run(["commit", "--quiet", "--rm", container, self.base], within=300)
 
-    def _layers(self, image: str) -> int:
+
+@dataclass(frozen=True)
+class Storage:
+    """buildah on the images and containers in one folder."""
+
+    root: Path
+
+    def has(self, image: str) -> bool:
+        return bool(self.ask(["images", "--quiet", "--filter", f"reference={image}"]))
+
+    def count_layers(self, image: str) -> int:
         form = "{{len .OCIv1.RootFS.DiffIDs}}"
-        return int(self._query(["inspect", "--type", "image", "--format", form, image]))
+        return int(self.ask(["inspect", "--type", "image", "--format", form, image]))
 
-    def _command(self, words: Sequence[str | Path]) -> list[str]:
-        root = images_folder() / "storage"
-        # buildah's own state lies in /run, as it must not outlive a reboot; one for each storage.
-        state = f"/run/luthier/buildah-{hashlib.sha256(bytes(root)).hexdigest()[:8]}"
-        storage = ["--root", root, "--runroot", state]
-        return [str(word) for word in ("buildah", *storage, *words)]
-
-    def _run(self, words: Sequence[str | Path], within: float) -> None:
+    def run(self, words: Sequence[str | Path], *, within: float) -> None:
         run(self._command(words), within=within)
 
-    def _query(self, words: Sequence[str]) -> str:
+    def ask(self, words: Sequence[str]) -> str:
         return subprocess.check_output(self._command(words), text=True).strip()
+
+    def _command(self, words: Sequence[str | Path]) -> list[str | Path]:
+        # buildah's own state lies in /run, as it must not outlive a reboot; one for each storage.
+        state = f"/run/luthier/buildah-{hashlib.sha256(bytes(self.root)).hexdigest()[:8]}"
+        return ["buildah", "--root", self.root, "--runroot", state, *words]
 
 
 def ensure(target: str, engine: Docker | Buildah) -> dict[str, str | int]:
@@ -242,7 +257,7 @@ def ensure(target: str, engine: Docker | Buildah) -> dict[str, str | int]:
     archive = images_folder() / f"luthier-{target}-{fingerprint}.tar"
     about = archive.with_suffix(".json")
     images_folder().mkdir(parents=True, exist_ok=True)
-    with locked(images_folder() / ".lock", within=BUILD_LIMIT):
+    with locked(images_folder() / f".{target}.lock", within=BUILD_LIMIT):
         if about.exists():
             say(f"  {tag} is there already")
         else:

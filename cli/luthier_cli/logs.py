@@ -41,7 +41,7 @@ class Logs:
                     if _uid(pod) not in self._read and _has_log(pod):
                         self._read.add(_uid(pod))
                         self._show_pod(pod, follow, tail)
-                        tail = -1
+                tail = -1  # of pods that come later nothing is left out
                 if not follow or outcome(resource):
                     return
                 time.sleep(_POLL_SECONDS)
@@ -65,7 +65,7 @@ class Logs:
         labels = pod["metadata"].get("labels", {})
         attempt = labels.get("luthier.dev/attempt", "1")
         self.note(f"{name}, attempt {attempt} of {labels.get('luthier.dev/revision', 'the run')}")
-        last = ""
+        last = resumed_at = ""
         query = {"container": CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
         if tail >= 0:
             query["tailLines"] = str(tail)
@@ -75,7 +75,7 @@ class Logs:
                 for line in self.cluster.lines(path, query, _QUIET_SECONDS):
                     # The stamp lets a broken stream go on where it stopped.
                     stamp, _, text = line.decode("utf-8", "replace").partition(" ")
-                    if stamp > last:
+                    if stamp > resumed_at:
                         last = stamp
                         self.write(text)
                 return
@@ -89,7 +89,7 @@ class Logs:
                     raise
                 query.pop("tailLines", None)
                 if last:
-                    query["sinceTime"] = last
+                    query["sinceTime"] = resumed_at = last
                 time.sleep(_POLL_SECONDS)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from .commands import CommandError, run
-from .layout import Layout
+from .layout import POD_BRIDGE, Layout
 
 
 def numbers_in_use() -> list[int]:
@@ -66,6 +67,17 @@ def service_rules_exist(layout: Layout, service_address: str) -> bool:
     """Whether kube-proxy has written its rules for this service."""
     rules = run(["nsenter", f"--net={layout.netns_file}", "iptables-save", "-t", "nat"])
     return f"{service_address}/32" in rules
+
+
+def keep_pods_from(layout: Layout, ports: Iterable[int]) -> None:
+    """Refuses what comes from pods to these ports of the node (at most 15)."""
+    numbers = ",".join(map(str, ports))
+    rule = ["INPUT", "-i", POD_BRIDGE, "-p", "tcp", "-m", "multiport", "--dports", numbers]
+    iptables = ["nsenter", f"--net={layout.netns_file}", "iptables", "--wait"]
+    try:
+        run([*iptables, "--check", *rule, "-j", "REJECT"])
+    except CommandError:
+        run([*iptables, "--append", *rule, "-j", "REJECT"])
 
 
 def remove(layout: Layout) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import cgroups, dns, images, kernel_settings, network, node_config, supervise
+from . import cgroups, dns, images, kernel_settings, network, node_config, s3, supervise
 from .components import Programs
 from .components import node as node_components
 from .errors import ClusterError
@@ -20,6 +20,8 @@ def bring_up(layout: Layout, programs: Programs) -> None:
     write_config(layout)
     cgroups.create(layout.cgroup)
     kernel_settings.remember()
+    # SeaweedFS's inner servers ask nobody for credentials: the gateway alone is for pods.
+    network.keep_pods_from(layout, s3.ports(layout.number).values())
     containerd, kubelet, proxy, coredns = node_components(layout, programs)
     supervise.bring_up(layout, [containerd])
     load_own_images(layout, programs)

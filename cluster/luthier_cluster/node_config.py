@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .images import PAUSE
-from .layout import DNS_SERVICE, POD_NETWORK, Layout
+from .layout import DNS_SERVICE, POD_BRIDGE, POD_NETWORK, Layout
 
 CNI_PLUGINS = "/usr/lib/cni"
 
@@ -54,7 +54,7 @@ def cni(layout: Layout) -> str:
     """A bridge for the pods, addresses by host-local, and host ports."""
     bridge = {
         "type": "bridge",
-        "bridge": "cni0",
+        "bridge": POD_BRIDGE,
         "isGateway": True,
         "ipMasq": True,
         "hairpinMode": True,

@@ -9,7 +9,7 @@ from e2e.runs import Json, Run
 
 WRONG: dict[str, tuple[Json, str, list[str]]] = {
     # name: (what differs, reason, words of the message)
-    "missing-bucket": ({"dataset": {"uri": "s3://nowhere/x.jsonl"}}, "NoSuchBucket", ["nowhere"]),
+    "missing-bucket": ({"dataset": {"uri": "s3://nowhere/rows"}}, "BucketNotFound", ["nowhere"]),
     "missing-model": (
         {"model": {"uri": "s3://models/nothing"}},
         "ModelNotFound",
@@ -21,12 +21,24 @@ WRONG: dict[str, tuple[Json, str, list[str]]] = {
         ["glos", "gloss", "label"],
     ),
     "broken-json": (
-        {"dataset": {"uri": "s3://datasets/broken/train.jsonl", "test": "train[-1:]"}},
+        {
+            "dataset": {
+                "uri": "s3://datasets/broken/train.jsonl",
+                "train": "train[:-1]",
+                "test": "train[-1:]",
+            }
+        },
         "MalformedRow",
         ["train.jsonl", "3"],
     ),
     "empty-dataset": (
-        {"dataset": {"uri": "s3://datasets/broken/empty.jsonl", "test": None}},
+        {
+            "dataset": {
+                "uri": "s3://datasets/broken/empty.jsonl",
+                "test": None,
+                "evalFraction": 0.1,
+            }
+        },
         "EmptyDataset",
         ["empty.jsonl"],
     ),
@@ -81,7 +93,7 @@ def test_wrong_credentials(tiny_run: Callable[[str], Run]) -> None:
     )  # fmt: skip
     run.apply({"storage": {"secretName": "wrong"}})
     failed = run.wait("Failed", within=60)
-    assert failed["reason"] == "AccessDenied"
+    assert failed["reason"] == "StorageDenied"
     assert "guess-me-not" not in run.story()
 
 

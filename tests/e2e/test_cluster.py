@@ -17,6 +17,8 @@ from luthier_cluster import Cluster, ComponentError, binaries, host_files, image
 from luthier_cluster.layout import Layout
 
 NAME = f"t-{os.getpid()}"
+# What a pod hears from the servers behind S3, which would ask it for no credentials.
+REFUSED = "filer: <urlopen error [Errno 111] Connection refused>"
 SECURE = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -167,12 +169,17 @@ def test_two_nodes_side_by_side_keep_their_pods_and_leave_no_trace() -> None:
 
 
 def test_a_restricted_pod_runs_the_projects_environment(node: Cluster) -> None:
+    filer = s3.ports(node.layout.number)["filer.port"]
     code = f"""
 import os, socket, urllib.request
 import torch
 print(torch.ones(2).sum().item(), os.getuid())
 print(socket.gethostbyname("kubernetes.default.svc.cluster.local"))
 print(urllib.request.urlopen("{node.s3_endpoint}/healthz", timeout=10).status)
+try:
+    urllib.request.urlopen("http://{node.address}:{filer}/", timeout=10)
+except OSError as error:
+    print("filer:", error)
 for folder in ("/", "/usr", "{sys.prefix}"):
     print(folder, "read-only" if os.statvfs(folder).f_flag & os.ST_RDONLY else "writable")
 """
@@ -181,7 +188,7 @@ for folder in ("/", "/usr", "{sys.prefix}"):
     apply(node, pod("torch", "tenant", command, resources=limits))
     log = succeeded(node, "torch", "tenant")
     read_only = [f"{folder} read-only" for folder in ("/", "/usr", sys.prefix)]
-    assert log.splitlines() == ["2.0 65532", "10.96.0.1", "200", *read_only]
+    assert log.splitlines() == ["2.0 65532", "10.96.0.1", "200", REFUSED, *read_only]
 
 
 def test_a_pod_that_mounts_the_machine_itself_is_refused(node: Cluster) -> None:

@@ -124,7 +124,7 @@ def _arguments(session: Session, has_eval: bool) -> TrainingArguments:
         max_grad_norm=training.max_grad_norm,
         per_device_train_batch_size=training.per_device_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
-        gradient_checkpointing=training.gradient_checkpointing == "Always",
+        activation_checkpointing=training.gradient_checkpointing == "Always",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         dataloader_num_workers=training.dataloader_workers or 0,

@@ -205,6 +205,7 @@ class Stages:
             "baseModel": {"uri": spec.fine_tuning.model.uri, "digest": base_digest},
             "datasetDigest": self.examples.digest,
             "datasetWarnings": self.examples.warnings,
+            "checkpointCost": writer.cost.to_json(),
             "resolved": {
                 "precision": self.precision.name,
                 "targetModules": sorted(lora.target_modules),

@@ -118,8 +118,7 @@ def test_bad_data_fails_with_its_place(
     done = luthier(*command, within=WITHIN, HOME=str(tmp_path))
     assert done.returncode == 1
     assert "things: Failed" in done.stdout
-    assert "broken.jsonl" in done.stdout
-    assert "line 7" in done.stdout
+    assert "broken.jsonl:7: not JSON" in done.stdout
     assert "[spec.dataset.uri]" in done.stdout
 
 

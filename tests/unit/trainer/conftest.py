@@ -17,6 +17,7 @@ from unit.trainer.support import (
     ACCESS_KEY,
     SECRET_KEY,
     MakeSpec,
+    Operator,
     Seaweed,
     TrainerProcess,
     client,
@@ -124,3 +125,10 @@ def s3(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return client(seaweed.endpoint)
+
+
+@pytest.fixture
+def operator() -> Iterator[Operator]:
+    operator = Operator()
+    yield operator
+    operator.close()

@@ -53,6 +53,19 @@ def test_templates(template: str, row: dict[str, str], expected: Text) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "words"),
+    [("{text} } {label}", ["'}'", "character 8"]), ("{ text}", ["'{'"]), ("text", ["{column}"])],
+)
+def test_template_mistakes(template: str, words: list[str]) -> None:
+    with pytest.raises(TrainerError) as caught:
+        parse_template(template)
+    error = caught.value.error
+    assert (error.code, error.param) == ("TemplateInvalid", "dataset.template")
+    for word in words:
+        assert word in error.message
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.jsonl", GOOD),
@@ -141,14 +154,6 @@ MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]
         "UnknownTemplateField",
         "dataset.template",
         ["'txt'", "text, label"],
-    ),
-    (
-        "unpaired brace",
-        {"train.jsonl": GOOD},
-        {"template": "{text} } {label}"},
-        "TemplateInvalid",
-        "dataset.template",
-        ["'}'", "character 8"],
     ),
     (
         "missing column",

@@ -12,6 +12,7 @@ from unit.trainer.support import MakeSpec, Seaweed, colour_rows, spec_maker, wri
 
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
+from luthier_trainer.checkpointwriter import CheckpointWriter
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
 
@@ -41,7 +42,15 @@ def finished(
     """An undisturbed run that kept a checkpoint of every step."""
     place = tmp_path_factory.mktemp("finished")
     spec = spec_maker(tiny_model, colours, place)()
-    return spec, Run(spec).execute()
+    submit = CheckpointWriter.submit
+
+    def submit_and_wait(self: CheckpointWriter, *arguments: Any) -> None:
+        submit(self, *arguments)  # one that comes faster than uploads would be left out
+        assert self.drain(60)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointWriter, "submit", submit_and_wait)
+        return spec, Run(spec).execute()
 
 
 def test_the_artifact_is_complete_and_true_to_its_manifest(

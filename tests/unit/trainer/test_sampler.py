@@ -4,7 +4,7 @@ import random
 
 from luthier_trainer.sampler import EpochBatches, batches
 
-LENGTHS = [random.Random(1).randrange(5, 60) for _ in range(1003)]
+LENGTHS = random.Random(1).choices(range(5, 60), k=1003)
 
 
 def test_every_example_once() -> None:

@@ -1,0 +1,58 @@
+"""CPU limits, CPU flags, and the event files of TensorBoard."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from luthier_trainer.journal import Journal
+from luthier_trainer.runtime import cpu_has_fast_bf16, cpu_limit
+from luthier_trainer.tensorboard import event_file
+
+ALL = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ALL),
+        ({"cpu.max": "max 100000"}, ALL),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu.max": "99900000 100000"}, ALL),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, ALL),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+    ],
+)
+def test_cpu_limit(files: dict[str, str], expected: int, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    assert cpu_limit(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f avx2", False)],
+)
+def test_fast_bf16(flags: str, expected: bool) -> None:
+    assert cpu_has_fast_bf16(f"processor\t: 0\nflags\t\t: {flags}\n") is expected
+
+
+def test_tensorboard_reads_our_event_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name, module in sys.modules.items() if module is None]:
+        monkeypatch.delitem(sys.modules, name)  # the trainer hides what it doesn't need
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    journal = Journal()
+    journal.add(1, {"loss": 2.5, "seconds": 1.0})
+    journal.add(300, {"loss": 1.25, "seconds": 2.0})
+    journal.add(300, {"eval_loss": 1.5, "seconds": 2.5})
+    (tmp_path / "events.out.tfevents.0.luthier").write_bytes(event_file(journal, 1000.0))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["scalars"]) == ["eval/loss", "train/loss"]
+    assert [(e.wall_time, e.step, e.value) for e in events.Scalars("train/loss")] == [
+        (1001.0, 1, 2.5),
+        (1002.0, 300, 1.25),
+    ]
