@@ -224,7 +224,7 @@ def is_over(resource: Obj, job: Obj, run: RunIdentity) -> bool:
     """Whether a newer revision or attempt has taken over, or this one's end is on record."""
     status = parse_status(resource.get("status") or {})
     parsed = parse_job(job)
-    if parsed.end is not None or parsed.deleting:
+    if parsed.end is not None:
         return True
     if status.revision is None:
         return False

@@ -45,10 +45,27 @@ class Reports:
         self._last.pop(key, None)
 
 
+def duration(seconds: float) -> str:
+    """For people, as kubectl writes an age: 45s, 3m20s, 2h5m, 3d4h."""
+    whole = max(0, round(seconds))
+    for size, unit, next_size, next_unit in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size}{unit}" + (f"{rest}{next_unit}" if rest else "")
+    return f"{whole}s"
+
+
 def _with_times(report: ProgressReport, now: datetime) -> ProgressReport:
     progress = report.progress
     finish = progress.estimated_finish
     if finish is None and report.eta_seconds is not None:
         finish = timestamp(now + timedelta(seconds=report.eta_seconds))
-    progress = progress.model_copy(update={"estimated_finish": finish, "updated": timestamp(now)})
+    times = {"estimated_finish": finish, "updated": timestamp(now)}
+    if report.eta_seconds is not None:
+        times["eta"] = duration(report.eta_seconds)
+    progress = progress.model_copy(update=times)
     return report.model_copy(update={"progress": progress})

@@ -112,15 +112,24 @@ def operator_log(cluster: Cluster) -> str:
     return cluster.kubectl("-n", install.NAMESPACE, "logs", "deploy/luthier").stdout
 
 
-def running_pod(cluster: Cluster, namespace: str) -> Json | None:
-    pods = read(cluster, namespace, "pods", "-l", "app.kubernetes.io/managed-by=luthier")["items"]
-    return next((pod for pod in pods if pod["status"]["phase"] == "Running"), None)
+def children(one: Run, kind: str) -> list[Json]:
+    """A run's Jobs or pods, without those of earlier tests that are still being removed."""
+    found = read(one.cluster, one.namespace, kind, "-l", f"luthier.dev/name={one.name}")
+    return list(found["items"])
 
 
-def traces(cluster: Cluster, one: Run) -> tuple[str, str, Any, Any]:
+def running_pod(one: Run) -> Json:
+    def probe() -> Json | None:
+        pods = children(one, "pods")
+        return next((pod for pod in pods if pod["status"]["phase"] == "Running"), None)
+
+    return eventually(f"{one.name} has a running pod", probe, within=90)
+
+
+def traces(one: Run) -> tuple[str, str, Any, Any]:
     """What an operator that starts a run anew would change."""
-    (job,) = read(cluster, one.namespace, "jobs")["items"]
-    pod = eventually("a running pod", lambda: running_pod(cluster, one.namespace), within=60)
+    pod = running_pod(one)
+    (job,) = children(one, "jobs")
     status = eventually("a revision", lambda: one.status if "revision" in one.status else None, 30)
     return job["metadata"]["uid"], pod["metadata"]["uid"], status["revision"], status["attempt"]
 
@@ -133,7 +142,7 @@ def test_installs_into_a_restricted_namespace_and_works(
     assert deployment["status"]["readyReplicas"] == 1
 
     one = run("team-a", "first")
-    eventually("a running pod", lambda: running_pod(cluster, "team-a"), within=60)
+    running_pod(one)
     eventually("a phase", lambda: one.status.get("phase"), within=30)
 
     metrics = f"/api/v1/namespaces/{install.NAMESPACE}/services/luthier:metrics/proxy/metrics"
@@ -151,8 +160,7 @@ def test_an_upgrade_carries_a_crd_change_and_leaves_a_running_job_alone(
 ) -> None:
     install.install(cluster, values)
     one = run("team-a", "long")
-    eventually("a running pod", lambda: running_pod(cluster, "team-a"), within=60)
-    before = traces(cluster, one)
+    before = traces(one)
     operator_before = read(cluster, install.NAMESPACE, "pods")["items"][0]["metadata"]["uid"]
 
     chart = tmp_path / "luthier"
@@ -176,7 +184,7 @@ def test_an_upgrade_carries_a_crd_change_and_leaves_a_running_job_alone(
         lambda: 'name="long"' in cluster.kubectl("get", "--raw", query).stdout,
         within=30,
     )
-    assert traces(cluster, one) == before
+    assert traces(one) == before
     # The new field is accepted, kept, and shapes no result.
     one.kubectl("patch", "ftj", "long", "--type=merge", "-p", '{"spec":{"note":"hello"}}')
     generation = one.get()["metadata"]["generation"]
@@ -186,7 +194,7 @@ def test_an_upgrade_carries_a_crd_change_and_leaves_a_running_job_alone(
         within=30,
     )
     assert one.get()["spec"]["note"] == "hello"
-    assert traces(cluster, one) == before
+    assert traces(one) == before
 
 
 def test_uninstall_keeps_crds_resources_and_runs(
@@ -194,8 +202,7 @@ def test_uninstall_keeps_crds_resources_and_runs(
 ) -> None:
     install.install(cluster, values)
     one = run("team-a", "kept")
-    eventually("a running pod", lambda: running_pod(cluster, "team-a"), within=60)
-    before = traces(cluster, one)
+    before = traces(one)
 
     helm(cluster, "uninstall", install.RELEASE, "--wait")
     left = cluster.kubectl(
@@ -204,10 +211,10 @@ def test_uninstall_keeps_crds_resources_and_runs(
     ).stdout.split()  # fmt: skip
     assert left == []
     assert len(cluster.kubectl("get", "crd", "-o", "name").stdout.split()) == 3
-    assert traces(cluster, one) == before
+    assert traces(one) == before
 
     install.install(cluster, values)
-    assert traces(cluster, one) == before
+    assert traces(one) == before
 
 
 def test_per_namespace_mode_serves_and_reads_only_there(
@@ -234,10 +241,10 @@ def test_per_namespace_mode_serves_and_reads_only_there(
 
     served = run("team-a", "served")
     ignored = run("team-b", "ignored")
-    eventually("a running pod", lambda: running_pod(cluster, "team-a"), within=60)
+    running_pod(served)
     eventually("a phase", lambda: served.status.get("phase"), within=30)
     assert ignored.status == {}
-    assert read(cluster, "team-b", "jobs")["items"] == []
+    assert children(ignored, "jobs") == []
     log = operator_log(cluster)
     assert "forbidden" not in log.lower(), log
 

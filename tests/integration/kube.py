@@ -22,7 +22,7 @@ PATHS = {
 }
 
 
-def eventually(check: Callable[[], T], seconds: float = 20.0) -> T:
+def eventually(check: Callable[[], T | None], seconds: float = 20.0) -> T:
     """The first truthy answer; a failing `check` is tried again until the time is up."""
     end = time.monotonic() + seconds
     while True:

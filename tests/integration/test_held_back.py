@@ -1,5 +1,7 @@
 """Everything that holds a run back shows in one condition, with the remedy."""
 
+from typing import Any
+
 import pytest
 from integration.kube import Kube, eventually
 from integration.kubelet import Kubelet
@@ -17,7 +19,7 @@ from integration.user import User
     ],
 )
 def test_what_the_platform_does_not_allow(
-    operator: OperatorProcess, user: User, changes: dict[str, object], reason: str, words: str
+    operator: OperatorProcess, user: User, changes: dict[str, Any], reason: str, words: str
 ) -> None:
     user.create(**changes)
     stalled = user.sees("Stalled", "True", reason)

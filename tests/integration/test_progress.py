@@ -151,12 +151,17 @@ def test_nobody_else_is_heard(
     }.items():
         assert post(operator, mine, good | {"run": good["run"] | {field: value}}) == 403, field
 
-    # A pod that only wears the labels of the run.
+    # A pod that only wears the labels of the run (but those that the Job's controller adopts by).
+    worn = {
+        key: value
+        for key, value in pod["metadata"]["labels"].items()
+        if key.startswith("luthier.dev/")
+    }
     plain = kube.create(
         "pods",
         user.namespace,
         {
-            "metadata": {"name": "plain", "labels": pod["metadata"]["labels"]},
+            "metadata": {"name": "plain", "labels": worn},
             "spec": {"containers": [{"name": "trainer", "image": "x"}]},
         },
     )

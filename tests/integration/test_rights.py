@@ -32,7 +32,7 @@ def install(cluster: Cluster, folder: Path, system: str, namespaces: list[str]) 
     )
     helm = binaries.ensure(binaries.HELM)
     chart = ROOT / "charts" / "luthier"
-    options = ["--namespace", system, "--kube-version", "1.34.4", "--values", values]
+    options = f"--namespace {system} --kube-version 1.34.4 --values {values}".split()
     done = subprocess.run(
         [helm, "template", system, chart, *options],
         capture_output=True,

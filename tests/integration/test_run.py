@@ -136,3 +136,18 @@ def test_ttl_takes_the_job_and_leaves_the_status(
     eventually(lambda: user.status().get("retryToken") == "once")
     assert user.status() == before | {"retryToken": "once"}
     assert not user.jobs()
+
+
+def test_a_run_costs_few_writes(operator: OperatorProcess, user: User, kubelet: Kubelet) -> None:
+    def writes() -> float:
+        series = operator.metrics().items()
+        return sum(n for name, n in series if name.startswith("luthier_operator_api_writes_total"))
+
+    before = writes()
+    user.create()
+    pod = kubelet.run(user.job()["metadata"]["name"])
+    kubelet.end(pod, 0, published(user.phase("Running"), user))
+    user.phase("Complete")
+    eventually(lambda: "Completed" in user.events())
+    # The Job; Pending, Scheduled, Running, Complete; four Events.
+    assert writes() - before <= 9

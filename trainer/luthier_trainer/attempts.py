@@ -111,6 +111,11 @@ class Attempts:
                 "training.perDeviceBatchSize",
             )
 
+    def resume_from(self, step: int) -> None:
+        """Correct where this pod goes on from: the newest checkpoint may be damaged."""
+        if step != self.own.resumed_from_step:
+            self._update(resumed_from_step=step, step=step)
+
     def advance(self, step: int, usage: Usage) -> None:
         """Record how far this pod came."""
         self._update(step=step, usage=usage)

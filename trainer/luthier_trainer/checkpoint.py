@@ -8,7 +8,6 @@ checkpoints/step-000100/manifest.json                digests of the two; written
 import hashlib
 import json
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from luthier_api.finetunejob import CheckpointRef
+from luthier_trainer.checkpointfolder import complete_steps, step_folder
 from luthier_trainer.log import log
 from luthier_trainer.objectstore import ObjectStore, join
-
-FOLDER = "checkpoints"
-_MANIFEST = re.compile(rf"{FOLDER}/(step-(\d+))/manifest\.json")
 
 
 @dataclass(frozen=True)
@@ -51,17 +48,18 @@ def capture(
                 scalars.setdefault(str(index), {})[name] = value
     generators, generator_document = _capture_generators()
     tensors |= generators
+    whole = {
+        **document,
+        "step": step,
+        "optimizer": {"scalars": scalars, "groups": optimizer_state["param_groups"]},
+        "scheduler": scheduler.state_dict(),
+        "generators": generator_document,
+    }
+    # Both parts are copies: training goes on while they are uploaded.
     return Snapshot(
         step,
-        # contiguous() alone would not copy, and training goes on meanwhile.
         {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()},
-        {
-            **document,
-            "step": step,
-            "optimizer": {"scalars": scalars, "groups": optimizer_state["param_groups"]},
-            "scheduler": scheduler.state_dict(),
-            "generators": generator_document,
-        },
+        json.loads(json.dumps(whole)),
     )
 
 
@@ -101,7 +99,7 @@ def restore_generators(snapshot: Snapshot) -> None:
 
 def write(store: ObjectStore, snapshot: Snapshot) -> tuple[CheckpointRef, int]:
     """Upload; returns what was written and its bytes. The manifest is last."""
-    folder = f"{FOLDER}/step-{snapshot.step:06d}"
+    folder = step_folder(snapshot.step)
     contents = {
         "safetensors": save_tensors(snapshot.tensors),
         "json": json.dumps(snapshot.document).encode(),
@@ -120,12 +118,6 @@ def write(store: ObjectStore, snapshot: Snapshot) -> tuple[CheckpointRef, int]:
     return ref, sum(len(content) for content in contents.values())
 
 
-def complete_steps(store: ObjectStore) -> list[int]:
-    """Steps of all complete checkpoints, ascending."""
-    matches = (_MANIFEST.fullmatch(entry.key) for entry in store.entries(f"{FOLDER}/"))
-    return sorted(int(match.group(2)) for match in matches if match)
-
-
 def read_latest(store: ObjectStore) -> tuple[Snapshot, CheckpointRef] | None:
     """The newest checkpoint whose files are what its manifest says; older ones if need be."""
     for step in reversed(complete_steps(store)):
@@ -136,23 +128,8 @@ def read_latest(store: ObjectStore) -> tuple[Snapshot, CheckpointRef] | None:
     return None
 
 
-def prune(store: ObjectStore, keep_last: int) -> None:
-    """Delete all but the newest `keep_last` complete checkpoints, and older half-written ones."""
-    complete = complete_steps(store)
-    kept = complete[-keep_last:]
-    folders: dict[int, list[str]] = {}
-    for entry in store.entries(f"{FOLDER}/"):
-        match = re.match(rf"{FOLDER}/step-(\d+)/", entry.key)
-        if match and kept and int(match.group(1)) < kept[-1]:
-            folders.setdefault(int(match.group(1)), []).append(entry.key)
-    for step, keys in folders.items():
-        if step not in kept:
-            # The manifest first: without it nobody reads the rest.
-            store.delete(sorted(keys, key=lambda key: not key.endswith("/manifest.json")))
-
-
 def _read(store: ObjectStore, step: int) -> tuple[Snapshot, CheckpointRef]:
-    folder = f"{FOLDER}/step-{step:06d}"
+    folder = step_folder(step)
     manifest = store.read(f"{folder}/manifest.json")
     if manifest is None:
         raise ValueError("its manifest is gone")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from luthier_api.finetunejob import CheckpointRef
 from luthier_api.progress import CheckpointCost
-from luthier_trainer.checkpoint import Snapshot, prune, write
+from luthier_trainer.checkpoint import Snapshot, write
+from luthier_trainer.checkpointfolder import prune
 from luthier_trainer.log import log
 from luthier_trainer.objectstore import ObjectStore
 
@@ -15,7 +16,7 @@ class CheckpointWriter:
     """Uploads one snapshot at a time. A newer one replaces one that still waits.
 
     `fence` raises Superseded when this pod may no longer publish. `on_written` is called
-    in the writer's thread after each upload, with the step.
+    in the writer's thread after each upload.
     """
 
     def __init__(
@@ -23,7 +24,7 @@ class CheckpointWriter:
         store: ObjectStore,
         keep_last: int,
         fence: Callable[[], None],
-        on_written: Callable[[int], None],
+        on_written: Callable[[Snapshot], None],
         found: CheckpointRef | None = None,
     ) -> None:
         self._store = store
@@ -113,6 +114,6 @@ class CheckpointWriter:
                 }
             )
         log(f"checkpoint of step {snapshot.step}: {size / 1e6:.1f} MB in {seconds:.2f} s")
-        self._on_written(snapshot.step)
+        self._on_written(snapshot)
         self._fence()
         prune(self._store, self._keep_last)

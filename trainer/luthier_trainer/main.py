@@ -44,7 +44,9 @@ def _execute(spec: RunSpec) -> tuple[RunResult, ExitCode]:
         run.interrupt.install()
         return run.execute(), ExitCode.SUCCEEDED
     except Superseded:
-        log("stopped: another pod or attempt has this run now; nothing more is written")
+        # Only this pod's own record: so that nobody waits for it.
+        run.record_end("Interrupted", "Superseded")
+        log("stopped: another pod or attempt has this run now; nothing is published")
         return run.result("Interrupted"), ExitCode.INTERRUPTED
     except Interrupted:
         run.record_end("Interrupted", None)

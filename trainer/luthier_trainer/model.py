@@ -104,6 +104,8 @@ def load_model(folder: Path, spec: FineTuning, precision: Precision, longest: in
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if on_gpu:
+        model.to("cuda")
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     log(

@@ -9,8 +9,8 @@ import hashlib
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +19,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.objectstore import Entry, ObjectStore
+from luthier_trainer.parallel import run_all
 from luthier_trainer.storage import open_store
 
 _SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
@@ -101,12 +102,7 @@ def _acquire(descriptor: int) -> None:
 def _download(model: BaseModel, folder: Path) -> None:
     started = time.monotonic()
     folder.mkdir(parents=True)
-    with ThreadPoolExecutor(4) as pool:
-        for done in [
-            pool.submit(model.store.download, entry.key, folder / entry.key)
-            for entry in model.entries
-        ]:
-            done.result()
+    run_all(partial(model.store.download, entry.key, folder / entry.key) for entry in model.entries)
     for entry in model.entries:
         if (folder / entry.key).stat().st_size != entry.size:
             raise OSError(f"{entry.key}: not {entry.size} bytes after the download")

@@ -5,9 +5,9 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from luthier_api.finetunejob import ArtifactRef
 from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.objectstore import ObjectStore
+from luthier_trainer.parallel import run_all
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
@@ -45,9 +46,7 @@ def publish(
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     keys = {path: path.relative_to(folder).as_posix() for path in files}
     fence()
-    with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(store.upload, key, path) for path, key in keys.items()]:
-            done.result()
+    run_all(partial(store.upload, key, path) for path, key in keys.items())
     manifest = {
         "apiVersion": spec.api_version,
         "run": spec.run.to_json(),

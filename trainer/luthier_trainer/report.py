@@ -68,15 +68,21 @@ def write_report(
     """Fill `folder` with README.md and report/."""
     report = folder / "report"
     (report / "tensorboard").mkdir(parents=True, exist_ok=True)
-    (report / "metrics.jsonl").write_bytes(journal.to_jsonl())
-    (report / "tensorboard" / EVENT_FILE).write_bytes(event_file(journal, time.time()))
+    for name, content in curves(journal).items():
+        (report / name).write_bytes(content)
     _write_json(report / "samples.json", samples)
     _write_json(report / "evaluation.json", evaluation.to_json() if evaluation else {})
     plot_loss(journal, report / "loss.png", f"{spec.run.namespace}/{spec.run.name}")
     (folder / "README.md").write_text(_card(spec, evaluation, facts))
 
 
-EVENT_FILE = "events.out.tfevents.0.luthier"
+def curves(journal: Journal) -> dict[str, bytes]:
+    """The course of training for programs: file below report/ → content."""
+    trained = journal.entries[-1]["seconds"] if journal.entries else 0.0
+    return {
+        "metrics.jsonl": journal.to_jsonl(),
+        "tensorboard/events.out.tfevents.0.luthier": event_file(journal, time.time() - trained),
+    }
 
 
 def plot_loss(journal: Journal, path: Path, title: str) -> None:

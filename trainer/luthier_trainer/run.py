@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier_api.finetunejob import ArtifactRef, EvaluationResult, Usage
-from luthier_api.result import RunResult
+from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer import data, modelcache, publish
 from luthier_trainer.attempts import Attempts
+from luthier_trainer.checkpointfolder import complete_steps
 from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.data import Examples
 from luthier_trainer.errors import TrainerError
@@ -108,6 +109,8 @@ class Run:
             return self._again(*published)
         self.attempts = Attempts(output, self.spec.run)
         take_claim(output, self.spec, examples.digest, self.attempts)
+        steps = complete_steps(output)
+        self.attempts.begin(steps[-1] if steps else 0)
         self.reporter.set(restarts=self.attempts.restarts)
 
         self.reporter.stage("Loading")
@@ -135,7 +138,8 @@ class Run:
             source = data.fetch(tuning.dataset.uri, self.spec.storage, self.spec.file_roots)
             examples = data.prepare(source, tuning)
         except TrainerError as failure:
-            if failure.error.param and failure.error.param.startswith("dataset"):
+            # Access that is denied or down says nothing about the data.
+            if failure.exit_code in (ExitCode.DATA, ExitCode.NOT_FOUND):
                 self._data_valid = False
                 self.reporter.set(dataset_valid=False)
             raise

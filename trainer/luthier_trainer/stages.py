@@ -10,16 +10,18 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import RunResult
 from luthier_trainer import checkpoint, modelcache, publish
 from luthier_trainer.attempts import Attempts
+from luthier_trainer.checkpoint import Snapshot
 from luthier_trainer.checkpointwriter import CheckpointWriter
 from luthier_trainer.data import Example, Examples
 from luthier_trainer.errors import Interrupted, Superseded
 from luthier_trainer.evaluate import Evaluator, chosen, generate, label_completions
+from luthier_trainer.journal import Journal
 from luthier_trainer.log import log
 from luthier_trainer.loss import takes_logits_to_keep
 from luthier_trainer.model import load_model, load_tokenizer, resolve_precision
 from luthier_trainer.modelcache import BaseModel
 from luthier_trainer.objectstore import ObjectStore
-from luthier_trainer.report import write_report
+from luthier_trainer.report import curves, write_report
 from luthier_trainer.run import Run
 from luthier_trainer.runtime import cpu_limit
 from luthier_trainer.tokens import Encoder, Tokens, learns_prompt
@@ -80,12 +82,13 @@ class Stages:
 
     def _train(self, rows: list[Tokens], eval_rows: list[Tokens]) -> None:
         # Brings the training loop of transformers, the slowest import of all.
-        from luthier_trainer.finetune import Session, train
+        from luthier_trainer.finetune import train
+        from luthier_trainer.watch import Session
 
         found = checkpoint.read_latest(self.output)
         snapshot, ref = found or (None, None)
         resumed = snapshot.step if snapshot else 0
-        self.attempts.begin(resumed)
+        self.attempts.resume_from(resumed)
         if snapshot:
             log(f"going on from the checkpoint of step {resumed}")
             self.run.reporter.set(resumed_from_step=resumed)
@@ -123,11 +126,14 @@ class Stages:
     def _on_tokens(self, count: int) -> None:
         self.run.trained_tokens = count
 
-    def _on_checkpoint(self, step: int) -> None:
+    def _on_checkpoint(self, snapshot: Snapshot) -> None:
         """In the writer's thread: what else is to be seen in storage after a checkpoint."""
         writer = self.run.writer
         assert writer
-        self.attempts.advance(step, self.run.usage())
+        journal = Journal(snapshot.document["journal"])
+        for name, content in curves(journal).items():
+            self.output.write(f"report/{name}", content)
+        self.attempts.advance(snapshot.step, self.run.usage())
         self.run.reporter.set(
             checkpoints=writer.refs, checkpoint_cost=writer.cost, usage=self.attempts.usage
         )
@@ -218,7 +224,7 @@ class Stages:
         log(f"published {ref.uri}")
         self.run.reporter.stage("Done")
         self.run.reporter.close()
-        return result.model_copy(update={"artifact": ref})
+        return result.model_copy(update={"artifact": ref, "progress": self.run.reporter.progress})
 
 
 def _sample(example: Example, base: str, tuned: str) -> dict[str, Any]:

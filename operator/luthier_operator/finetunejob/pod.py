@@ -94,6 +94,8 @@ def _resources(pool: Pool, gpus: int) -> Obj:
 def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None) -> list[Obj]:
     plain = {
         "HOME": SCRATCH_PATH,
+        # Programs ask who they are; the pool's uid need not have a name in the image.
+        "LOGNAME": "luthier",
         "TMPDIR": SCRATCH_PATH,
         "PYTHONUNBUFFERED": "1",
         **_proxy(pool.proxy),

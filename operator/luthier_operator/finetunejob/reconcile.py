@@ -9,6 +9,7 @@ from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.platform import Platform
+from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_operator.cluster import Cluster
 from luthier_operator.errors import ApiError, Refusal, refusal_of
 from luthier_operator.events import Recorder
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 # … and about this many a second for all runs together.
 PROGRESS_WRITES_PER_SECOND = 20.0
+# How long a Job may take to tell what its pod's end means; the look in between.
+ENDING_PATIENCE_SECONDS = 10.0
+ENDING_SECONDS = 1.0
 
 
 @dataclass
@@ -101,6 +105,8 @@ class FineTuneJobReconciler:
         if plan.create and refused is None:
             observed = self._look(key, obj, memory)
             plan = decide(observed)
+        if _is_ending(observed, plan):
+            return ENDING_SECONDS
         status = compute(observed, plan, refused)
         return _soonest(
             await self._write_status(obj, observed, status, memory),
@@ -227,6 +233,24 @@ def _lacks_result(observed: Observed) -> bool:
         if not pods or pods[-1].alive:
             return True
     return False
+
+
+def _is_ending(observed: Observed, plan: Plan) -> bool:
+    """Whether the last pod has just ended the run, and its Job will say so in a moment.
+
+    A status of this moment would show a restart that never comes, and cost a write.
+    """
+    job = plan.job
+    if job is None or job.end is not None or job.deleting:
+        return False
+    pods = [pod for pod in observed.pods if pod.job_uid == job.uid]
+    if not pods or pods[-1].alive or pods[-1].exit_code not in (0, *TERMINAL_EXIT_CODES):
+        return False
+    try:
+        ended = datetime.fromisoformat(pods[-1].finished or "")
+    except ValueError:
+        return False
+    return (observed.now - ended).total_seconds() < ENDING_PATIENCE_SECONDS
 
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:

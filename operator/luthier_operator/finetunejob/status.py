@@ -7,7 +7,7 @@ attempt (its children may be gone), and what the trainer told before.
 from luthier_api.finetunejob import FineTuneJobStatus, Progress, RevisionRecord
 from luthier_api.meta import Condition
 from luthier_api.result import ExitCode
-from luthier_operator.conditions import Conditions, find, is_true, timestamp
+from luthier_operator.conditions import Conditions, find, is_true, reason_or, timestamp
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import failure, scheduling
 from luthier_operator.finetunejob.decide import Plan
@@ -40,7 +40,7 @@ def compute(observed: Observed, plan: Plan, refused: Refusal | None = None) -> F
         retry_token=plan.retry_token,
         job_name=_job_name(plan, refused),
         start_time=(previous.start_time if same_attempt else None) or started,
-        progress=_with_percent(evidence.progress),
+        progress=_progress(evidence.progress, going=_goes_on(job, pods)),
         checkpoints=list(evidence.checkpoints),
         dataset_digest=evidence.dataset_digest,
         evaluation=evidence.evaluation,
@@ -187,7 +187,8 @@ def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> No
         message = error.message if error else evidence.dataset_summary or ""
         if error and error.param:
             message = f"{error.param}: {message}"
-        conditions.set("DatasetValid", False, error.code if error else "Invalid", message)
+        reason = reason_or(error.code, "Invalid") if error else "Invalid"
+        conditions.set("DatasetValid", False, reason, message)
     elif evidence.dataset_valid:
         conditions.set("DatasetValid", True, "Valid", evidence.dataset_summary or "")
     else:
@@ -240,11 +241,19 @@ def _history(observed: Observed) -> list[RevisionRecord]:
     return [record, *previous.history][:HISTORY]
 
 
-def _with_percent(progress: Progress | None) -> Progress | None:
-    if progress is None or not progress.total_steps:
-        return progress
-    percent = min(100, 100 * progress.step // progress.total_steps)
-    return progress.model_copy(update={"percent": f"{percent}%"})
+def _goes_on(job: Job | None, pods: list[Pod]) -> bool:
+    return job is not None and job.end is None and any(pod.alive for pod in pods)
+
+
+def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
+    if progress is None:
+        return None
+    changes: dict[str, str | None] = {}
+    if progress.total_steps:
+        changes["percent"] = f"{min(100, 100 * progress.step // progress.total_steps)}%"
+    if not going:
+        changes |= {"eta": None, "estimated_finish": None}
+    return progress.model_copy(update=changes)
 
 
 _ORDER = (

@@ -10,9 +10,7 @@ from unit.cli.command import luthier
 HEAVY = ("torch", "kubernetes", "luthier_api", "transformers", "boto3", "cel", "yaml")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["--show-completion", "bash"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["version", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\n"

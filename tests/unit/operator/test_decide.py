@@ -151,7 +151,7 @@ def test_a_queued_jobs_suspend_is_kueues() -> None:
 
 
 def test_the_ttl_is_set_only_when_the_end_is_on_record() -> None:
-    ttl = {"limits": {"ttlSecondsAfterFinished": 60}}
+    ttl: dict[str, Any] = {"limits": {"ttlSecondsAfterFinished": 60}}
     done = job_of(FIRST, end="Complete")
     assert decide(observed(resource(**ttl), jobs=[done])).patch is None
     plan = decide(observed(resource(status=status_of("Complete"), **ttl), jobs=[done]))

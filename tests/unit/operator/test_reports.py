@@ -13,7 +13,7 @@ from luthier_api.progress import ProgressReport
 from luthier_operator import runs
 from luthier_operator.metrics import RunCollector
 from luthier_operator.progress import Authenticator, Refused
-from luthier_operator.reports import Reports
+from luthier_operator.reports import Reports, duration
 from luthier_operator.resources import FINE_TUNE_JOBS
 from luthier_operator.store import Store
 
@@ -44,9 +44,18 @@ def test_a_late_report_of_the_same_pod_is_dropped_and_a_new_pods_is_not() -> Non
     assert reports.put(report(1, pod="b"), NOW)
     received = reports.get(("team", "tone"))
     assert received is not None
+    assert received.report.progress.eta == "1m30s"
     assert received.report.progress.estimated_finish == "2026-01-02T03:05:35Z"
     reports.drop(("team", "tone"))
     assert reports.get(("team", "tone")) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.6, "1m"), (200, "3m20s"), (7500, "2h5m"), (3600, "1h"), (273_600, "3d4h")],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 class Reviewer:

@@ -85,8 +85,9 @@ def test_a_terminal_exit_shows_the_trainers_error(code: int) -> None:
 
 def test_a_reason_that_is_none_becomes_one() -> None:
     error = {"code": "not a reason!", "message": "words"}
-    failed = status(finished(70, result(outcome="Failed", error=error)))
+    failed = status(finished(65, result(outcome="Failed", error=error)))
     assert reason(failed, "Failed") == "True TrainerFailed"
+    assert reason(failed, "DatasetValid") == "False Invalid"
 
 
 def test_log_text_instead_of_a_result_stays_out() -> None:
@@ -160,6 +161,7 @@ def test_a_dead_pods_report_gives_way_to_its_result() -> None:
     assert restarting.phase == "Restarting"
     assert restarting.progress is not None
     assert restarting.progress.step == 60
+    assert restarting.progress.eta is None
 
 
 def test_the_same_state_is_written_once() -> None:

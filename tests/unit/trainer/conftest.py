@@ -93,12 +93,13 @@ def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
         spec_file = tmp_path / f"runspec-{number}.json"
         spec_file.write_text(json.dumps(spec.to_json()))
         log, result = tmp_path / f"log-{number}", tmp_path / f"result-{number}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "luthier_trainer", str(spec_file)],
-            stdout=log.open("wb"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LUTHIER_TERMINATION_LOG": str(result), **environment},
-        )
+        with log.open("wb") as stdout:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "luthier_trainer", str(spec_file)],
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "LUTHIER_TERMINATION_LOG": str(result), **environment},
+            )
         started.append(process)
         return TrainerProcess(process, log, result)
 

@@ -1,5 +1,6 @@
 """The records of pods: counting, no progress, fencing; and the claim on an output."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.filestore import FileStore
 
+StartPod = Callable[..., Attempts]
 DIGEST = "sha256:data"
 
 
@@ -21,7 +23,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 @pytest.fixture
-def pod(store: FileStore, make_spec: MakeSpec) -> object:
+def pod(store: FileStore, make_spec: MakeSpec) -> StartPod:
     """Starts a pod of a run: pod(resumed_from, attempt=1, uid="uid-1")."""
 
     def start(resumed_from: int = 0, **identity: object) -> Attempts:
@@ -32,7 +34,7 @@ def pod(store: FileStore, make_spec: MakeSpec) -> object:
     return start
 
 
-def test_failures_and_disruptions_are_told_apart(pod) -> None:  # type: ignore[no-untyped-def]
+def test_failures_and_disruptions_are_told_apart(pod: StartPod) -> None:
     pod(0)  # died without a word
     pod(4).end("Interrupted", None, Usage(cpu_seconds=10, trained_tokens=100))
     pod(8).end("Failed", "InternalError", Usage(cpu_seconds=5, trained_tokens=50))
@@ -44,7 +46,7 @@ def test_failures_and_disruptions_are_told_apart(pod) -> None:  # type: ignore[n
     assert last.usage == Usage(cpu_seconds=16, gpu_seconds=0, trained_tokens=157)
 
 
-def test_two_deaths_at_one_checkpoint_end_the_run(pod) -> None:  # type: ignore[no-untyped-def]
+def test_two_deaths_at_one_checkpoint_end_the_run(pod: StartPod) -> None:
     pod(4)
     pod(8)
     pod(8).end("Interrupted", None, Usage())  # no death
@@ -57,12 +59,12 @@ def test_two_deaths_at_one_checkpoint_end_the_run(pod) -> None:  # type: ignore[
     pod(8, attempt=2)  # the user's retry may try again
 
 
-def test_deaths_with_progress_go_on(pod) -> None:  # type: ignore[no-untyped-def]
+def test_deaths_with_progress_go_on(pod: StartPod) -> None:
     for step in (0, 4, 4, 8, 12):
         pod(step)
 
 
-def test_a_newer_pod_fences_the_older(pod) -> None:  # type: ignore[no-untyped-def]
+def test_a_newer_pod_fences_the_older(pod: StartPod) -> None:
     old = pod(0)
     old.fence()
     new = pod(0)
@@ -71,15 +73,15 @@ def test_a_newer_pod_fences_the_older(pod) -> None:  # type: ignore[no-untyped-d
         old.fence()
 
 
-def test_a_pod_of_an_older_attempt_does_not_begin(pod) -> None:  # type: ignore[no-untyped-def]
+def test_a_pod_of_an_older_attempt_does_not_begin(pod: StartPod) -> None:
     pod(0, attempt=2)
     with pytest.raises(Superseded):
         pod(0, attempt=1)
 
 
 def test_a_restarted_container_leaves_a_record_of_its_own(
-    pod, store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+    pod: StartPod, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("POD_UID", "pod-1")
     pod(0)
     assert pod(4).restarts.failures == 1

@@ -25,7 +25,7 @@ def undisturbed(make_spec: MakeSpec, tmp_path: Path) -> Path:
 
 
 # Long enough to be hit in its middle.
-LONG = {"maxSteps": 120, "saveEverySteps": 10}
+LONG = {"maxSteps": 120, "saveEverySteps": 10, "precision": "bf16"}
 
 
 def test_sigterm_and_sigkill_change_nothing_in_the_result(

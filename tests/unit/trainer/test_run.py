@@ -219,6 +219,7 @@ def test_a_pod_that_was_replaced_publishes_nothing(
         Run(spec).execute()
     assert not (folder(spec) / "manifest.json").exists()
     assert not (folder(spec) / "checkpoints").exists()
+    assert not (folder(spec) / "report").exists()
 
 
 def test_a_run_on_s3(

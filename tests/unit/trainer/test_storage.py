@@ -123,21 +123,22 @@ def test_unreachable_fails_after_the_allowed_time(s3: Any) -> None:
     assert 2 <= time.monotonic() - started < 15
 
 
-def test_a_store_that_comes_back_is_waited_for(
-    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_comes_back_is_waited_for(s3: Any, tmp_path: Path) -> None:
     own = Seaweed(tmp_path / "weed")
+    back = threading.Timer(3, own.start)
     own.start()
     try:
         client(own.endpoint).create_bucket(Bucket="store")
         store = open_store("s3://store/x", own.access(retry_seconds=60), "output.uri")
         own.stop()
-        back = threading.Timer(3, own.start)
         back.start()
         store.write("key", b"value")
         back.join()
         assert store.read("key") == b"value"
     finally:
+        back.cancel()
+        if back.is_alive():
+            back.join(90)
         own.stop()
 
 

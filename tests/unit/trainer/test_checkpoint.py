@@ -1,0 +1,90 @@
+"""Checkpoints by themselves: they are copies, what is kept, what is never seen."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from luthier_trainer import checkpoint
+from luthier_trainer.checkpointfolder import complete_steps, prune
+from luthier_trainer.filestore import FileStore
+
+
+def take(step: int = 1, journal: list[dict[str, float]] | None = None) -> checkpoint.Snapshot:
+    torch.manual_seed(step)
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: 1 / (at + 1))
+    torch.autograd.backward(model(torch.ones(2, 4)).sum())
+    optimizer.step()
+    scheduler.step()
+    snapshot = checkpoint.capture(step, model, optimizer, scheduler, {"journal": journal or []})
+    with torch.no_grad():  # training goes on
+        for parameter in model.parameters():
+            parameter.zero_()
+    return snapshot
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path)
+
+
+def test_a_snapshot_is_a_copy() -> None:
+    journal = [{"step": 1.0}]
+    snapshot = take(journal=journal)
+    journal.append({"step": 2.0})
+    assert snapshot.document["journal"] == [{"step": 1.0}]
+    assert snapshot.tensors["model.weight"].abs().sum() > 0
+
+
+def test_what_is_written_is_read(store: FileStore) -> None:
+    snapshot = take(7)
+    ref, size = checkpoint.write(store, snapshot)
+    found = checkpoint.read_latest(store)
+    assert found
+    assert found[1] == ref
+    assert size > 0
+    assert found[0].document == snapshot.document
+    assert found[0].tensors.keys() == snapshot.tensors.keys()
+    for name, tensor in snapshot.tensors.items():
+        assert torch.equal(found[0].tensors[name], tensor), name
+
+
+def test_generators_go_on_where_they_were() -> None:
+    import random
+
+    import numpy as np
+
+    snapshot = take()
+    expected = (torch.rand(3).tolist(), random.random(), float(np.random.rand()))
+    checkpoint.restore_generators(snapshot)
+    assert (torch.rand(3).tolist(), random.random(), float(np.random.rand())) == expected
+
+
+def test_only_complete_ones_are_seen_and_the_newest_kept(store: FileStore) -> None:
+    for step in (1, 2, 3, 4):
+        checkpoint.write(store, take(step))
+    store.delete(["checkpoints/step-000001/manifest.json"])  # half-written
+    assert complete_steps(store) == [2, 3, 4]
+    prune(store, keep_last=2)
+    assert complete_steps(store) == [3, 4]
+    assert {entry.key.split("/")[1] for entry in store.entries()} == {"step-000003", "step-000004"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "manifest"])
+def test_damaged_ones_fall_back(damage: str, store: FileStore) -> None:
+    for step in (1, 2):
+        checkpoint.write(store, take(step))
+    keys = [entry.key for entry in store.entries("checkpoints/step-000002/")]
+    state = next(key for key in keys if key.endswith(".safetensors"))
+    if damage == "missing":
+        store.delete([state])
+    elif damage == "changed":
+        store.write(state, b"x")
+    else:
+        store.write("checkpoints/step-000002/manifest.json", json.dumps({"step": 2}).encode())
+    found = checkpoint.read_latest(store)
+    assert found
+    assert found[0].step == 1
