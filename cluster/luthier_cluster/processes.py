@@ -39,9 +39,11 @@ def start_time(pid: int) -> int | None:
         os.waitpid(pid, os.WNOHANG)
     try:
         state, start = parse_stat(Path(f"/proc/{pid}/stat").read_text())
+        # A killed leader is a zombie while its other threads still hold the sockets.
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if state in "ZX" else start
+    return None if state in "ZX" and threads <= 1 else start
 
 
 def alive(process: Process) -> bool:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -64,24 +63,23 @@ def up(trainer_image: bool) -> int:
 
 def environment(cluster: Cluster) -> str:
     """The shell command that points kubectl at the cluster."""
-    return f"export PATH={binaries.tools()}:$PATH KUBECONFIG={cluster.kubeconfig}"
+    path = f"{binaries.tools()}:{sys.prefix}/bin:$PATH"
+    return f"export PATH={path} KUBECONFIG={cluster.kubeconfig}"
 
 
 def show_report(cluster: Cluster, name: str) -> None:
     """Fetch the run's report and print it."""
     found = cluster.kubectl("-n", NAMESPACE, "get", "ftj", name, "-o", "json").stdout
-    status = json.loads(found)["status"]
-    s3, uri = content.s3_client(cluster), status["artifact"]["uri"]
-    report.download_report(s3, uri, OUT)
-    steps = [
+    next_commands = [
         environment(cluster),
         f"kubectl get ftj -n {NAMESPACE} -o wide",
         f"kubectl describe ftj {name} -n {NAMESPACE}",
         "kubectl explain ftj.spec.training",
-        f"{shlex.quote(sys.prefix)}/bin/luthier logs {name} -n {NAMESPACE}",
+        f"kubectl luthier logs {name} -n {NAMESPACE}",
         "make demo-down",
     ]
-    report.show(Console(), status, report.artifact_files(s3, uri), OUT, steps)
+    s3 = content.s3_client(cluster)
+    Console().print(report.report(s3, json.loads(found), OUT, next_commands))
 
 
 def prepare(for_tests: bool = False) -> None:

@@ -1,29 +1,20 @@
-"""What the demo shows at its end, from the resource's status and from S3."""
+"""The end of the demo: the run's report and the artifact's files, fetched from S3."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
+from rich.console import RenderableType
+
+from luthier_cli.summary import Extras, parse_samples, render, summarize
 
 Json = dict[str, Any]
 
-
-def download_report(s3: Any, uri: str, folder: Path) -> None:
-    """The files of `<artifact>/report/` into `folder`."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/report/").get("Contents", [])
-    for entry in listed:
-        file = folder / entry["Key"].removeprefix(f"{prefix}/report/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        s3.download_file(bucket, entry["Key"], str(file))
+# What a run leaves beside its result, for its own use.
+_STATE = ("checkpoints/", "attempts/", "claim.json")
 
 
-def artifact_files(s3: Any, uri: str) -> list[tuple[str, int]]:
-    """(name, bytes) of the artifact's files, without the checkpoints' and attempts'."""
+def listed(s3: Any, uri: str) -> list[tuple[str, int]]:
+    """(name, bytes) of the artifact's files, without those of the run's state."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     found = [
@@ -31,54 +22,32 @@ def artifact_files(s3: Any, uri: str) -> list[tuple[str, int]]:
         for page in pages
         for entry in page.get("Contents", [])
     ]
-    return [
-        (name, size) for name, size in found if not name.startswith(("checkpoints/", "attempts/"))
-    ]
+    return [(name, size) for name, size in found if not name.startswith(_STATE)]
 
 
-def metrics_table(evaluation: Json) -> Table:
-    """Base against tuned."""
-    table = Table(
-        title=f"{evaluation.get('examples')} rows of {evaluation.get('split')}, never trained on"
-    )
-    for column in ("", "base", "tuned"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, tuned in evaluation["tuned"].items():
-        base = evaluation["base"].get(name)
-        table.add_row(name, "–" if base is None else f"{base:.3f}", f"[bold]{tuned:.3f}[/bold]")
-    return table
+def download(s3: Any, uri: str, names: list[str], folder: Path) -> None:
+    """Those files of the artifact into `folder`."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, f"{prefix}/{name}", str(file))
 
 
-def samples_table(samples: list[Json]) -> Table:
-    """Three answers before and after."""
-    table = Table(title="Three answers, before and after", show_lines=True)
-    for column in ("prompt", "expected", "base", "tuned"):
-        table.add_column(column, overflow="fold")
-    for sample in samples[:3]:
-        right = sample["tuned"].strip() == sample["expected"].strip()
-        colour = "green" if right else "red"
-        table.add_row(
-            escape(sample["prompt"].strip()),
-            escape(sample["expected"]),
-            escape(sample["base"]),
-            f"[{colour}]{escape(sample['tuned'])}[/{colour}]",
+def report(s3: Any, resource: Json, folder: Path, next_commands: list[str]) -> RenderableType:
+    """What to print. The artifact's report/ and model card lie in `folder` afterwards."""
+    uri = resource["status"]["artifact"]["uri"]
+    files = listed(s3, uri)
+    wanted = [name for name, _ in files if name.startswith("report/") or name == "README.md"]
+    download(s3, uri, wanted, folder)
+    return render(
+        summarize(
+            resource,
+            Extras(
+                files=files,
+                loss_curve=str(folder / "report" / "loss.png"),
+                samples=parse_samples((folder / "report" / "samples.json").read_text()),
+                next_commands=next_commands,
+            ),
         )
-    return table
-
-
-def show(
-    console: Console,
-    status: Json,
-    files: list[tuple[str, int]],
-    report: Path,
-    next_steps: list[str],
-) -> None:
-    """Print it all."""
-    console.print()
-    console.print(metrics_table(status["evaluation"]))
-    console.print(samples_table(json.loads((report / "samples.json").read_text())))
-    console.print(f"[bold]Artifact[/bold]    {status['artifact']['uri']}")
-    for name, size in files:
-        console.print(f"            {name}  [dim]{size:,} bytes[/dim]")
-    console.print(f"[bold]Loss curve[/bold]  {report / 'loss.png'}")
-    console.print(Panel("\n".join(next_steps), title="Try next", expand=False))
+    )

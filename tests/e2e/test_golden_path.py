@@ -118,15 +118,14 @@ def test_applying_it_again_changes_nothing(finished: Run) -> None:
 
 
 def test_the_demo_report_can_be_shown(finished: Run, s3: Any, tmp_path: Path) -> None:
-    uri = finished.status["artifact"]["uri"]
-    report.download_report(s3, uri, tmp_path)
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    console = Console(record=True, width=120)
-    report.show(console, finished.status, report.artifact_files(s3, uri), tmp_path, ["next"])
+    console = Console(record=True, width=160)
+    console.print(report.report(s3, finished.get(), tmp_path, ["next"]))
     text = console.export_text()
     assert "accuracy" in text
-    assert uri in text
-    assert str(tmp_path / "loss.png") in text
+    assert finished.status["artifact"]["uri"] in text
+    curve = tmp_path / "report" / "loss.png"
+    assert str(curve) in text
+    assert curve.read_bytes().startswith(b"\x89PNG")
 
 
 def test_prometheus_scrapes_run_and_operator(
