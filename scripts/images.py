@@ -289,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target", choices=[*TARGETS, "all"], nargs="?", default="all")
     parser.add_argument("--base", help="base image: Debian or Ubuntu with Python 3.11 or newer")
     options = parser.parse_args(arguments)
-    # An ended session ends the build as Ctrl-C does, so that its leftovers are removed.
+    # SIGTERM ends the build as Ctrl-C does, so that its leftovers are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         engine = Docker(options.base) if Docker.runs() else Buildah(options.base)

@@ -2,7 +2,7 @@
 # Resolves the dependencies of pyproject.toml into requirements/*.txt, with hashes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-uv=$(ls -d "${LUTHIER_CACHE:-$HOME/.cache/luthier}"/uv-*/bin/uv | tail -n 1)
+for uv in "${LUTHIER_CACHE:-$HOME/.cache/luthier}"/uv-*/bin/uv; do :; done # the newest
 lock() {
   local extra=$1
   shift

@@ -15,8 +15,14 @@ command -v "$python" >/dev/null || fail "no $python: install Python 3.11 or newe
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   fail "$python is $("$python" --version): Luthier needs Python 3.11 or newer; set PYTHON"
 
-wanted=$("$python" -c 'import sys, sysconfig; print(sys.version, sysconfig.get_platform())' |
-  cat - requirements/dev.txt pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)
+# What the environment depends on; of pyproject.toml, what comes before the linters' settings.
+wanted=$(
+  {
+    "$python" -c 'import sys, sysconfig; print(sys.version, sysconfig.get_platform())'
+    cat requirements/dev.txt scripts/setup.sh
+    sed '/^\[tool\.ruff\]/,$d' pyproject.toml
+  } | sha256sum | cut -c1-16
+)
 stamp=.venv/.luthier-setup
 [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ] && exit 0
 

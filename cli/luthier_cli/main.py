@@ -196,6 +196,9 @@ def watch(
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Give up after so many seconds.", min=1)
     ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary/--no-summary", help="Show what came of it at the end.")
+    ] = True,
     output: OutputFormat = Output.text,
     namespace: Namespace = None,
     context: Context = None,
@@ -227,7 +230,8 @@ def watch(
                 style="yellow",
             )
             raise typer.Exit(Exit.INTERRUPTED) from None
-        _show_summary(summarize(resource), output is Output.json, event=True)
+        if summary:
+            _show_summary(summarize(resource), output is Output.json, event=True)
         raise typer.Exit(Exit.OK if outcome(resource) == "Complete" else Exit.FAILED)
 
 

@@ -49,7 +49,7 @@ def up(trainer_image: bool) -> int:
     say(f"kubectl apply -f {MANIFEST.relative_to(content.REPOSITORY)}")
     cluster.kubectl("apply", "-f", str(MANIFEST))
     watched = subprocess.run(
-        [Path(sys.prefix) / "bin" / "luthier", "watch", name, "-n", NAMESPACE],
+        [Path(sys.prefix) / "bin" / "luthier", "watch", name, "-n", NAMESPACE, "--no-summary"],
         env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
         check=False,
     )

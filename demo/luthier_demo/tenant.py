@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from luthier_cluster import Cluster
-from luthier_cluster.host_files import volume_and_claim
+from luthier_cluster.host_files import CLAIM, volume_and_claim
 
 SECRET = "luthier-s3"  # noqa: S105 (a name)
 
@@ -34,6 +34,11 @@ def manifests(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
 
 
 def create(cluster: Cluster, namespace: str) -> None:
-    """Apply the namespace's manifests. Can be repeated."""
+    """Apply the namespace's manifests. Can be repeated.
+
+    Waits until the claim is bound: a pod that comes before it waits half a minute for its next try.
+    """
     document = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster, namespace)}
     cluster.kubectl("apply", "-f", "-", input=json.dumps(document))
+    bound = "--for=jsonpath={.status.phase}=Bound"
+    cluster.kubectl("-n", namespace, "wait", f"pvc/{CLAIM}", bound, "--timeout=30s")

@@ -11,14 +11,19 @@ from integration.kubelet import Kubelet, heartbeat, join
 from integration.operatorprocess import OperatorProcess
 from integration.user import User
 
-from luthier_cluster import Cluster
+from luthier_cluster import Cluster, ExternalCluster
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def kube(control_plane: Cluster) -> Iterator[Kube]:
+def kube(control_plane: Cluster | ExternalCluster) -> Iterator[Kube]:
     """The API server, with one node."""
+    if control_plane.is_external:
+        pytest.fail(
+            "these tests play a node and kill the operator: they don't run on the cluster that "
+            "CLUSTER_KUBECONFIG names; unset it"
+        )
     kube = Kube(str(control_plane.kubeconfig))
     join(kube)
     stop = threading.Event()

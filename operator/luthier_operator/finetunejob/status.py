@@ -6,7 +6,7 @@ attempt (its children may be gone), and what the trainer told before.
 
 from luthier_api.finetunejob import FineTuneJobStatus, Progress, RevisionRecord
 from luthier_api.meta import Condition
-from luthier_api.result import ExitCode
+from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
 from luthier_operator.conditions import Conditions, find, is_true, reason_or, timestamp
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import failure, scheduling
@@ -153,7 +153,11 @@ def _phase(
         return "Suspended"
     if job is not None and job.queue is not None and job.suspended:
         return "Queued"
-    return "Restarting" if any(not pod.alive for pod in pods) else "Pending"
+    last = pods[-1] if pods else None
+    if last is not None and last.exit_code in (ExitCode.SUCCEEDED, *TERMINAL_EXIT_CODES):
+        return "Finishing"  # the Job's end comes a moment after its pod's
+    ended = any(not pod.alive or pod.exit_code is not None for pod in pods)
+    return "Restarting" if ended else "Pending"
 
 
 def _suspended(
@@ -162,12 +166,21 @@ def _suspended(
     assert observed.spec is not None
     if observed.spec.suspend:
         stopped = not any(pod.alive for pod in pods) and (job is None or job.suspended)
-        if stopped:
+        if job is not None and job.queue is not None and not job.suspended:
+            # Its Job's `suspend` is Kueue's: said plainly instead of ignored.
+            conditions.set("Suspended", False, "SuspendedByQueueOnly", _BY_QUEUE)
+        elif stopped:
             conditions.set("Suspended", True, "Suspended", "spec.suspend is true.")
         else:
             conditions.set("Suspended", False, "Suspending", "The pod saves a checkpoint and ends.")
     elif find(observed.previous.conditions, "Suspended"):
         conditions.set("Suspended", False, "Resumed")
+
+
+_BY_QUEUE = (
+    "Kueue admitted this run, and this version doesn't take it back yet: set spec.active of the "
+    "Job's Workload to false, or delete the resource."
+)
 
 
 def _common(conditions: Conditions, evidence: Evidence) -> None:
@@ -248,7 +261,12 @@ def _goes_on(job: Job | None, pods: list[Pod]) -> bool:
 def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
     if progress is None:
         return None
-    changes: dict[str, str | None] = {}
+    # Columns show them to people; /metrics has every digit.
+    changes: dict[str, str | float | None] = {
+        name: round(value, 4)
+        for name in ("loss", "eval_loss", "epoch")
+        if (value := getattr(progress, name)) is not None
+    }
     if progress.total_steps:
         changes["percent"] = f"{min(100, 100 * progress.step // progress.total_steps)}%"
     if not going:

@@ -133,7 +133,7 @@ def report(step: int, pod: str = "pod-1", **fields: Any) -> ProgressReport:
             "run": run,
             "pod": pod,
             "sequence": step,
-            "progress": {"step": step, "totalSteps": 200},
+            "progress": {"step": step, "totalSteps": 200, "loss": 0.123456789},
             **fields,
         }
     )
@@ -146,6 +146,7 @@ def test_progress_comes_from_the_report_and_outlives_it() -> None:
     assert running.phase == "Running"
     assert running.progress is not None
     assert running.progress.percent == "25%"
+    assert running.progress.loss == 0.1235
     # The operator was restarted: no report, but a status.
     again = status(observed(resource(status=running.to_json()), jobs=[job], pods=[pod_of(job)]))
     assert again == running
@@ -193,6 +194,17 @@ def test_a_refused_job_is_told_and_named_nowhere() -> None:
     assert reason(refused, "Scheduled") == "False QuotaExceeded"
     assert refused.job_name is None
     assert refused.phase == "Pending"
+
+
+def test_a_queued_runs_suspension_says_who_can_do_it() -> None:
+    job = job_of(FIRST)
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team"
+    seen = observed(resource(suspend=True), jobs=[job], pods=[pod_of(job)])
+    assert reason(status(seen), "Suspended") == "False SuspendedByQueueOnly"
+    job["spec"]["suspend"] = True
+    assert reason(status(observed(resource(suspend=True), jobs=[job])), "Suspended") == (
+        "True Suspended"
+    )
 
 
 def test_the_history_is_bounded_and_newest_first() -> None:
