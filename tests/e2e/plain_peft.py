@@ -29,18 +29,20 @@ def main(base: str, adapter: str, rows_file: str, template: str) -> float:
         endings = [
             tokenizer(gap + label, add_special_tokens=False)["input_ids"] for label in labels
         ]
-        longest = max(map(len, endings))
-        ids = torch.zeros(len(labels), len(prefix) + longest, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for line, ending in enumerate(endings):
-            ids[line, : len(prefix) + len(ending)] = torch.tensor(prefix + ending)
-            mask[line, : len(prefix) + len(ending)] = 1
+        # The last token of an ending needs no logits after it, so a label of one token costs no
+        # more than its prompt.
+        inputs = sorted({tuple(prefix + ending[:-1]) for ending in endings})
         with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=longest + 1).logits
-        scores = logits.log_softmax(-1)
+            scores = {
+                ids: model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+                for ids in inputs
+            }
         likelihoods = [
-            sum(scores[line, i, token].item() for i, token in enumerate(ending))
-            for line, ending in enumerate(endings)
+            sum(
+                scores[tuple(prefix + ending[:-1])][len(prefix) - 1 + i, token].item()
+                for i, token in enumerate(ending)
+            )
+            for ending in endings
         ]
         right += labels[max(range(len(labels)), key=likelihoods.__getitem__)] == row[column]
     return right / len(rows)

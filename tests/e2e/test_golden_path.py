@@ -148,4 +148,4 @@ def test_prometheus_scrapes_run_and_operator(
         for name in ("luthier_run_loss", "luthier_run_tokens_per_second"):
             assert prometheus.value(f"{name}{{{labels}}}"), name
         assert prometheus.value("sum(luthier_operator_api_writes_total)")
-        assert prometheus.value("sum(luthier_operator_reconcile_duration_seconds_count)")
+        assert prometheus.value("sum(luthier_operator_work_duration_seconds_count)")

@@ -69,6 +69,14 @@ class Run:
             restarts=self.attempts.restarts if self.attempts else None,
         )
 
+    def save_what_waits(self) -> None:
+        """Give a checkpoint that is being uploaded the rest of the grace period."""
+        try:
+            if self.writer and not self.writer.drain(self.interrupt.seconds_left()):
+                log("warning: the grace period ends before the checkpoint is uploaded")
+        except TrainerError as failure:  # the run goes on from an older one
+            log(f"warning: the last checkpoint is not saved: {failure}")
+
     def record_end(self, outcome: str, code: str | None) -> None:
         """Leave word in storage of how this pod ended; failing that, in the log."""
         self.reporter.close()

@@ -19,9 +19,9 @@ _OFFLINE = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 _QUIET = {"PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning"}
-# Threads that wait for work sleep: on a node shared with other pods spinning ones take
-# the CPU from those that work.
-_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Threads that wait for work spin for some 20 µs, then sleep. libgomp's default (to spin for
+# milliseconds) is fast on an idle node, and many times slower on one shared with other pods.
+_THREADS = {"GOMP_SPINCOUNT": "20000"}
 # Optional packages that transformers, peft and accelerate import when they find them.
 _UNUSED = (
     "bitsandbytes",

@@ -118,8 +118,6 @@ class Stages:
         if self.run.interrupt.requested:
             if self.run.interrupt.superseded:
                 raise Superseded
-            if not writer.drain(self.run.interrupt.seconds_left()):
-                log("warning: the grace period ends before the checkpoint is uploaded")
             raise Interrupted
         self.total_steps = outcome.total_steps
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 # As the trainer sets it for itself; torch reads it when it is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from unit.trainer.support import (
     ACCESS_KEY,
