@@ -27,7 +27,7 @@ test-unit: setup ## Tests that need no cluster
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/values_schema.py
 	.venv/bin/lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 

@@ -1,6 +1,7 @@
 """What the end-to-end tests do with a FineTuneJob: as a user would, by kubectl and S3."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,12 +107,18 @@ class Run:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story()}") from None
 
-    def wait_for_checkpoint(self, within: float = 120) -> Json:
-        def probe() -> Json | None:
-            found = self.status.get("checkpoints", [])
-            return found[-1] if found else None
+    def wait_for_checkpoint(self, step: int, within: float = 120) -> None:
+        """Until a complete checkpoint of at least `step` is in S3: status comes seconds later."""
+        eventually(f"{self.name} has a revision", lambda: self.status.get("revision"), within)
 
-        return eventually(f"{self.name} has a checkpoint", probe, within, every=0.25)
+        def probe() -> bool:
+            manifests = re.findall(r"step-(\d+)/manifest", " ".join(self.objects()))
+            return any(int(found) >= step for found in manifests)
+
+        try:
+            eventually(f"{self.name} has a checkpoint of step {step}", probe, within, every=0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
 
     def jobs(self) -> list[Json]:
         return self._items("jobs")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,9 @@ def undisturbed(luthier: Cluster, s3: Any) -> Json:
     """Weights and logged steps of the run that nobody disturbs."""
     from e2e.conftest import TINY
 
-    tenant.create(luthier, "undisturbed")
-    run = Run(luthier, "undisturbed", "calm", s3, TINY)
+    namespace = f"undisturbed-{uuid.uuid4().hex[:6]}"
+    tenant.create(luthier, namespace)
+    run = Run(luthier, namespace, "calm", s3, TINY)
     run.apply()
     run.wait("Ready", within=240)
     assert run.status["restarts"].get("failures", 0) == 0
@@ -70,8 +72,7 @@ def test_a_disturbed_run_ends_as_an_undisturbed_one(
 ) -> None:
     run = tiny_run("stormy")
     run.apply()
-    run.wait_for_checkpoint()
-    run.wait_for_step(250)
+    run.wait_for_checkpoint(150)
     first = run.running_pod()
     disturb(run, first)
     eventually("a second pod", lambda: run.running_pod(120) != first, within=120)
@@ -90,7 +91,7 @@ def test_a_suspended_run_goes_on_from_its_checkpoint(
 ) -> None:
     run = tiny_run("paused")
     run.apply()
-    run.wait_for_step(150)
+    run.wait_for_checkpoint(100)
     run.apply({"suspend": True})
     run.wait("Suspended", within=90)
     eventually("no pod is left", lambda: not run.pods() or None, within=90)
@@ -115,7 +116,7 @@ def test_a_deleted_run_ends_its_pods_and_writes_nothing_after(
 ) -> None:
     run = tiny_run("doomed")
     run.apply()
-    run.wait_for_step(150)
+    run.wait_for_checkpoint(100)
     folder = run.output_uri
     run.delete()
     eventually("its pods are gone", lambda: not run.pods() or None, within=90)
@@ -133,7 +134,7 @@ def test_s3_gone_for_half_a_minute(
 ) -> None:
     run = tiny_run("outage")
     run.apply()
-    run.wait_for_step(150)
+    run.wait_for_checkpoint(100)
     pod = run.running_pod()
     luthier.stop("s3")
     time.sleep(30)

@@ -36,9 +36,9 @@ def test_operator_killed(luthier: Cluster, tiny_run: Callable[[str], Run], momen
     run = tiny_run("orphan")
     run.apply({"training": {"maxSteps": 400}})
     if moment == "in-training":
-        run.wait_for_step(100)
+        run.wait_for_checkpoint(100)
     elif moment == "at-the-end":
-        run.wait_for_step(300)
+        run.wait_for_checkpoint(350)
     kill_operator(luthier)
     eventually("the operator is ready again", lambda: operator_ready(luthier), within=120)
     run.wait("Ready", within=240)
@@ -50,7 +50,7 @@ def test_operator_killed(luthier: Cluster, tiny_run: Callable[[str], Run], momen
 def test_api_server_restarted(luthier: Cluster, tiny_run: Callable[[str], Run]) -> None:
     run = tiny_run("steady")
     run.apply({"training": {"maxSteps": 600}})
-    run.wait_for_step(100)
+    run.wait_for_checkpoint(100)
     luthier.stop("kube-apiserver")
     time.sleep(8)
     luthier.start("kube-apiserver")

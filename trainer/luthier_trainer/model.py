@@ -64,6 +64,8 @@ def load_model(folder: Path, spec: FineTuning, precision: Precision, longest: in
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from luthier_trainer.fusedlora import fuse_lora
+
     logging.disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     # fp32 and bf16 have the same range; fp16 weights would lose small ones.
@@ -104,13 +106,15 @@ def load_model(folder: Path, spec: FineTuning, precision: Precision, longest: in
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    fused = fuse_lora(model)
     if on_gpu:
         model.to("cuda")
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     log(
         f"model: {type(base).__name__}, {total:,} parameters ({trainable:,} trainable in "
-        f"{', '.join(targets)}), {precision.name}, attention {attention}"
+        f"{', '.join(targets)}), {precision.name}, attention {attention}, "
+        f"{fused} fused layers"
     )
     return model
 

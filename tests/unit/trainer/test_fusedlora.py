@@ -1,0 +1,165 @@
+"""One operation instead of PEFT's dozen: the same outputs, losses and gradients."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+from unit.trainer.support import MakeSpec
+from unit.trainer.test_run import folder, keep_until, losses, same_weights
+
+from luthier_trainer.fusedlora import _LoraLinear, fuse_lora
+from luthier_trainer.loss import causal_loss
+from luthier_trainer.run import Run
+
+IDS = torch.arange(3, 3 + 24).view(2, 12)
+BATCH = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS}
+LINEAR_LAYERS = 2 * 7
+
+
+def peft_model(dtype: torch.dtype = torch.bfloat16, **lora: Any) -> Any:
+    """A two-layer Llama whose update isn't zero; the same weights each time."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=96,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attention_bias=True,
+        attn_implementation="eager",
+    )
+    base = LlamaForCausalLM(config).to(torch.bfloat16).to(dtype)
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear", **lora}
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = torch.randn_like(parameter, dtype=torch.float32) * 0.1
+            elif name.endswith("bias"):
+                parameter.data = torch.randn_like(parameter) * 0.1
+    return model.train()
+
+
+def train_step(model: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """(loss, gradients by name) as the trainer computes them in bf16."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = causal_loss(model, BATCH, True, 22)
+    torch.autograd.backward(loss)
+    return loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def distance(found: Tensor, exact: Tensor) -> float:
+    return float((found.double() - exact.double()).norm() / exact.double().norm())
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_gradient_is_that_of_the_formula(with_bias: bool) -> None:
+    torch.manual_seed(0)
+    x, a, b = (torch.randn(*s, dtype=torch.float64) for s in [(2, 3, 5), (2, 5), (4, 2)])
+    weight = torch.randn(4, 5, dtype=torch.float64)
+    bias = torch.randn(4, dtype=torch.float64) if with_bias else None
+    for tensor in (x, a, b):
+        tensor.requires_grad_()
+    expected = nn.functional.linear(x, weight, bias) + 1.5 * (x @ a.T @ b.T)
+    assert torch.allclose(_LoraLinear.apply(x, weight, bias, a, b, 1.5), expected)
+    assert torch.autograd.gradcheck(
+        lambda x, a, b: _LoraLinear.apply(x, weight, bias, a, b, 1.5), (x, a, b)
+    )
+
+
+def test_as_near_to_fp32_as_peft_in_bf16() -> None:
+    reference = peft_model(torch.float32)
+    exact_loss = causal_loss(reference, BATCH, True, 22)
+    torch.autograd.backward(exact_loss)
+    exact_loss = exact_loss.detach()
+    exact = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
+    plain_loss, plain = train_step(peft_model())
+    model = peft_model()
+    assert fuse_lora(model) == LINEAR_LAYERS
+    loss, fused = train_step(model)
+
+    assert distance(loss, exact_loss) < 2e-3
+    assert distance(loss, plain_loss) < 2e-3
+    assert fused.keys() == plain.keys() == exact.keys()
+    for name, gradient in fused.items():
+        assert gradient.dtype == torch.float32, name
+        error = distance(gradient, exact[name])
+        assert error < max(0.03, 1.5 * distance(plain[name], exact[name])), name
+
+
+def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
+    results = []
+    for checkpointing in (False, False, True):
+        model = peft_model()
+        fuse_lora(model)
+        if checkpointing:
+            model.enable_input_require_grads()
+            model.get_base_model().activation_checkpointing_enable()
+        results.append(train_step(model))
+    for loss, gradients in results[1:]:
+        assert torch.equal(loss, results[0][0])
+        for name, gradient in gradients.items():
+            assert torch.equal(gradient, results[0][1][name]), name
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(
+    make_spec: MakeSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fused = {"training": {"precision": "bf16"}, "lora": {"dropout": 0.0}}
+    undisturbed = make_spec(output=f"file://{tmp_path}/undisturbed", **fused)
+    Run(undisturbed).execute()
+    resumed = make_spec(output=f"file://{tmp_path}/resumed", **fused)
+    keep_until(10, folder(undisturbed), folder(resumed))
+    Run(resumed).execute()
+    assert same_weights(folder(resumed), folder(undisturbed))
+    assert losses(folder(resumed)) == losses(folder(undisturbed))
+    assert capfd.readouterr().err.count(f"{LINEAR_LAYERS} fused layers") == 2
+
+
+def test_without_its_adapter_it_is_the_base() -> None:
+    model = peft_model()
+    fuse_lora(model)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        tuned = model(IDS).logits
+        with model.disable_adapter():
+            off = model(IDS).logits
+        base = model.unload()(IDS).logits
+    assert torch.equal(off, base)
+    assert not torch.equal(tuned, base)
+
+
+def test_what_is_saved_is_pefts_own(tmp_path: Path) -> None:
+    model, plain = peft_model(), peft_model()
+    fuse_lora(model)
+    saved, expected = get_peft_model_state_dict(model), get_peft_model_state_dict(plain)
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[name], expected[name]) for name in saved)
+    model.save_pretrained(tmp_path / "fused", save_embedding_layers=False)
+    plain.save_pretrained(tmp_path / "plain", save_embedding_layers=False)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        fused_bytes = (tmp_path / "fused" / name).read_bytes()
+        assert fused_bytes == (tmp_path / "plain" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lora"),
+    [
+        (torch.float32, {}),
+        (torch.bfloat16, {"lora_dropout": 0.1}),
+        (torch.bfloat16, {"use_dora": True}),
+        (torch.bfloat16, {"lora_bias": True}),
+    ],
+)
+def test_all_else_keeps_pefts_forward(dtype: torch.dtype, lora: dict[str, Any]) -> None:
+    assert fuse_lora(peft_model(dtype, **lora)) == 0
+
+
+def test_only_the_layers_with_an_update_are_fused() -> None:
+    assert fuse_lora(peft_model(target_modules=["q_proj", "v_proj"])) == 4
