@@ -112,7 +112,7 @@ def namespace(luthier: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     name = f"{words[:40].strip('-')}-{uuid.uuid4().hex[:6]}"
     tenant.create(luthier, name)
     yield name
-    luthier.kubectl("delete", "namespace", name, "--wait=true", within=150, check=False)
+    luthier.kubectl("delete", "namespace", name, "--wait=false", check=False)
     luthier.kubectl("delete", "pv", f"host-files-{name}", "--wait=false", check=False)
 
 

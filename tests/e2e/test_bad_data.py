@@ -48,7 +48,13 @@ WRONG: dict[str, tuple[Json, str, list[str]]] = {
         ["mineral"],
     ),
 }
-OF_THE_DATA = {"unknown-column", "broken-json", "empty-dataset", "label-without-examples"}
+OF_THE_DATA = {
+    "missing-bucket",
+    "unknown-column",
+    "broken-json",
+    "empty-dataset",
+    "label-without-examples",
+}
 
 GOOD_ROWS = [
     {"gloss": f"a kind of {kind} number {i}", "label": kind}
