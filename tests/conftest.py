@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "crds"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two groups for `pytest -n 2 --dist loadgroup`: each keeps the cluster that its session has.
 

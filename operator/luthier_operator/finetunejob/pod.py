@@ -96,6 +96,7 @@ def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None)
         "HOME": SCRATCH_PATH,
         # Programs ask who they are; the pool's uid need not have a name in the image.
         "LOGNAME": "luthier",
+        "LUTHIER_IMAGE": pool.image,  # for the manifest of the result
         "TMPDIR": SCRATCH_PATH,
         "PYTHONUNBUFFERED": "1",
         **_proxy(pool.proxy),
