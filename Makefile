@@ -19,7 +19,7 @@ demo-down: setup ## Take the demo's cluster down, with all that it holds
 
 test: setup lint verify ## Everything: lint, generated files, all tests, those on a real cluster too
 	@$(PY) -m luthier_demo prepare --for-tests
-	$(PY) -m pytest -n 2 --dist loadgroup tests
+	@scripts/test.sh
 
 test-unit: setup ## Tests that need no cluster
 	$(PY) -m pytest tests/unit

@@ -12,17 +12,6 @@ ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "crds"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups for `pytest -n 2 --dist loadgroup`: each keeps the cluster that its session has.
-
-    While the pods of the one start, load and wait, the other computes.
-    """
-    for item in items:
-        on_node = (ROOT / "tests" / "e2e") in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("node" if on_node else "here"))
-
-
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster | ExternalCluster]:
     """An API server of its own (or the one that CLUSTER_KUBECONFIG names) that has our CRDs.
