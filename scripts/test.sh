@@ -3,7 +3,7 @@
 # and those that compute. The second half's progress shows first, then the node's from its start.
 set -uo pipefail
 set -m # so that an interrupt of ours reaches the node's half, which then takes its node down
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 log=$(mktemp -t luthier-e2e.XXXXXX)
 .venv/bin/python -m pytest tests/e2e >"$log" 2>&1 &
