@@ -13,7 +13,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from luthier_cluster import Cluster, ComponentError, binaries, host_files, images, processes, s3
+from luthier_cluster import (
+    Cluster,
+    ComponentError,
+    binaries,
+    host_files,
+    images,
+    processes,
+    record,
+    s3,
+)
 from luthier_cluster.layout import Layout
 
 NAME = f"t-{os.getpid()}"
@@ -122,8 +131,11 @@ def traces(layout: Layout) -> list[str]:
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if f"/{name}/" in line or f"-{name} " in line]
     folders = [Path("/var/lib/luthier/clusters", name), Path("/run/luthier", name)]
-    folders += [Path("/run/netns", f"luthier-{name}"), Path("/sys/class/net", layout.link)]
-    folders += s3.sockets(layout.number)
+    folders.append(Path("/run/netns", f"luthier-{name}"))
+    # Another cluster, of another test run, may have got the number since.
+    others = [record.read(other) for other in record.names() if other != name]
+    if layout.number not in [other.number for other in others if other]:
+        folders += [Path("/sys/class/net", layout.link), *s3.sockets(layout.number)]
     folders += Path("/sys/fs/cgroup").glob(f"**/luthier-{name}")
     found += [str(folder) for folder in folders if folder.exists()]
     logs = Path("/var/log/containers")
