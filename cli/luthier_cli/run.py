@@ -87,15 +87,19 @@ def _supervise(
     display.show(local.running(run_spec.run, started, None, started))
     shown, told, deadline = None, 0, float("inf")
     with TrainerProcess(file, log, {"LUTHIER_TERMINATION_LOG": str(result_file)}) as trainer:
-        while (code := trainer.wait(_TICK_SECONDS)) is None:
-            if reports and reports[-1] is not shown:
-                shown = reports[-1]
-                now = datetime.now(UTC)
-                display.show(local.running(run_spec.run, started, shown, now))
+        while True:
+            code = trainer.wait(_TICK_SECONDS)
+            # Said even when the trainer has ended since: it tells what Ctrl-C did.
             if trainer.interrupts > told:
                 told = trainer.interrupts
                 deadline = time.monotonic() + run_spec.grace_seconds
                 display.say("saving a checkpoint … (Ctrl-C again: stop at once)")
+            if code is not None:
+                break
+            if reports and reports[-1] is not shown:
+                shown = reports[-1]
+                now = datetime.now(UTC)
+                display.show(local.running(run_spec.run, started, shown, now))
             if time.monotonic() > deadline:
                 trainer.kill()
     return code, trainer.interrupts
