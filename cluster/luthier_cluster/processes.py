@@ -46,6 +46,14 @@ def start_time(pid: int) -> int | None:
     return None if state in "ZX" and threads <= 1 else start
 
 
+def command_line(pid: int) -> bytes:
+    """Its words, each ended by a NUL byte; empty for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def alive(process: Process) -> bool:
     return start_time(process.pid) == process.start
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import processes, wait
+from . import network, processes, wait
 from .components import Component
 from .errors import ComponentError
 from .layout import Layout
@@ -36,6 +36,7 @@ def start(layout: Layout, component: Component) -> bool:
         if process.command == list(component.command):
             return False
         processes.stop(process)
+    processes.kill_all(_orphans(layout, component))
     processes.start(
         component.command,
         pid_file=pid_file(layout, component.name),
@@ -44,6 +45,14 @@ def start(layout: Layout, component: Component) -> bool:
         folder=layout.state / "work" / component.name,
     )
     return True
+
+
+def _orphans(layout: Layout, component: Component) -> list[int]:
+    """What an `up` that was killed had started and not yet noted: it holds the ports."""
+    command = b"\0".join(word.encode() for word in component.command) + b"\0"
+    return [
+        pid for pid in network.processes_inside(layout) if processes.command_line(pid) == command
+    ]
 
 
 def await_ready(layout: Layout, component: Component) -> None:

@@ -22,6 +22,7 @@ from luthier_cluster import (
     processes,
     record,
     s3,
+    supervise,
 )
 from luthier_cluster.layout import Layout
 
@@ -277,6 +278,16 @@ def test_a_component_that_dies_is_reported_with_its_last_words_and_healed(plane:
     plane.up()
     plane.check()
     assert pids == {name: plane.pid(name) for name in pids}
+
+
+def test_a_component_that_an_up_started_and_did_not_note_is_replaced(plane: Cluster) -> None:
+    """As when `up` is killed between the two: it would hold the ports for ever."""
+    orphan = plane.pid("kube-scheduler")
+    supervise.pid_file(plane.layout, "kube-scheduler").unlink()
+    plane.up()
+    assert plane.pid("kube-scheduler") not in (None, orphan)
+    assert orphan is not None
+    assert processes.start_time(orphan) is None
 
 
 def test_objects_and_the_address_outlive_the_api_server(plane: Cluster) -> None:
