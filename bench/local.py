@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from luthier_cluster import Cluster, binaries
+from luthier_cluster import Cluster, binaries, processes
 from luthier_demo import content, install, tenant
 
 NAMESPACE = "bench"
@@ -120,16 +120,7 @@ class Bench:
     def operator_process(self) -> Path:
         """/proc folder of the operator's process."""
         uid = self.operator_pods()[0]["metadata"]["uid"]
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                try:
-                    command = (process / "cmdline").read_bytes()
-                    cgroup = (process / "cgroup").read_text()
-                except OSError:
-                    continue
-                if b"luthier_operator" in command and uid in cgroup:
-                    return process
-        raise RuntimeError(f"no operator process in pod {uid}")
+        return Path("/proc", str(processes.in_pod(uid, "luthier_operator")))
 
     def api_writes(self) -> float:
         """What the operator has counted so far."""

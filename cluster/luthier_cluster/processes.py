@@ -54,6 +54,20 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+def in_pod(pod_uid: str, word: str) -> int:
+    """The process of that pod whose command line holds `word`; LookupError if there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            # systemd's cgroup names have underscores for the uid's dashes.
+            cgroup = (folder / "cgroup").read_text().replace("_", "-")
+        except OSError:  # it has just ended
+            continue
+        if pod_uid in cgroup and word.encode() in command_line(pid):
+            return pid
+    raise LookupError(f"no process with {word!r} in pod {pod_uid}")
+
+
 def alive(process: Process) -> bool:
     return start_time(process.pid) == process.start
 
