@@ -30,6 +30,14 @@ def _one_job_each(user: User, names: list[str]) -> bool:
     return True
 
 
+def _all_told(user: User, field: str) -> None:
+    def told() -> bool:
+        items = user.kube.list("finetunejobs", user.namespace)
+        return all((it.get("status") or {}).get(field) for it in items)
+
+    eventually(told)
+
+
 def uid_of(obj: Obj) -> str:
     """The uid."""
     return str(obj["metadata"]["uid"])
@@ -38,11 +46,7 @@ def uid_of(obj: Obj) -> str:
 def test_a_burst_of_resources(operator: OperatorProcess, user: User) -> None:
     names = _burst(user, 100)
     eventually(lambda: _one_job_each(user, names), 60)
-    phases = [
-        (it.get("status") or {}).get("phase")
-        for it in user.kube.list("finetunejobs", user.namespace)
-    ]
-    eventually(lambda: all(phases))
+    _all_told(user, "phase")
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.0])
@@ -56,12 +60,7 @@ def test_killed_in_a_burst_nothing_is_created_twice(
         names = burst.result()
     operator.start()
     eventually(lambda: _one_job_each(user, names), 60)
-
-    def all_told() -> bool:
-        items = user.kube.list("finetunejobs", user.namespace)
-        return all((it.get("status") or {}).get("jobName") for it in items)
-
-    eventually(all_told)
+    _all_told(user, "jobName")
 
 
 def test_an_end_that_nobody_watched_is_told_after_the_restart(
