@@ -23,6 +23,7 @@ from .output import say, step
 MODULES = Path(__file__).resolve().parent.parent / "binaries"
 
 KUBERNETES_VERSION = "v1.34.4"
+_MINOR = KUBERNETES_VERSION.split(".")[1]
 HELM_VERSION = "v3.22.0"
 
 
@@ -54,7 +55,7 @@ KUBERNETES = Binary(
     (
         f"{_VERSION}.gitVersion={KUBERNETES_VERSION}",
         f"{_VERSION}.gitMajor=1",
-        f"{_VERSION}.gitMinor=34",
+        f"{_VERSION}.gitMinor={_MINOR}",
         f"{_VERSION}.gitTreeState=clean",
     ),
     links=("kubectl",),
@@ -65,7 +66,12 @@ HELM = Binary(
     "helm",
     f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}",
     2,
-    (f"helm.sh/helm/v3/internal/version.version={HELM_VERSION}",),
+    (
+        f"helm.sh/helm/v3/internal/version.version={HELM_VERSION}",
+        # What `helm template` takes for the cluster's version.
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+        f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={_MINOR}",
+    ),
 )
 
 

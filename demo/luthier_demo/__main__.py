@@ -79,7 +79,8 @@ def show_report(cluster: Cluster, name: str) -> None:
         "make demo-down",
     ]
     s3 = content.s3_client(cluster)
-    Console().print(report.report(s3, json.loads(found), OUT, next_commands))
+    found_report = report.report(s3, json.loads(found), OUT, next_commands)
+    Console().print(found_report, crop=False)
 
 
 def prepare(for_tests: bool = False) -> None:

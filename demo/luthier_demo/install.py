@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ RELEASE = "luthier"
 Json = dict[str, Any]
 
 
+@cache
 def build_image(target: str) -> tuple[str, Path]:
     """The tag and the docker-archive of `operator` or `trainer`; built if it isn't there."""
     script = REPOSITORY / "scripts" / "images.py"

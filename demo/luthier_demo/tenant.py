@@ -36,7 +36,7 @@ def manifests(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
 def create(cluster: Cluster, namespace: str) -> None:
     """Apply the namespace's manifests. Can be repeated.
 
-    Waits until the claim is bound: a pod that comes before it waits half a minute for its next try.
+    Waits until the claim is bound: a pod that comes before it may wait minutes for its next try.
     """
     document = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster, namespace)}
     cluster.kubectl("apply", "-f", "-", input=json.dumps(document))

@@ -82,6 +82,11 @@ def tenant(cluster: Cluster, name: str) -> None:
     cluster.kubectl(
         "wait", f"--namespace={name}", "serviceaccount/default", "--for=create", "--timeout=30s"
     )
+    # A pod that comes before its claim is bound may wait minutes for its next try.
+    bound = "--for=jsonpath={.status.phase}=Bound"
+    cluster.kubectl(
+        "wait", f"--namespace={name}", f"pvc/{host_files.CLAIM}", bound, "--timeout=30s"
+    )
 
 
 def succeeded(cluster: Cluster, name: str, namespace: str, within: int = 120) -> str:

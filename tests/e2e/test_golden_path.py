@@ -100,7 +100,7 @@ def test_the_adapter_alone_reproduces_the_reported_accuracy(
     template = finished.base_spec["dataset"]["template"]
     done = subprocess.run(
         [sys.executable, HERE / "plain_peft.py", content.model(), tmp_path, rows, template],
-        capture_output=True, text=True, timeout=280, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     reported = finished.status["evaluation"]["tuned"]["accuracy"]
     # bf16 against fp32 may turn a row or two of 300.
