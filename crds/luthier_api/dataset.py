@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from luthier_api.meta import COLUMN, Column, Matches, Model, Rule
-from luthier_api.uris import DATASET_SCHEMES, Uri, scheme_rule
+from luthier_api.uris import DATASET_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
 # The grammar of a template: literal text with doubled braces, and {column}.
 _LITERAL = r"(?:[^{}]|\{\{|\}\})"
@@ -45,6 +45,29 @@ SplitExpression = Annotated[
         unwanted=True,
     ),
 ]
+
+
+_SUFFIX = "(?i)[.](jsonl|json|csv|parquet)([.](gz|zst))?$"
+# What a URI of examples must keep, wherever it stands.
+_SOURCE_RULES = (
+    scheme_rule("datasets", DATASET_SCHEMES),
+    *OBJECT_RULES,
+    Rule(
+        "!self.uri.matches('(?i)[.](arrow|tsv|txt|xlsx?|bz2|xz|zip|tar|tgz)$') && "
+        f"!(self.uri.matches('(?i)[.](gz|zst)$') && !self.uri.matches('{_SUFFIX}')) && "
+        "!self.uri.matches('(?i)[.]parquet[.](gz|zst)$')",
+        "this format isn't read: convert it to .jsonl, .json, .csv (plain, .gz or .zst) or "
+        ".parquet",
+        field=".uri",
+    ),
+    Rule(
+        "!(self.uri.startsWith('https://') || self.uri.startsWith('configmap://')) || "
+        f"self.uri.matches('{_SUFFIX}')",
+        "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv (plain, .gz "
+        "or .zst) or .parquet",
+        field=".uri",
+    ),
+)
 
 
 def _disjoint(one: str, other: str) -> tuple[Rule, Rule]:
@@ -98,8 +121,7 @@ def _split_rules(field: str) -> tuple[Rule, ...]:
             field=f".{field}",
         ),
         Rule(
-            f"!has({split}) || !self.uri.matches('(?i)[.](jsonl|json|csv)$') || "
-            f"{_name(split)} == 'train'",
+            f"!has({split}) || !self.uri.matches('{_SUFFIX}') || {_name(split)} == 'train'",
             "a single file holds only the split train: take a slice of it, e.g. train[90%:], or "
             "name a folder with one file per split",
             field=f".{field}",
@@ -115,18 +137,118 @@ def _needs_train(field: str) -> Rule:
     )
 
 
+_FORMS = (
+    ("prompt", "completion"),
+    ("messages",),
+    ("text", "label"),
+    ("tokens", "tags"),
+    ("text", "spans"),
+    ("first", "second"),
+    ("first", "second", "label"),
+)
+
+
+class Columns(Model):
+    """Columns of the dataset by what they mean, instead of a template: prompt and completion;
+    messages; text and label; tokens and tags; text and spans; first and second, with or without
+    label."""
+
+    prompt: Column | None = Field(default=None, description="What the model is given.")
+    completion: Column | None = Field(default=None, description="What it learns to answer.")
+    messages: Column | None = Field(
+        default=None,
+        description="A conversation: a list of {role, content}. Written by the model's own chat "
+        "template; the loss counts the assistant's turns.",
+    )
+    text: Column | None = Field(default=None, description="What is classified or tagged.")
+    label: Column | None = Field(
+        default=None,
+        description="The class of `text`; or how alike `first` and `second` are, 0 to 1. (A loss "
+        "of your own gets it as it is.)",
+    )
+    tokens: Column | None = Field(default=None, description="The words of a text, as a list.")
+    tags: Column | None = Field(
+        default=None, description="A tag for each word: O, B-PLACE, I-PLACE (BIO, or BILOU)."
+    )
+    spans: Column | None = Field(
+        default=None,
+        description="The entities of `text`: a list of {start, end, label}, in characters.",
+    )
+    first: Column | None = Field(default=None, description="The first text of a pair.")
+    second: Column | None = Field(default=None, description="The second text of a pair.")
+
+    rules = (
+        Rule(
+            " || ".join(
+                "("
+                + " && ".join(
+                    ("" if name in form else "!") + f"has(self.{name})"
+                    for name in (
+                        "prompt",
+                        "completion",
+                        "messages",
+                        "text",
+                        "label",
+                        "tokens",
+                        "tags",
+                        "spans",
+                        "first",
+                        "second",
+                    )
+                )
+                + ")"
+                for form in _FORMS
+            ),
+            "columns that go together: prompt and completion; messages; text and label; tokens "
+            "and tags; text and spans; first and second, with or without label",
+        ),
+    )
+
+
+class MixedSource(Model):
+    """Further rows to learn from."""
+
+    uri: Uri = Field(description="As dataset.uri; its split `train` is taken.")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="How often each of its rows is taken per epoch: 2 is twice, 0.5 is a half of "
+        "the rows, drawn by the seed.",
+    )
+
+    rules = _SOURCE_RULES
+
+
 class Dataset(Model):
     """The examples, and how one becomes text."""
 
     uri: Uri = Field(
-        description="A file (.jsonl, .json, .csv) or a folder that holds one file per split "
-        "(train.jsonl, test.jsonl). A single file is the split `train`. "
-        "s3:// hf:// https:// pvc:// configmap:// file://."
+        description="A file (.jsonl, .json, .csv, .parquet; the first three also .gz or .zst) or a "
+        "folder that holds one file per split (train.jsonl, test.jsonl). A single file is the "
+        "split `train`. s3:// hf://OWNER/NAME[/PATH] https:// pvc://CLAIM/PATH "
+        "configmap://NAME/KEY file://."
+    )
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Revision of a dataset on a hub; a commit hash makes the run reproducible.",
+    )
+    mix: list[MixedSource] = Field(
+        default=[],
+        max_length=16,
+        description="Further sources of training rows, with the same columns, each with a weight "
+        "(that of dataset.uri is 1).",
     )
     template: Template | None = Field(
         default=None,
         description="Text of one example, with {column} for a value of the row; {{ and }} are "
-        "literal braces. The last column is the completion: what the model learns to say.",
+        "literal braces, \\n is a new line. The last column is the completion: what the model "
+        "learns to say.",
+    )
+    columns: Columns | None = Field(
+        default=None, description="Instead of a template: the columns by what they mean."
     )
     train: SplitExpression | None = Field(
         default=None,
@@ -148,22 +270,27 @@ class Dataset(Model):
     stratify_by: Column | None = Field(
         default=None, description="With evalFraction: keep this column's balance in both parts."
     )
+    deduplicate: bool = Field(
+        default=False, description="Learn from rows that occur more than once only once."
+    )
     loss_on: Literal["Auto", "Completion", "All"] = Field(
         default="Auto",
-        description="Tokens that the loss counts. Auto: Completion for classification, All for "
-        "generation.",
+        description="Tokens that the loss counts. Auto: All for a template of the task generation, "
+        "else Completion (of messages: the assistant's turns).",
     )
 
     rules = (
-        scheme_rule("datasets", DATASET_SCHEMES),
+        *_SOURCE_RULES,
         Rule(
-            "!self.uri.matches('(?i)[.](parquet|arrow|tsv|txt|xlsx?|gz|zst|bz2|xz|zip|tar|tgz)$')",
-            "this format isn't read yet: convert it to .jsonl, .json or .csv, uncompressed",
-            field=".uri",
+            "!has(self.revision) || self.uri.startsWith('hf://')",
+            "revision is for datasets on a hub (hf://): remove it, or put the version into the "
+            "URI's path",
+            field=".revision",
         ),
         Rule(
-            "has(self.template)",
-            'template is required so far: write one such as "{text}\\nCategory: {label}"',
+            "has(self.template) != has(self.columns)",
+            'say how a row reads: set either template, e.g. "{text}\\nCategory: {label}", or '
+            "columns",
             field=".template",
         ),
         Rule(

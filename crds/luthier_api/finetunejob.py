@@ -1,11 +1,13 @@
 """FineTuneJob: base model + dataset + method → an adapter or model, evaluated, in S3."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Condition, Model, Name, ObjectName, Rule, list_map
+from luthier_api.optimizers import NEEDS_GPU
 from luthier_api.search import Promote, Retrain, Search
 from luthier_api.uris import Uri
 
@@ -118,11 +120,6 @@ class FineTuneJobSpec(FineTuning):
 
     rules = (
         Rule(
-            "self.task == 'classification' || self.task == 'generation'",
-            "only the tasks classification and generation are built so far",
-            field=".task",
-        ),
-        Rule(
             "self.placement.gpus > 0 || self.training.precision != 'fp16'",
             "fp16 needs a GPU: use precision auto, bf16 or fp32, or set placement.gpus",
             field=".training.precision",
@@ -132,6 +129,20 @@ class FineTuneJobSpec(FineTuning):
             "self.model.uri + '/')",
             "the output lies in the model's folder, which must not change: name another prefix",
             field=".output.uri",
+        ),
+        Rule(
+            "self.placement.gpus > 0 || !has(self.method.quantization) || "
+            "self.method.quantization.computeType != 'fp16'",
+            "fp16 needs a GPU: use computeType auto, bf16 or fp32, or set placement.gpus",
+            field=".method.quantization.computeType",
+        ),
+        *(
+            Rule(
+                f"self.placement.gpus > 0 || self.training.optimizer != '{name}'",
+                f"the optimiser {name} needs a GPU: use adamw_torch, or set placement.gpus",
+                field=".training.optimizer",
+            )
+            for name in sorted(NEEDS_GPU)
         ),
         Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
         Rule("!has(self.retrain)", "retrain isn't built yet: remove it", field=".retrain"),
@@ -181,7 +192,16 @@ class ArtifactRef(Model):
     manifest_sha256: str = Field(max_length=64, description="Digest of its manifest.json.")
 
 
+ShortText = Annotated[str, Field(max_length=1024)]
 Metrics = Annotated[dict[str, float], Field(max_length=32)]
+
+
+class Change(Model):
+    """Tuned minus base on the same rows, with a 95% interval (paired bootstrap)."""
+
+    by: float = Field(description="The difference.")
+    low: float = Field(description="Lower end of the interval.")
+    high: float = Field(description="Upper end of the interval.")
 
 
 class EvaluationResult(Model):
@@ -193,6 +213,46 @@ class EvaluationResult(Model):
     examples: int | None = Field(default=None, description="How many rows.")
     base: Metrics = Field(default={}, description="Metrics of the base model.")
     tuned: Metrics = Field(default={}, description="Metrics of the tuned model.")
+    change: Annotated[dict[str, Change], Field(max_length=32)] = Field(
+        default={}, description="Tuned minus base, by metric, with its uncertainty."
+    )
+
+    @field_validator("change")
+    @classmethod
+    def _of_numbers(cls, change: dict[str, Change]) -> dict[str, Change]:
+        """Without those of a diverged model: JSON has no ∞, and half a change can't be read."""
+        return {
+            name: it
+            for name, it in change.items()
+            if all(math.isfinite(end) for end in (it.by, it.low, it.high))
+        }
+
+
+class DatasetFacts(Model):
+    """What preflight counted."""
+
+    train: int = Field(default=0, description="Rows to learn from.")
+    eval: int = Field(default=0, description="Rows that select.")
+    test: int = Field(default=0, description="Rows that report.")
+    labels: int = Field(default=0, description="Classes, or kinds of tags.")
+    duplicates: int = Field(default=0, description="Training rows that occur before.")
+    leaked: int = Field(default=0, description="Rows of eval and test that are in train too.")
+    truncated_percent: float | None = Field(
+        default=None, description="Rows that maxLength cuts (of a sample, where there are many)."
+    )
+    tokens_median: int | None = Field(default=None, description="Tokens of a row: the median.")
+    tokens_p95: int | None = Field(default=None, description="Tokens of a row: 95% have no more.")
+    tokens_max: int | None = Field(default=None, description="Tokens of the longest row seen.")
+
+
+class Estimate(Model):
+    """What the run was expected to need, before it began."""
+
+    memory_bytes: int | None = Field(default=None, description="Peak memory of the training.")
+    duration_seconds: float | None = Field(default=None, description="Time of the training.")
+    measured_memory_bytes: int | None = Field(
+        default=None, description="The peak that was seen, once it is known."
+    )
 
 
 class Usage(Model):
@@ -259,6 +319,11 @@ class FineTuneJobStatus(Model):
     )
     dataset_digest: str | None = Field(
         default=None, max_length=80, description="sha256 of the data that the run pinned."
+    )
+    dataset: DatasetFacts | None = Field(default=None, description="What preflight counted.")
+    estimate: Estimate | None = Field(default=None, description="Expected memory and time.")
+    resolved: Annotated[dict[str, ShortText], Field(max_length=32)] = Field(
+        default={}, description="What auto, and what was left out, came to."
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")

@@ -5,24 +5,35 @@ the trainer as they are. A default never changes within an API version: defaults
 are applied to stored objects, so a changed one would retrain every resource.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from luthier_api.dataset import TWO_COLUMNS, Dataset
-from luthier_api.meta import CodeRef, Matches, Model, Rule, SecretKeyRef
+from luthier_api.evaluation import (
+    CLASS_METRICS,
+    ENTITY_METRICS,
+    PAIR_METRICS,
+    TEXT_METRICS,
+    Evaluation,
+)
+from luthier_api.meta import Model, Rule, SecretKeyRef
+from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
 from luthier_api.training import Training
-from luthier_api.uris import MODEL_SCHEMES, Uri, scheme_rule
+from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
 __all__ = [
+    "Bottleneck",
     "Dataset",
     "Evaluation",
     "FineTuning",
     "Lora",
     "Method",
     "ModelSource",
+    "Quantization",
     "Task",
     "Training",
+    "VirtualTokens",
 ]
 
 
@@ -40,7 +51,7 @@ class ModelSource(Model):
         description="Revision of a model on a hub; a commit hash makes the run reproducible.",
     )
     token_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="The token for a private or gated model on a hub."
+        default=None, description="The token for private or gated models and datasets on a hub."
     )
     trust_remote_code: bool = Field(
         default=False,
@@ -50,6 +61,7 @@ class ModelSource(Model):
 
     rules = (
         scheme_rule("models", MODEL_SCHEMES),
+        *OBJECT_RULES,
         Rule(
             "!self.uri.matches('(?i)[.](safetensors|gguf|bin|pt|pth|onnx|zip|tar|gz|tgz)$')",
             "a model is a folder with config.json, tokenizer and .safetensors: name the folder, "
@@ -63,12 +75,6 @@ class ModelSource(Model):
             field=".revision",
         ),
         Rule(
-            "!has(self.tokenSecretRef) || self.uri.startsWith('hf://')",
-            "tokenSecretRef is for models on a hub (hf://): remove it; S3 is read with "
-            "storage.secretName",
-            field=".tokenSecretRef",
-        ),
-        Rule(
             "!self.trustRemoteCode",
             "trustRemoteCode isn't built yet: use a model that transformers knows, and set it to "
             "false",
@@ -77,127 +83,23 @@ class ModelSource(Model):
     )
 
 
-TargetModule = Annotated[
-    str,
-    Field(min_length=1, max_length=256),
-    Matches(
-        r"^[A-Za-z0-9_.-]+$",
-        "name one module per item, plainly (no commas, blanks or patterns), e.g. [q_proj, v_proj]",
-    ),
-]
+Task = Literal["generation", "classification", "extraction", "summarization", "similarity"]
+
+# Forms of examples that a language model learns: it says the answer in words.
+_IN_WORDS = (
+    "(has(self.dataset.template) || (has(self.dataset.columns) && "
+    "(has(self.dataset.columns.prompt) || has(self.dataset.columns.messages))))"
+)
 
 
-class Lora(Model):
-    """Low-rank adaptation (https://arxiv.org/abs/2106.09685)."""
-
-    rank: int = Field(default=16, ge=1, le=1024, description="Rank of the update.")
-    alpha: float = Field(
-        default=32, gt=0, le=65536, description="Scale: the update is multiplied by alpha / rank."
+def _metrics(names: tuple[str, ...], needs: str, message: str) -> Rule:
+    """Refuses `names` unless the CEL expression `needs` holds."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    return Rule(
+        f"({needs}) || !self.evaluation.metrics.exists(m, m in [{listed}])",
+        message,
+        field=".evaluation.metrics",
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the update.")
-    target_modules: list[TargetModule] = Field(
-        default=["auto"],
-        min_length=1,
-        max_length=64,
-        description="Modules that get an update: auto (every linear layer of attention and MLP), "
-        "all-linear, or names of modules.",
-    )
-    modules_to_save: list[TargetModule] = Field(
-        default=[],
-        max_length=16,
-        description="Modules trained in full and saved with the adapter.",
-    )
-
-    rules = (
-        Rule(
-            "self.targetModules.size() == 1 || "
-            "!self.targetModules.exists(m, m == 'auto' || m == 'all-linear')",
-            "auto and all-linear stand alone: drop them or the other names",
-            field=".targetModules",
-        ),
-        Rule(
-            "self.targetModules.all(m, self.targetModules.exists_one(n, n == m))",
-            "a module is named twice: name each once",
-            field=".targetModules",
-        ),
-        Rule(
-            "self.modulesToSave.all(m, self.modulesToSave.exists_one(n, n == m))",
-            "a module is named twice: name each once",
-            field=".modulesToSave",
-        ),
-        Rule(
-            "!self.modulesToSave.exists(m, m == 'auto' || m == 'all-linear')",
-            "auto and all-linear choose targetModules: name the modules to save",
-            field=".modulesToSave",
-        ),
-        Rule(
-            "!self.modulesToSave.exists(m, self.targetModules.exists(n, n == m))",
-            "a module is either trained in full (modulesToSave) or updated (targetModules): name "
-            "it in one of them",
-            field=".modulesToSave",
-        ),
-    )
-
-
-class Method(Model):
-    """How the base model is changed."""
-
-    type: Literal["full", "lora", "qlora", "adapter"] = Field(
-        default="lora",
-        description="full: all weights. lora: low-rank update. qlora: LoRA on a 4-bit base. "
-        "adapter: bottleneck adapters.",
-    )
-    lora: Lora = Field(default=Lora(), description="Settings of lora and qlora.")
-
-    rules = (
-        Rule(
-            "self.type == 'lora'",
-            "only the method lora is built so far: set method.type to lora",
-            field=".type",
-        ),
-    )
-
-
-class Evaluation(Model):
-    """What is measured, on the base and on the tuned model alike."""
-
-    metrics: list[Literal["accuracy", "f1", "perplexity", "loss", "bleu", "rouge"]] = Field(
-        default=["loss", "perplexity"],
-        min_length=1,
-        max_length=16,
-        description="accuracy and f1 (macro) need the task classification.",
-    )
-    batch_size: int = Field(default=16, ge=1, le=4096, description="Examples at once.")
-    max_samples: int = Field(
-        default=1000, ge=1, le=1_000_000, description="Rows used at most, the first ones."
-    )
-    max_new_tokens: int = Field(
-        default=128, ge=1, le=65536, description="Tokens generated at most per answer."
-    )
-    script: CodeRef | None = Field(
-        default=None, description="An evaluation of your own. Needs the platform's consent."
-    )
-
-    rules = (
-        Rule(
-            "!self.metrics.exists(m, m == 'bleu' || m == 'rouge')",
-            "bleu and rouge aren't built yet: use accuracy, f1, perplexity or loss",
-            field=".metrics",
-        ),
-        Rule(
-            "self.metrics.all(m, self.metrics.exists_one(n, n == m))",
-            "a metric is named twice: name each once",
-            field=".metrics",
-        ),
-        Rule(
-            "!has(self.script)",
-            "an evaluation script isn't built yet: remove it",
-            field=".script",
-        ),
-    )
-
-
-Task = Literal["generation", "classification", "extraction", "summarization"]
 
 
 class FineTuning(Model):
@@ -211,11 +113,54 @@ class FineTuning(Model):
     evaluation: Evaluation = Field(default=Evaluation(), description="What is measured.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        _metrics(
+            CLASS_METRICS,
+            "self.task == 'classification'",
+            "accuracy, precision, recall and f1 need the task classification: change task, or "
+            "measure what fits it",
+        ),
+        _metrics(
+            ENTITY_METRICS,
+            "self.task == 'extraction' && has(self.dataset.columns) && "
+            "(has(self.dataset.columns.tags) || has(self.dataset.columns.spans))",
+            "entity metrics need the task extraction with columns.tags or columns.spans: set them, "
+            "or measure what fits",
+        ),
+        _metrics(
+            TEXT_METRICS,
+            f"self.task != 'classification' && {_IN_WORDS}",
+            "exact_match, bleu, chrf and rouge compare generated text: they need the task "
+            "generation, summarization or extraction, with a template, prompt and completion, or "
+            "messages",
+        ),
+        _metrics(
+            ("json_f1",),
+            f"self.task == 'extraction' && {_IN_WORDS}",
+            "json_f1 compares the fields of generated JSON objects: it needs the task extraction "
+            "with a template, or prompt and completion",
+        ),
+        _metrics(
+            PAIR_METRICS,
+            "self.task == 'similarity' && has(self.dataset.columns) && "
+            "has(self.dataset.columns.label)",
+            "spearman and pearson need the task similarity and columns.label: set them, or measure "
+            "what fits",
+        ),
+        _metrics(
+            ("perplexity",),
+            # The default metrics hold perplexity: where it means nothing it is left out.
+            f"{_IN_WORDS} || self.evaluation.metrics == ['loss', 'perplexity']",
+            "perplexity is a language model's: it needs a template, prompt and completion, or "
+            "messages; measure loss",
+        ),
         Rule(
-            "self.task == 'classification' || "
-            "!self.evaluation.metrics.exists(m, m == 'accuracy' || m == 'f1')",
-            "accuracy and f1 need the task classification: change task, or measure perplexity",
-            field=".evaluation.metrics",
+            "!has(self.training.earlyStopping) || "
+            "self.training.earlyStopping.metric == 'eval_loss' || "
+            "(self.evaluation.metrics.exists(m, m == self.training.earlyStopping.metric) && "
+            f"(self.training.earlyStopping.metric != 'perplexity' || {_IN_WORDS}))",
+            "early stopping watches eval_loss or one of evaluation.metrics that this task has: "
+            "add the metric there, or use eval_loss",
+            field=".training.earlyStopping.metric",
         ),
         Rule(
             "self.task != 'classification' || !has(self.dataset.template) || "
@@ -225,9 +170,95 @@ class FineTuning(Model):
             field=".dataset.template",
         ),
         Rule(
+            "self.task != 'classification' || has(self.dataset.template) || "
+            "(has(self.dataset.columns) && has(self.dataset.columns.label) && "
+            "has(self.dataset.columns.text))",
+            "classification needs columns.text and columns.label, or a template with the label "
+            "last",
+            field=".dataset.columns",
+        ),
+        Rule(
+            "self.task != 'similarity' || (has(self.dataset.columns) && "
+            "has(self.dataset.columns.first))",
+            "similarity needs two texts in each row: set columns.first and columns.second",
+            field=".dataset.columns",
+        ),
+        Rule(
+            "self.task != 'extraction' || has(self.dataset.template) || "
+            "(has(self.dataset.columns) && !has(self.dataset.columns.label) && "
+            "!has(self.dataset.columns.first))",
+            "extraction needs columns.tokens and columns.tags, columns.text and columns.spans, or "
+            "a template whose last column holds the answer",
+            field=".dataset.columns",
+        ),
+        Rule(
+            f"!(self.task == 'generation' || self.task == 'summarization') || {_IN_WORDS}",
+            "generation and summarization need a template, columns.prompt and "
+            "columns.completion, or columns.messages",
+            field=".dataset",
+        ),
+        Rule(
+            "!has(self.training.similarity) || self.task == 'similarity'",
+            "training.similarity is for the task similarity: remove it, or change task",
+            field=".training.similarity",
+        ),
+        Rule(
+            "self.task != 'similarity' || !has(self.dataset.columns) || "
+            "has(self.dataset.columns.label) || has(self.training.loss) || "
+            "(has(self.training.similarity) && "
+            "self.training.similarity.objective == 'in_batch_negatives')",
+            "cosine and contrastive learn from a label: set columns.label, or "
+            "training.similarity.objective to in_batch_negatives",
+            field=".dataset.columns",
+        ),
+        Rule(
+            "self.task != 'similarity' || self.training.labelSmoothing == 0.0",
+            "label smoothing is for classes and tokens, which the task similarity doesn't have: "
+            "remove labelSmoothing",
+            field=".training.labelSmoothing",
+        ),
+        Rule(
+            "!has(self.model.tokenSecretRef) || self.model.uri.startsWith('hf://') || "
+            "self.dataset.uri.startsWith('hf://') || "
+            "self.dataset.mix.exists(source, source.uri.startsWith('hf://'))",
+            "tokenSecretRef is for models and datasets on a hub (hf://): remove it; S3 is read "
+            "with storage.secretName",
+            field=".model.tokenSecretRef",
+        ),
+        Rule(
+            "self.training.packing != 'Always' || "
+            "!(self.method.type == 'prompt' || self.method.type == 'prefix')",
+            "the virtual tokens of prompt and prefix stand before a row, so that only the first of "
+            "several examples in it would follow them: set packing to Auto or Never",
+            field=".training.packing",
+        ),
+        Rule(
+            "self.training.gradientCheckpointing != 'Always' || self.method.type != 'prefix'",
+            "prefix tuning can't recompute activations: set gradientCheckpointing to Auto or Never",
+            field=".training.gradientCheckpointing",
+        ),
+        Rule(
+            f"self.training.packing != 'Always' || {_IN_WORDS}",
+            "packing joins texts of a language model: set packing to Auto",
+            field=".training.packing",
+        ),
+        Rule(
+            f"self.dataset.lossOn == 'Auto' || {_IN_WORDS}",
+            "lossOn is for examples in words (template, prompt and completion, messages): remove "
+            "it",
+            field=".dataset.lossOn",
+        ),
+        Rule(
             "!has(self.training.evalEverySteps) || has(self.dataset.eval) || "
             "has(self.dataset.evalFraction)",
             "evalEverySteps needs rows to measure on: set dataset.evalFraction or dataset.eval",
             field=".training.evalEverySteps",
+        ),
+        Rule(
+            "!has(self.training.neftuneNoiseAlpha) || "
+            "!(self.method.type == 'prompt' || self.method.type == 'prefix')",
+            "NEFTune's noise goes on the embeddings of the text: the methods prompt and prefix "
+            "train their own; remove neftuneNoiseAlpha",
+            field=".training.neftuneNoiseAlpha",
         ),
     )

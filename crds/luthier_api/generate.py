@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from luthier_api.customresources import CUSTOM_RESOURCES, CustomResource
+from luthier_api.optimizers import optimizers_page
 from luthier_api.platform import Platform
 from luthier_api.reference import platform_page, resource_page
 
@@ -30,6 +31,7 @@ def files() -> dict[str, str]:
             for resource in CUSTOM_RESOURCES
         },
         "docs/reference/luthier-yaml.md": platform_page(Platform),
+        "docs/optimizers.md": optimizers_page(),
     }
 
 

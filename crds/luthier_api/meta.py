@@ -117,6 +117,7 @@ DataKey = Annotated[
     str,
     Field(min_length=1, max_length=253),
     Matches(r"^[-._a-zA-Z0-9]+$", "a key holds A-Z, a-z, 0-9, -, _ and . only"),
+    Matches(r"^([.]$|[.][.])", "a key is neither . nor begins with ..: rename it", unwanted=True),
 ]
 COLUMN = r"[A-Za-z_][A-Za-z0-9_.-]*"
 # A column of a dataset, as a template names it.

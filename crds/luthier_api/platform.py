@@ -1,6 +1,6 @@
 """`luthier.yaml`: the platform team's side. Users name pools; they never name nodes or images."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -134,6 +134,26 @@ class Storage(Model):
     )
 
 
+class Hub(Model):
+    """The model hub that hf:// is read from."""
+
+    endpoint: str | None = Field(
+        default=None, description="URL of a mirror (HF_ENDPOINT); left out: the public hub."
+    )
+
+
+class Consent(Model):
+    """What the platform team lets users run that isn't Luthier's own code."""
+
+    custom_code: list[Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]] = (
+        Field(
+            default=[],
+            description="Namespaces that may bring a loss (training.loss) or an evaluation script "
+            "(evaluation.script); * stands for all.",
+        )
+    )
+
+
 class NamespaceDefaults(Model):
     """What differs for one namespace; unset fields fall back to the platform's."""
 
@@ -154,6 +174,10 @@ class Platform(Model):
         description="Pool of runs that name none, where the namespace names none either."
     )
     storage: Storage = Field(default=Storage(), description="The S3-compatible store.")
+    hub: Hub = Field(default=Hub(), description="The model hub.")
+    consent: Consent = Field(
+        default=Consent(), description="Which code of users may run in their pods."
+    )
     namespaces: dict[str, NamespaceDefaults] = Field(
         default={}, description="What differs, by namespace."
     )

@@ -6,7 +6,15 @@ run), 409 (the run is over: an older attempt), 503 (not the leader: try again).
 
 from pydantic import Field
 
-from luthier_api.finetunejob import CheckpointRef, EvaluationResult, Progress, Restarts, Usage
+from luthier_api.finetunejob import (
+    CheckpointRef,
+    DatasetFacts,
+    Estimate,
+    EvaluationResult,
+    Progress,
+    Restarts,
+    Usage,
+)
 from luthier_api.meta import Model
 from luthier_api.runspec import RunIdentity
 
@@ -25,6 +33,17 @@ class CheckpointCost(Model):
     last_bytes: int = 0
 
 
+class Machine(Model):
+    """The pod's load since its last report."""
+
+    cpu_percent: float | None = Field(default=None, description="100 is one CPU busy.")
+    data_wait_percent: float | None = Field(
+        default=None, description="Time that training waited for data."
+    )
+    gpu_percent: float | None = Field(default=None, description="Time that the GPU was busy.")
+    gpu_memory_bytes: int | None = Field(default=None, description="Memory in use on the GPU.")
+
+
 class ProgressReport(Model):
     """The state of one pod of a run."""
 
@@ -38,6 +57,17 @@ class ProgressReport(Model):
     dataset_summary: str | None = Field(
         default=None, max_length=200, description="For people, e.g. 4,500 train rows, 300 test."
     )
+    dataset: DatasetFacts | None = None
+    estimate: Estimate | None = None
+    resolved: dict[str, str] = {}
+    overfitting: str | None = Field(
+        default=None, max_length=300, description="What shows that the model learns by heart."
+    )
+    inexact_resume: str | None = Field(
+        default=None, max_length=300, description="Why going on differs from never having stopped."
+    )
+    eval_metrics: dict[str, float] = Field(default={}, description="Of the last evaluation.")
+    machine: Machine = Machine()
     resumed_from_step: int | None = None
     checkpoints: list[CheckpointRef] = []
     checkpoint_cost: CheckpointCost = CheckpointCost()

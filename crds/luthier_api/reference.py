@@ -112,6 +112,8 @@ def _table(schema: Schema) -> str:
 
 
 def _type(node: Schema) -> str:
+    if "type" not in node:
+        return "integer or `auto`"
     if node["type"] == "array":
         return f"list of {_type(node['items'])}"
     if "additionalProperties" in node:
@@ -120,7 +122,7 @@ def _type(node: Schema) -> str:
 
 
 def _default(node: Schema) -> str:
-    if node["type"] == "object" or node.get("default") in (None, []):
+    if node.get("type") == "object" or node.get("default") in (None, []):
         return ""  # an object's default is that of its fields
     return f"`{json.dumps(node['default'], ensure_ascii=False)}`"
 

@@ -10,6 +10,8 @@ from pydantic import Field
 from luthier_api.finetunejob import (
     ArtifactRef,
     CheckpointRef,
+    DatasetFacts,
+    Estimate,
     EvaluationResult,
     Progress,
     Restarts,
@@ -69,6 +71,11 @@ class RunResult(Model):
     dataset_digest: str | None = None
     dataset_valid: bool | None = None
     dataset_summary: str | None = Field(default=None, max_length=200)
+    dataset: DatasetFacts | None = None
+    estimate: Estimate | None = None
+    resolved: dict[str, str] = {}
+    overfitting: str | None = Field(default=None, max_length=300)
+    inexact_resume: str | None = Field(default=None, max_length=300)
     progress: Progress | None = None
     checkpoints: list[CheckpointRef] = []
     evaluation: EvaluationResult | None = None
@@ -99,14 +106,26 @@ class RunResult(Model):
             {"checkpoints": self.checkpoints[-1:]},
             self._error_of(600),
             {"dataset_summary": None},
+            {"resolved": {}},
             {"checkpoints": []},
+            {"inexact_resume": None},
+            {"overfitting": None},
             self._error_of(200),
+            self._evaluation_without_change(),
+            {"estimate": None},
+            {"dataset": None},
             {"progress": None},
             {"evaluation": None},
         )
         for change in changes:
             document = document.model_copy(update=change)
             yield document
+
+    def _evaluation_without_change(self) -> dict[str, Any]:
+        """The metrics without their intervals: the manifest has them."""
+        if self.evaluation is None:
+            return {}
+        return {"evaluation": self.evaluation.model_copy(update={"change": {}})}
 
     def _error_of(self, characters: int) -> dict[str, Any]:
         """The error with a shorter message: its beginning says what and where."""

@@ -19,6 +19,9 @@ TERMINATION_LOG_PATH = "/dev/termination-log"
 CACHE_PATH = "/var/cache/luthier"
 SCRATCH_PATH = "/tmp"  # noqa: S108
 CA_PATH = "/etc/luthier/ca/ca.crt"
+# Claims and ConfigMaps that the spec names lie below, by their name.
+CLAIMS_PATH = "/var/lib/luthier/claims"
+CONFIG_MAPS_PATH = "/etc/luthier/configmaps"
 
 # The audience of the token that a pod shows with its reports.
 PROGRESS_AUDIENCE = "luthier.dev/progress"
@@ -76,4 +79,12 @@ class RunSpec(Model):
     )
     file_roots: list[str] = Field(
         default=[], description="Folders that file:// may read below; none: refused."
+    )
+    hub_endpoint: str | None = Field(
+        default=None, description="Where hf:// is read from; left out: the public hub."
+    )
+    claims_dir: str = CLAIMS_PATH
+    config_maps_dir: str = CONFIG_MAPS_PATH
+    memory_bytes: int | None = Field(
+        default=None, description="Memory that the run may use; left out: its cgroup's limit."
     )

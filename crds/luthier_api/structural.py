@@ -34,6 +34,7 @@ _KEPT = (
     "minProperties",
     "maxProperties",
     "required",
+    "x-kubernetes-int-or-string",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
@@ -114,11 +115,32 @@ def _resolve(node: Schema, definitions: dict[str, Schema], path: str) -> Schema:
             target = definitions[node["$ref"].removeprefix(_REFERENCE)]
         else:
             choices = [choice for choice in node["anyOf"] if choice != _NULL]
-            if len(choices) != 1:
+            chosen = choices[0] if len(choices) == 1 else _int_or_word(choices)
+            if chosen is None:
                 raise ValueError(f"{path}: a structural schema has no union of {choices}")
-            target = choices[0]
+            target = chosen
         node = {**target, **own}
     return node
+
+
+def _int_or_word(choices: list[Schema]) -> Schema | None:
+    """A bounded integer or one word, as the one union that structural schemas have."""
+    if len(choices) != 2:
+        return None
+    number, word = sorted(choices, key=lambda choice: choice.get("type") != "integer")
+    if number.get("type") != "integer" or "const" not in word:
+        return None
+    low, high = number["minimum"], number["maximum"]
+    return {
+        "x-kubernetes-int-or-string": True,
+        "x-kubernetes-validations": [
+            {
+                "rule": f"type(self) == int ? self >= {low} && self <= {high} : "
+                f"self == '{word['const']}'",
+                "message": f"write a number from {low} to {high}, or {word['const']}",
+            }
+        ],
+    }
 
 
 def _spell(node: Schema) -> Schema:

@@ -1,20 +1,83 @@
 """The optimisation of a fine-tuning run."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, Rule
+from luthier_api.optimizers import REFUSED, Optimizer
 
 
 class EarlyStopping(Model):
     """Stop when a metric on `eval` no longer improves."""
 
     metric: str = Field(
-        default="eval_loss", min_length=1, max_length=64, description="Metric on `eval`."
+        default="eval_loss",
+        min_length=1,
+        max_length=64,
+        description="Metric on `eval`: eval_loss, or one of evaluation.metrics.",
     )
     patience: int = Field(default=3, ge=1, le=1000, description="Evaluations without a better one.")
     min_delta: float = Field(default=0.0, ge=0, description="How much better counts as better.")
+
+
+class SchedulerOptions(Model):
+    """Settings of some schedulers; those left out are the defaults of transformers."""
+
+    min_learning_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Where the rate ends: cosine_with_min_lr, cosine_warmup_with_min_lr.",
+    )
+    cycles: int | None = Field(
+        default=None, ge=1, le=1000, description="Restarts of cosine_with_restarts."
+    )
+    power: float | None = Field(default=None, gt=0, le=100, description="Power of polynomial.")
+    decay_ratio: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the steps, at the end, in which warmup_stable_decay falls.",
+    )
+
+
+class Similarity(Model):
+    """How two texts are compared, and what is learnt from it."""
+
+    pooling: Literal["mean", "cls", "last"] = Field(
+        default="mean",
+        description="A text's vector: the mean of its tokens, its first token, or its last.",
+    )
+    objective: Literal["cosine", "contrastive", "in_batch_negatives"] = Field(
+        default="cosine",
+        description="cosine: the cosine of two vectors becomes the label. contrastive: label 1 "
+        "draws them together, label 0 pushes them apart up to the margin. in_batch_negatives: "
+        "each first text finds its second one among all of the batch; labels aren't used.",
+    )
+    margin: float = Field(
+        default=0.5, gt=0, le=2, description="Cosine distance that contrastive pushes to."
+    )
+    scale: float = Field(
+        default=20.0, gt=0, le=1000, description="Factor of the cosines in in_batch_negatives."
+    )
+
+    rules = (
+        Rule(
+            "self.margin == 0.5 || self.objective == 'contrastive'",
+            "margin is for the objective contrastive: remove it, or change objective",
+            field=".margin",
+        ),
+        Rule(
+            "self.scale == 20.0 || self.objective == 'in_batch_negatives'",
+            "scale is for the objective in_batch_negatives: remove it, or change objective",
+            field=".scale",
+        ),
+    )
+
+
+# A number, or `auto`: the one union that structural schemas have is int-or-string.
+BatchSize = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
 
 
 class Training(Model):
@@ -35,12 +98,20 @@ class Training(Model):
         "constant",
         "constant_with_warmup",
         "inverse_sqrt",
+        "reduce_lr_on_plateau",
+        "cosine_with_min_lr",
+        "cosine_warmup_with_min_lr",
+        "warmup_stable_decay",
     ] = Field(default="cosine", description="Course of the learning rate.")
+    scheduler_options: SchedulerOptions | None = Field(
+        default=None, description="Settings of some schedulers."
+    )
     warmup_ratio: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0."
     )
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = Field(
-        default="adamw_torch", description="Optimiser, by its name in transformers."
+    optimizer: Optimizer = Field(
+        default="adamw_torch",
+        description="Optimiser, by its name in transformers; docs/optimizers.md tells which work.",
     )
     weight_decay: float = Field(
         default=0.0,
@@ -51,8 +122,9 @@ class Training(Model):
     max_grad_norm: float = Field(
         default=1.0, ge=0, le=1000, description="Gradients are clipped to this norm; 0: never."
     )
-    per_device_batch_size: int = Field(
-        default=8, ge=1, le=4096, description="Examples per step and device."
+    per_device_batch_size: BatchSize = Field(
+        default=8,
+        description="Examples per step and device; auto: the largest that the memory allows.",
     )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=4096, description="Batches per optimiser step."
@@ -67,7 +139,32 @@ class Training(Model):
         default=1024, ge=8, le=1_048_576, description="Tokens per example; longer ones are cut."
     )
     packing: AutoAlwaysNever = Field(
-        default="Auto", description="Several examples in one row, kept apart by position."
+        default="Auto",
+        description="Several examples in one row, kept apart by position. Auto: on a GPU only.",
+    )
+    group_by_length: bool = Field(
+        default=True, description="Batches of examples of similar length: less padding."
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout of the model's own layers, instead of what its config says.",
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of each target that goes to all classes (or tokens) alike.",
+    )
+    neftune_noise_alpha: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Noise on the embeddings while training (https://arxiv.org/abs/2310.05914).",
+    )
+    similarity: Similarity | None = Field(
+        default=None, description="Settings of the task similarity."
     )
     dataloader_workers: int | None = Field(
         default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
@@ -84,7 +181,9 @@ class Training(Model):
         default=None, description="Stop when a metric no longer improves."
     )
     loss: CodeRef | None = Field(
-        default=None, description="A loss of your own. Needs the platform's consent."
+        default=None,
+        description="A loss of your own: a function or class (outputs, batch) -> loss; for the "
+        "task similarity also forward(output1, output2, label). Needs the platform's consent.",
     )
 
     rules = (
@@ -97,15 +196,93 @@ class Training(Model):
             "maxSteps and epochs exclude each other: keep one",
             field=".epochs",
         ),
-        Rule(
-            "self.packing != 'Always'",
-            "packing Always isn't built yet: use Auto or Never",
-            field=".packing",
+        *(
+            Rule(
+                f"self.optimizer != '{name}'",
+                f"the optimiser {name} can't be used: {reason}",
+                field=".optimizer",
+            )
+            for name, reason in REFUSED.items()
         ),
         Rule(
-            "!has(self.earlyStopping)",
-            "earlyStopping isn't built yet: remove it",
+            "!has(self.earlyStopping) || has(self.evalEverySteps)",
+            "earlyStopping watches the evaluations: set evalEverySteps",
             field=".earlyStopping",
+        ),
+        Rule(
+            "self.scheduler != 'reduce_lr_on_plateau' || has(self.evalEverySteps)",
+            "reduce_lr_on_plateau watches the evaluations: set evalEverySteps",
+            field=".scheduler",
+        ),
+        Rule(
+            "self.scheduler != 'reduce_lr_on_plateau' || self.warmupRatio == 0.0",
+            "reduce_lr_on_plateau has no warm-up: remove warmupRatio",
+            field=".warmupRatio",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.minLearningRate) || "
+            "self.scheduler.endsWith('_with_min_lr')",
+            "minLearningRate is for the schedulers cosine_with_min_lr and "
+            "cosine_warmup_with_min_lr: remove it, or change scheduler",
+            field=".schedulerOptions.minLearningRate",
+        ),
+        Rule(
+            "!self.scheduler.endsWith('_with_min_lr') || (has(self.schedulerOptions) && "
+            "has(self.schedulerOptions.minLearningRate))",
+            "cosine_with_min_lr and cosine_warmup_with_min_lr need "
+            "schedulerOptions.minLearningRate: set it, e.g. to a tenth of learningRate",
+            field=".scheduler",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.cycles) || "
+            "self.scheduler == 'cosine_with_restarts'",
+            "cycles is for the scheduler cosine_with_restarts: remove it, or change scheduler",
+            field=".schedulerOptions.cycles",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.power) || "
+            "self.scheduler == 'polynomial'",
+            "power is for the scheduler polynomial: remove it, or change scheduler",
+            field=".schedulerOptions.power",
+        ),
+        Rule(
+            "self.scheduler != 'warmup_stable_decay' || (has(self.schedulerOptions) && "
+            "has(self.schedulerOptions.decayRatio))",
+            "warmup_stable_decay needs schedulerOptions.decayRatio",
+            field=".scheduler",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.decayRatio) || "
+            "self.scheduler == 'warmup_stable_decay'",
+            "decayRatio is for the scheduler warmup_stable_decay: remove it, or change scheduler",
+            field=".schedulerOptions.decayRatio",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.decayRatio) || "
+            "self.warmupRatio + self.schedulerOptions.decayRatio <= 1.0",
+            "warmupRatio and decayRatio are more than all steps together: lower one",
+            field=".schedulerOptions.decayRatio",
+        ),
+        Rule(
+            "!has(self.schedulerOptions) || !has(self.schedulerOptions.minLearningRate) || "
+            "self.schedulerOptions.minLearningRate < self.learningRate",
+            "minLearningRate is where the rate ends: set it below learningRate",
+            field=".schedulerOptions.minLearningRate",
+        ),
+        Rule(
+            "!has(self.loss) || self.labelSmoothing == 0.0",
+            "a loss of your own decides about smoothing itself: remove labelSmoothing",
+            field=".labelSmoothing",
+        ),
+        Rule(
+            "!has(self.loss) || !has(self.similarity) || self.similarity.objective == 'cosine'",
+            "a loss of your own stands instead of similarity.objective: keep one",
+            field=".similarity.objective",
+        ),
+        Rule(
+            "!has(self.loss) || self.packing != 'Always'",
+            "a loss of your own sees one example a row: set packing to Auto or Never",
+            field=".packing",
         ),
         Rule(
             "!(has(self.maxSteps) && has(self.evalEverySteps)) || "
@@ -114,7 +291,6 @@ class Training(Model):
             "it (the end is always measured)",
             field=".evalEverySteps",
         ),
-        Rule("!has(self.loss)", "a loss of your own isn't built yet: remove it", field=".loss"),
         Rule(
             "self.scheduler != 'constant' || self.warmupRatio == 0.0",
             "the scheduler constant has no warm-up: use constant_with_warmup, or drop warmupRatio",

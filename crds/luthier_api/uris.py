@@ -8,7 +8,6 @@ from luthier_api.meta import Matches, Rule
 
 MODEL_SCHEMES = ("hf", "s3", "pvc", "file")
 DATASET_SCHEMES = ("s3", "hf", "https", "pvc", "configmap", "file")
-BUILT_SCHEMES = ("s3", "file")
 
 # User info and queries can carry secrets, and a URI is shown in status and in model cards.
 Uri = Annotated[
@@ -43,12 +42,28 @@ Uri = Annotated[
 
 
 def scheme_rule(what: str, schemes: tuple[str, ...]) -> Rule:
-    """Refuses schemes that aren't built yet, apart from those that never will be."""
-    built = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in BUILT_SCHEMES)
-    later = ", ".join(f"{scheme}://" for scheme in schemes if scheme not in BUILT_SCHEMES)
+    """Refuses schemes that `what` can't be read from."""
+    known = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in schemes)
+    listed = ", ".join(f"{scheme}://" for scheme in schemes)
     return Rule(
-        built,
-        f"{what} are read from s3:// and file:// only so far ({later} aren't built yet): copy it "
-        "to S3 and name it as s3://BUCKET/KEY",
+        known,
+        f"{what} are read from {listed}: copy it to one of them, e.g. s3://BUCKET/KEY",
         field=".uri",
     )
+
+
+# What a pvc:// or configmap:// names must be the name of such an object.
+OBJECT_RULES = (
+    Rule(
+        "!self.uri.startsWith('pvc://') || "
+        "self.uri.matches('^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/|$)')",
+        "write pvc://CLAIM/PATH with the name of a PersistentVolumeClaim: a-z, 0-9, - and . only",
+        field=".uri",
+    ),
+    Rule(
+        "!self.uri.startsWith('configmap://') || "
+        "self.uri.matches('^configmap://[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._a-zA-Z0-9]+$')",
+        "write configmap://NAME/KEY, with the ConfigMap's name and one of its keys",
+        field=".uri",
+    ),
+)

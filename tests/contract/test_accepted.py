@@ -12,6 +12,7 @@ from contract.manifests import (
     Manifest,
     changed,
 )
+from contract.right_combinations import RIGHT_COMBINATIONS
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_cluster import Cluster
@@ -118,6 +119,7 @@ ACCEPTED = {
             "spec.suspend": True,
         },
     ),
+    **{name: changed(FINE_TUNE_JOB, changes) for name, changes in RIGHT_COMBINATIONS.items()},
     "OptimizeJob": OPTIMIZE_JOB,
     "OptimizeJob with gates": changed(
         OPTIMIZE_JOB,
@@ -164,7 +166,13 @@ def test_defaults_fill_half_written_objects(control_plane: Cluster) -> None:
             "dropout": 0,
             "targetModules": ["auto"],
             "modulesToSave": [],
+            "rankStabilized": False,
+            "dora": False,
+            "bias": "none",
+            "rankPattern": {},
+            "alphaPattern": {},
         },
+        "merge": False,
     }
 
 

@@ -1,37 +1,18 @@
-"""Manifests that must be refused: what is changed, the field that the error names, its remedy."""
-
-from dataclasses import dataclass
-from typing import Any
+"""Manifests that must be refused, by field. Combinations are in wrong_combinations.py."""
 
 from contract.manifests import REMOVED
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A change to the valid FineTuneJob (spec fields, unless the path begins with a dot)."""
-
-    title: str
-    changes: dict[str, Any]
-    field: str
-    words: str
-
-    @property
-    def paths(self) -> dict[str, Any]:
-        """The changes by their whole path."""
-        return {
-            path[1:] if path.startswith(".") else f"spec.{path}": value
-            for path, value in self.changes.items()
-        }
-
-
-def _wrong(title: str, changes: dict[str, Any], field: str, words: str) -> Wrong:
-    return Wrong(title, changes, field, words)
-
+from contract.wrong import Wrong
+from contract.wrong import wrong as _wrong
+from contract.wrong_combinations import WRONG_COMBINATIONS
 
 _MODEL = [
     _wrong("no model", {"model": REMOVED}, "spec.model", "Required value"),
-    _wrong("model of a hub", {"model.uri": "hf://org/m"}, "spec.model.uri", "copy it to S3"),
-    _wrong("unknown scheme", {"model.uri": "gs://models/m"}, "spec.model.uri", "s3:// and file://"),
+    _wrong(
+        "unknown scheme",
+        {"model.uri": "gs://models/m"},
+        "spec.model.uri",
+        "hf://, s3://, pvc://, file://",
+    ),
     _wrong("no scheme", {"model.uri": "models/smollm2"}, "spec.model.uri", "begins with a scheme"),
     _wrong("no bucket", {"model.uri": "s3:///smollm2"}, "spec.model.uri", "is missing after ://"),
     _wrong("relative file", {"model.uri": "file://models/m"}, "spec.model.uri", "an absolute path"),
@@ -89,16 +70,6 @@ _URIS = [
 ]
 
 _DATASET = [
-    _wrong(
-        "dataset over https",
-        {"dataset.uri": "https://example.com/a.jsonl"},
-        "spec.dataset.uri",
-        "copy it to S3",
-    ),
-    _wrong(
-        "Parquet", {"dataset.uri": "s3://data/a.parquet"}, "dataset.uri", "convert it to .jsonl"
-    ),
-    _wrong("compressed", {"dataset.uri": "s3://data/a.jsonl.GZ"}, "dataset.uri", "uncompressed"),
     _wrong("no template", {"dataset.template": REMOVED}, "spec.dataset.template", "{text}"),
     _wrong("constant template", {"dataset.template": "hello"}, "template", "write {column}"),
     _wrong(
@@ -179,6 +150,12 @@ _SPLITS = [
     _splits("slice of nothing", {"train": "train[:0]", "eval": "dev"}, "train", "none"),
     _splits("slice of everything", {"train": "train[:]", "eval": "dev"}, "train", "plain name"),
     _splits("backwards", {"train": "train[90%:10%]", "eval": "dev"}, "train", "smaller bound"),
+    _splits(
+        "eval backwards", {"train": "train[:9]", "eval": "train[9:5]"}, "eval", "smaller bound"
+    ),
+    _splits(
+        "test backwards", {"train": "train[:9]", "test": "train[9:5]"}, "test", "smaller bound"
+    ),
     _splits("beyond 100%", {"train": "train[:110%]", "eval": "dev"}, "train", "up to 100%"),
     _splits("fraction of a percent", {"train": "train[:99.5%]", "eval": "dev"}, "train", "whole"),
     _splits("sum of splits", {"train": "train+dev", "eval": "test"}, "train", "write a split as"),
@@ -191,8 +168,6 @@ _SPLITS = [
 ]
 
 _METHOD = [
-    _wrong("full", {"method.type": "full"}, "spec.method.type", "set method.type to lora"),
-    _wrong("qlora", {"method.type": "qlora"}, "spec.method.type", "set method.type to lora"),
     _wrong("unknown method", {"method.type": "dora"}, "spec.method.type", '"lora"'),
     _wrong(
         "rank 0", {"method.lora.rank": 0}, "spec.method.lora.rank", "greater than or equal to 1"
@@ -253,18 +228,10 @@ _TRAINING = [
         "above 0",
     ),
     _wrong("switch as YAML boolean", {"training.packing": False}, "training.packing", "string"),
-    _wrong("packing", {"training.packing": "Always"}, "training.packing", "use Auto or Never"),
     _wrong("fp16 on CPU", {"training.precision": "fp16"}, "training.precision", "placement.gpus"),
     _wrong("fp8", {"training.precision": "fp8"}, "spec.training.precision", '"bf16"'),
     _wrong("negative seed", {"training.seed": -1}, "spec.training.seed", "greater than or equal"),
     _wrong("huge length", {"training.maxLength": 2000000}, "training.maxLength", "1048576"),
-    _wrong("early stopping", {"training.earlyStopping": {}}, "training.earlyStopping", "remove it"),
-    _wrong(
-        "loss of one's own",
-        {"training.loss": {"configMapRef": {"name": "a", "key": "b.py"}, "entrypoint": "Loss"}},
-        "spec.training.loss",
-        "remove it",
-    ),
     _wrong(
         "evaluation after the end",
         {"training.evalEverySteps": 101},
@@ -286,7 +253,6 @@ _TRAINING = [
 
 _EVALUATION = [
     _wrong("no task", {"task": REMOVED}, "spec.task", "Required value"),
-    _wrong("later task", {"task": "summarization"}, "spec.task", "classification and generation"),
     _wrong("unknown task", {"task": "chat"}, "spec.task", '"generation"'),
     _wrong(
         "accuracy of a generator",
@@ -294,16 +260,9 @@ _EVALUATION = [
         "spec.evaluation.metrics",
         "change task",
     ),
-    _wrong("bleu", {"evaluation.metrics": ["bleu"]}, "spec.evaluation.metrics", "use accuracy"),
     _wrong("metric", {"evaluation.metrics": ["acc"]}, "evaluation.metrics[0]", '"accuracy"'),
     _wrong("no metrics", {"evaluation.metrics": []}, "evaluation.metrics", "at least 1 items"),
     _wrong("twice", {"evaluation.metrics": ["f1", "f1"]}, "evaluation.metrics", "name each once"),
-    _wrong(
-        "script",
-        {"evaluation.script": {"configMapRef": {"name": "a", "key": "b"}, "entrypoint": "f"}},
-        "spec.evaluation.script",
-        "remove it",
-    ),
 ]
 
 _REST = [
@@ -347,6 +306,18 @@ _REST = [
         "spec.search.space",
         "low below high",
     ),
+    *(
+        _wrong(
+            title,
+            {"search": {"objective": {"metric": "accuracy"}, "space": {"learningRate": space}}},
+            "spec.search.space",
+            words,
+        )
+        for title, space, words in (
+            ("log of zero", {"type": "float", "low": 0, "high": 1, "log": True}, "low above 0"),
+            ("choice of a range", {"type": "choice", "low": 1, "high": 2}, "choice takes values"),
+        )
+    ),
     _wrong("unknown field", {"training.lr": 0.1}, "spec.training.lr", "unknown field"),
     _wrong("field in the wrong place", {"pool": "cpu"}, "spec.pool", "unknown field"),
     _wrong("snake case", {"training.max_steps": 5}, "spec.training.max_steps", "unknown field"),
@@ -362,6 +333,7 @@ WRONG_FINE_TUNE_JOBS = [
     *_TRAINING,
     *_EVALUATION,
     *_REST,
+    *WRONG_COMBINATIONS,
 ]
 
 WRONG_OPTIMIZE_JOBS = [

@@ -28,8 +28,9 @@ def test_defaults_are_those_of_this_version() -> None:
 
 
 def _defaults(node: Schema, path: str) -> Iterator[tuple[str, Any]]:
-    """Default of every scalar and list; an object's are those of its fields."""
-    if "default" in node and node["type"] != "object":
+    """Default of every scalar (int-or-string too, which has no type) and list; an object's are
+    those of its fields."""
+    if "default" in node and node.get("type") != "object":
         yield path, node["default"]
     for name, child in node.get("properties", {}).items():
         yield from _defaults(child, f"{path}.{name}")

@@ -6,7 +6,10 @@ import pytest
 
 from luthier_api.finetunejob import (
     ArtifactRef,
+    Change,
     CheckpointRef,
+    DatasetFacts,
+    Estimate,
     EvaluationResult,
     Progress,
     Restarts,
@@ -17,6 +20,10 @@ from luthier_api.result import MAX_RESULT_BYTES, RunError, RunResult
 # The longest URI below an output of 512 characters: NAMESPACE/NAME/REVISION.
 LONG_URI = "s3://" + "é" * 507 + f"/{'n' * 63}/{'j' * 40}/r1234-5f2c1e9a"
 METRICS = {f"metric_of_some_length_{i:02}": 0.123456789012345 * i for i in range(16)}
+CHANGE = {name: Change(by=value, low=-value, high=2 * value) for name, value in METRICS.items()}
+MEASURED = EvaluationResult(
+    split="test", examples=10**6, base=METRICS, tuned=METRICS, change=CHANGE
+)
 
 SMALL = RunResult(
     revision="r1-5f2c1e9a",
@@ -37,7 +44,12 @@ LARGEST = RunResult(
     dataset_summary="ü" * 200,
     progress=Progress(step=10**7, total_steps=10**7, loss=1.2345678901234567, eta="1d2h3m4s"),
     checkpoints=[CheckpointRef(step=i, uri=LONG_URI, sha256="0" * 64) for i in range(100)],
-    evaluation=EvaluationResult(split="test", examples=10**6, base=METRICS, tuned=METRICS),
+    dataset=DatasetFacts(train=10**9, eval=10**6, truncated_percent=1 / 3, tokens_max=10**6),
+    estimate=Estimate(memory_bytes=10**12, duration_seconds=1e9 / 3, measured_memory_bytes=10**12),
+    resolved={f"training.option{i}": "ü" * 60 for i in range(20)},
+    overfitting="ü" * 300,
+    inexact_resume="ü" * 300,
+    evaluation=MEASURED,
     artifact=ArtifactRef(uri=LONG_URI, manifest_sha256="0" * 64),
     usage=Usage(cpu_seconds=1e9 / 3, gpu_seconds=1e9 / 3, trained_tokens=10**15),
     restarts=Restarts(failures=100, disruptions=100, total=200),
@@ -54,7 +66,7 @@ def test_the_largest_result_fits_and_keeps_what_matters() -> None:
     result = RunResult.model_validate_json(encoded)
     assert result.outcome == "Failed"
     assert result.artifact == LARGEST.artifact
-    assert result.evaluation == LARGEST.evaluation
+    assert result.evaluation == MEASURED.model_copy(update={"change": {}})
     assert result.restarts == LARGEST.restarts
     assert result.usage == LARGEST.usage
     assert result.error is not None
@@ -64,11 +76,30 @@ def test_the_largest_result_fits_and_keeps_what_matters() -> None:
 
 
 def test_the_last_checkpoint_goes_before_the_metrics_and_after_the_others() -> None:
-    result = LARGEST.model_copy(update={"error": None, "dataset_summary": None, "artifact": None})
+    metrics = MEASURED.model_copy(update={"change": {}})
+    result = LARGEST.model_copy(
+        update={"error": None, "dataset_summary": None, "artifact": None, "evaluation": metrics}
+        | {"overfitting": None, "inexact_resume": None}
+    )
     kept = RunResult.model_validate_json(result.to_bytes())
     assert kept.checkpoints == LARGEST.checkpoints[-1:]
-    assert kept.evaluation == LARGEST.evaluation
+    assert kept.resolved == {}
+    assert kept.evaluation == metrics
     assert kept.progress == LARGEST.progress
+
+
+def test_an_ordinary_result_keeps_its_intervals_and_warnings() -> None:
+    some = dict(list(CHANGE.items())[:6])
+    result = SMALL.model_copy(
+        update={
+            "evaluation": EvaluationResult(base=METRICS, tuned=METRICS, change=some),
+            "overfitting": LARGEST.overfitting,
+            "inexact_resume": LARGEST.inexact_resume,
+            "dataset": LARGEST.dataset,
+            "estimate": LARGEST.estimate,
+        }
+    )
+    assert RunResult.model_validate_json(result.to_bytes()) == result
 
 
 def test_control_characters_are_counted_as_they_are_encoded() -> None:
@@ -87,7 +118,13 @@ def test_what_is_no_number_is_left_out() -> None:
     diverged = SMALL.model_copy(
         update={
             "progress": Progress(step=3, loss=math.nan),
-            "evaluation": EvaluationResult(tuned={"perplexity": math.inf, "accuracy": 0.5}),
+            "evaluation": EvaluationResult(
+                tuned={"perplexity": math.inf, "accuracy": 0.5},
+                change={
+                    "perplexity": Change(by=math.inf, low=1, high=math.inf),
+                    "accuracy": Change(by=0.1, low=0.05, high=0.15),
+                },
+            ),
         }
     )
     encoded = diverged.to_bytes()
@@ -95,4 +132,6 @@ def test_what_is_no_number_is_left_out() -> None:
     assert b"Infinity" not in encoded
     read = RunResult.model_validate_json(encoded)
     assert read.progress == Progress(step=3)
-    assert read.evaluation == EvaluationResult(tuned={"accuracy": 0.5})
+    assert read.evaluation == EvaluationResult(
+        tuned={"accuracy": 0.5}, change={"accuracy": Change(by=0.1, low=0.05, high=0.15)}
+    )

@@ -1,5 +1,6 @@
 """pydantic → structural schema: what the API server must find, and must never find."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -114,12 +115,45 @@ def test_an_unknown_keyword_is_refused() -> None:
         structural_schema(Odd)
 
 
+def test_a_number_or_one_word_is_the_union_that_there_is() -> None:
+    class Size(Model):
+        """A number, or auto."""
+
+        value: Annotated[int, Field(ge=1, le=9)] | Literal["auto"] = Field(
+            default=3, description="A size."
+        )
+
+    node = structural_schema(Size)["properties"]["value"]
+    assert node == {
+        "description": "A size.",
+        "default": 3,
+        "x-kubernetes-int-or-string": True,
+        "x-kubernetes-validations": [
+            {
+                "rule": "type(self) == int ? self >= 1 && self <= 9 : self == 'auto'",
+                "message": "write a number from 1 to 9, or auto",
+            }
+        ],
+    }
+
+
+_INT_OR_WORD = (
+    r"type\(self\) == int \? self >= \d+ && self <= \d+ : self == '[a-z]+'"  # both are bounded
+)
+
+
 @pytest.mark.parametrize("resource", CUSTOM_RESOURCES, ids=lambda resource: resource.kind)
 def test_everything_of_a_spec_is_bounded_and_described(resource: Any) -> None:
     """Bounds keep CEL's cost within the API server's budget, and objects below etcd's limit."""
     limit = {"string": ("maxLength", "enum"), "array": ("maxItems",)}
     for part in ("spec", "status"):
         for path, node in _nodes(resource.schema()["properties"][part], part):
+            if node.get("x-kubernetes-int-or-string"):
+                # Its rule is its bound: a number in a range, or one word.
+                assert "type" not in node, path
+                (rule,) = node["x-kubernetes-validations"]
+                assert re.fullmatch(_INT_OR_WORD, rule["rule"]), path
+                continue
             bounds = limit.get(node["type"], ())
             if "additionalProperties" in node:
                 bounds = ("maxProperties",)

@@ -41,6 +41,9 @@ WRONG: list[tuple[Json, list[str]]] = [
     ),
     ({"luthier": {"storage": {"pathstyle": True}}}, ["/luthier/storage", "'pathstyle'"]),
     ({"luthier": {"storage": {"pathStyle": "yes"}}}, ["/luthier/storage/pathStyle", "boolean"]),
+    ({"luthier": {"hub": {"url": "https://hub"}}}, ["/luthier/hub", "'url' not allowed"]),
+    ({"luthier": {"consent": {"customCode": "*"}}}, ["/luthier/consent/customCode", "want array"]),
+    ({"luthier": {"consent": {"customCode": ["Team A"]}}}, ["/luthier/consent/customCode/0"]),
     ({"networkPolicy": {"apiServer": {"ports": [0]}}}, ["/networkPolicy/apiServer/ports/0"]),
 ]
 

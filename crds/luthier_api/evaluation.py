@@ -1,0 +1,67 @@
+"""What is measured, on the base and on the tuned model alike."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier_api.meta import CodeRef, Model, Rule
+
+Metric = Literal[
+    "loss",
+    "perplexity",
+    "accuracy",
+    "f1",
+    "f1_micro",
+    "f1_weighted",
+    "precision",
+    "recall",
+    "entity_f1",
+    "entity_precision",
+    "entity_recall",
+    "exact_match",
+    "json_f1",
+    "bleu",
+    "chrf",
+    "rouge",
+    "spearman",
+    "pearson",
+]
+# What each kind of answer can be measured by; loss is always known.
+CLASS_METRICS = ("accuracy", "f1", "f1_micro", "f1_weighted", "precision", "recall")
+ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
+TEXT_METRICS = ("exact_match", "bleu", "chrf", "rouge")
+PAIR_METRICS = ("spearman", "pearson")
+
+
+class Evaluation(Model):
+    """What is measured, on the base and on the tuned model alike."""
+
+    metrics: list[Metric] = Field(
+        default=["loss", "perplexity"],
+        min_length=1,
+        max_length=16,
+        description="Always: loss. Language models: perplexity. classification: accuracy, "
+        "precision, recall and f1 (macro), f1_micro, f1_weighted. extraction by tags: entity_f1, "
+        "entity_precision, entity_recall. Generated text: exact_match, bleu, chrf, rouge (1, 2 "
+        "and L), json_f1 (fields of JSON objects). similarity: spearman, pearson.",
+    )
+    batch_size: int = Field(default=16, ge=1, le=4096, description="Examples at once.")
+    max_samples: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Rows used at most, the first ones."
+    )
+    max_new_tokens: int = Field(
+        default=128, ge=1, le=65536, description="Tokens generated at most per answer."
+    )
+    script: CodeRef | None = Field(
+        default=None,
+        description="An evaluation of your own: evaluate_model(model_path, test_dataset, "
+        "metric_type) -> dict. Needs the platform's consent.",
+    )
+
+    rules = (
+        Rule(
+            "self.metrics.all(m, self.metrics.exists_one(n, n == m))",
+            "a metric is named twice: name each once",
+            field=".metrics",
+        ),
+    )

@@ -1,0 +1,169 @@
+"""Fields of a FineTuneJob that go together: one manifest for each method, form, task and option."""
+
+from typing import Any
+
+from contract.manifests import REMOVED
+
+Changes = dict[str, Any]
+
+_CODE = {"configMapRef": {"name": "code", "key": "code.py"}, "entrypoint": "Code"}
+
+
+def _columns(task: str, **columns: str) -> Changes:
+    return {
+        "spec.task": task,
+        "spec.dataset.template": REMOVED,
+        "spec.dataset.columns": columns,
+    }
+
+
+_PAIRS = _columns("similarity", first="one", second="other", label="score")
+
+_METHODS: dict[str, Changes] = {
+    "full": {"spec.method.type": "full"},
+    "LoRA with every setting": {
+        "spec.method": {
+            "type": "lora",
+            "merge": True,
+            "lora": {
+                "targetPattern": r".*\.[0-3]\.self_attn\.[qv]_proj",
+                "rankStabilized": True,
+                "dora": True,
+                "bias": "lora_only",
+                "rankPattern": {"q_proj": 4},
+                "alphaPattern": {"^model.layers.0.*": 8.5},
+            },
+        }
+    },
+    "QLoRA": {
+        "spec.method": {
+            "type": "qlora",
+            "merge": True,
+            "lora": {"rank": 8, "dora": True, "bias": "all"},
+            "quantization": {"type": "fp4", "double": False, "computeType": "bf16"},
+        }
+    },
+    "QLoRA in fp16": {
+        "spec.method": {"type": "qlora", "quantization": {"computeType": "fp16"}},
+        "spec.placement.gpus": 1,
+    },
+    "bottleneck adapter": {
+        "spec.method": {
+            "type": "adapter",
+            "adapter": {"placement": "houlsby", "reductionFactor": 8, "activation": "gelu"},
+        }
+    },
+    "IA3, merged": {"spec.method": {"type": "ia3", "merge": True}},
+    "prefix": {"spec.method": {"type": "prefix", "virtualTokens": {"count": 8}}},
+    "prompt": {"spec.method.type": "prompt"},
+}
+
+_FORMS: dict[str, Changes] = {
+    "prompt and completion": {
+        **_columns("summarization", prompt="text", completion="summary"),
+        "spec.dataset.lossOn": "All",
+        "spec.evaluation.metrics": ["rouge", "bleu", "chrf", "exact_match", "perplexity"],
+    },
+    "messages": {
+        **_columns("generation", messages="chat"),
+        "spec.dataset.lossOn": "Completion",
+        "spec.training.packing": "Always",
+    },
+    "text and label": {
+        **_columns("classification", text="phrase", label="tone"),
+        "spec.evaluation.metrics": ["accuracy", "f1_micro", "f1_weighted", "precision", "recall"],
+        "spec.training.labelSmoothing": 0.1,
+    },
+    "tokens and tags": {
+        **_columns("extraction", tokens="words", tags="tags"),
+        "spec.evaluation.metrics": ["entity_f1", "entity_precision", "entity_recall"],
+    },
+    "text and spans": _columns("extraction", text="text", spans="entities"),
+    "JSON by a template": {
+        "spec.task": "extraction",
+        "spec.evaluation.metrics": ["json_f1", "exact_match"],
+    },
+    "pairs": {**_PAIRS, "spec.evaluation.metrics": ["spearman", "pearson", "loss"]},
+    "pairs, contrastive": {
+        **_PAIRS,
+        "spec.training.similarity": {"pooling": "cls", "objective": "contrastive", "margin": 0.3},
+    },
+    "pairs without a label": {
+        **_columns("similarity", first="one", second="other"),
+        "spec.training.similarity": {"objective": "in_batch_negatives", "scale": 30},
+    },
+    "pairs and a loss of one's own": {
+        **_columns("similarity", first="one", second="other"),
+        "spec.training.loss": _CODE,
+        "spec.training.similarity": {"pooling": "last"},
+    },
+}
+
+_SOURCES: dict[str, Changes] = {
+    "hub": {
+        "spec.model": {
+            "uri": "hf://org/model",
+            "revision": "9213176",
+            "tokenSecretRef": {"name": "hub", "key": "token"},
+        },
+        "spec.dataset.uri": "hf://org/rows/data/train.parquet",
+        "spec.dataset.revision": "main",
+    },
+    "private dataset, own model": {
+        "spec.model.tokenSecretRef": {"name": "hub", "key": "token"},
+        "spec.dataset.mix": [{"uri": "hf://org/rows"}],
+    },
+    "claims": {"spec.model.uri": "pvc://models/smollm2", "spec.dataset.uri": "pvc://data.v2/a.csv"},
+    "ConfigMap": {"spec.dataset.uri": "configmap://phrases/train.jsonl"},
+    "web, compressed": {"spec.dataset.uri": "https://example.com/a.jsonl.gz"},
+    "Parquet": {"spec.dataset.uri": "s3://data/a.parquet"},
+    "zstd": {"spec.dataset.uri": "s3://data/a.csv.ZST"},
+    "mix": {
+        "spec.dataset.mix": [
+            {"uri": "s3://data/b.json", "weight": 0.5},
+            {"uri": "configmap://more/c.csv", "weight": 2},
+        ],
+        "spec.dataset.deduplicate": True,
+    },
+}
+
+_OPTIMISATION: dict[str, Changes] = {
+    "batch size of its own choice": {"spec.training.perDeviceBatchSize": "auto"},
+    "every option": {
+        "spec.training.scheduler": "warmup_stable_decay",
+        "spec.training.schedulerOptions": {"decayRatio": 0.2},
+        "spec.training.warmupRatio": 0.1,
+        "spec.training.groupByLength": False,
+        "spec.training.dropout": 0.2,
+        "spec.training.labelSmoothing": 0.1,
+        "spec.training.neftuneNoiseAlpha": 5,
+        "spec.training.evalEverySteps": 10,
+        "spec.training.earlyStopping": {"metric": "f1", "patience": 2, "minDelta": 0.01},
+        "spec.evaluation.metrics": ["f1"],
+    },
+    **{
+        scheduler: {
+            "spec.training.scheduler": scheduler,
+            "spec.training.schedulerOptions": options,
+        }
+        for scheduler, options in (
+            ("cosine_with_min_lr", {"minLearningRate": 1.0e-5}),
+            ("cosine_warmup_with_min_lr", {"minLearningRate": 0}),
+            ("cosine_with_restarts", {"cycles": 3}),
+            ("polynomial", {"power": 2}),
+            ("inverse_sqrt", {}),
+        )
+    },
+    "plateau": {
+        "spec.training.scheduler": "reduce_lr_on_plateau",
+        "spec.training.evalEverySteps": 10,
+    },
+    "stops by the loss": {
+        "spec.training.evalEverySteps": 10,
+        "spec.training.earlyStopping": {},
+    },
+    "fp16 on a GPU": {"spec.training.precision": "fp16", "spec.placement.gpus": 1},
+    "code of one's own": {"spec.training.loss": _CODE, "spec.evaluation.script": _CODE},
+}
+
+RIGHT_COMBINATIONS: dict[str, Changes] = {**_METHODS, **_FORMS, **_SOURCES, **_OPTIMISATION}
