@@ -1,8 +1,10 @@
 """What Prometheus scrapes. Runs are read from the store at scrape time, so that a
 series is gone with its resource and back after a restart; only identities are labels."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -42,6 +44,9 @@ PHASES = (
     "Stalled",
 )
 
+MOST_METRICS = 32
+_NAME = re.compile(r"^[A-Za-z0-9_.@-]{1,64}$")
+
 LABELS = ("namespace", "name", "kind", "pool")
 
 _GAUGES = {
@@ -64,6 +69,10 @@ _GAUGES = {
     "checkpoint_bytes": "Bytes of checkpoints that the pod uploaded.",
     "checkpoint_last_seconds": "Wall time of the last checkpoint's upload.",
     "checkpoint_last_bytes": "Bytes of the last checkpoint.",
+    "cpu_busy_cores": "CPUs that the pod kept busy since its last report.",
+    "gpu_busy_ratio": "Share of the time in which the GPU was busy.",
+    "gpu_memory_bytes": "Memory in use on the GPU.",
+    "data_wait_ratio": "Share of the time in which training waited for data.",
 }
 
 
@@ -74,6 +83,9 @@ class RunSample:
     labels: tuple[str, str, str, str]  # namespace, name, kind, pool
     phase: str
     values: dict[str, float | None] = field(default_factory=dict)
+    eval_metrics: dict[str, float] = field(default_factory=dict)  # of the last one while it trains
+    # At the end, by model: base, tuned.
+    evaluation: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class RunCollector(Collector):
@@ -103,3 +115,32 @@ class RunCollector(Collector):
                 if value is not None:
                     gauge.add_metric(run.labels, value)
             yield gauge
+        yield from _evaluations(runs)
+
+
+def _evaluations(runs: list[RunSample]) -> Iterator[Metric]:
+    """The one label that is no identity is the metric's name: of a fixed list, or a script's."""
+    during = GaugeMetricFamily(
+        "luthier_run_eval_metric",
+        "Metric on the evaluation rows, of the last evaluation while training.",
+        labels=(*LABELS, "metric"),
+    )
+    after = GaugeMetricFamily(
+        "luthier_run_evaluation",
+        "Metric of the base and of the tuned model on the same rows, once both are measured.",
+        labels=(*LABELS, "model", "metric"),
+    )
+    for run in runs:
+        for name, value in _named(run.eval_metrics):
+            during.add_metric((*run.labels, name), value)
+        for model, metrics in run.evaluation.items():
+            for name, value in _named(metrics):
+                after.add_metric((*run.labels, model, name), value)
+    yield during
+    yield after
+
+
+def _named(metrics: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """Those with a plain name, and not too many: a script of a user's may return anything."""
+    named = ((name, value) for name, value in sorted(metrics.items()) if _NAME.match(name))
+    return islice(named, MOST_METRICS)

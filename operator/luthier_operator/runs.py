@@ -40,8 +40,32 @@ def samples(
         yield RunSample(
             labels=(*key, FINE_TUNE_JOBS.kind, _pool(obj, platform)),
             phase=status.phase or "Pending",
-            values=values | _totals(status, report),
+            values=values | _totals(status, report) | (_machine(report) if running else {}),
+            eval_metrics=report.eval_metrics if report and running else {},
+            evaluation=_evaluation(status),
         )
+
+
+def _machine(report: ProgressReport | None) -> dict[str, float | None]:
+    if report is None:
+        return {}
+    machine = report.machine
+    return {
+        "cpu_busy_cores": _hundredth(machine.cpu_percent),
+        "gpu_busy_ratio": _hundredth(machine.gpu_percent),
+        "gpu_memory_bytes": machine.gpu_memory_bytes,
+        "data_wait_ratio": _hundredth(machine.data_wait_percent),
+    }
+
+
+def _hundredth(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
+
+
+def _evaluation(status: FineTuneJobStatus) -> dict[str, dict[str, float]]:
+    if status.evaluation is None:
+        return {}
+    return {"base": status.evaluation.base, "tuned": status.evaluation.tuned}
 
 
 def _totals(status: FineTuneJobStatus, report: ProgressReport | None) -> dict[str, float | None]:

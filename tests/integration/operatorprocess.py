@@ -29,6 +29,8 @@ pools:
   nodeSelector: {disk: none-such}
   resources: {requests: {cpu: 100m}, limits: {}}
 storage: {endpoint: "http://s3.invalid", region: us-east-1}
+hub: {endpoint: "http://hub.invalid"}
+consent: {customCode: [trusted]}
 """
 
 
@@ -57,7 +59,8 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
         environment = {
-            "PATH": os.environ["PATH"],
+            # The operator of these sources, wherever this Python finds them.
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "HOME": str(self._folder),
             "KUBECONFIG": str(self._kubeconfig),
             "LUTHIER_CONFIG": str(self._folder / "luthier.yaml"),

@@ -110,6 +110,78 @@ def test_a_report_reaches_status_and_metrics(
     assert metrics[f"luthier_run_state{{{running}}}"] == 1
 
 
+NOTICED: Obj = {
+    "dataset": {"train": 90, "eval": 10, "labels": 3, "duplicates": 2, "truncatedPercent": 1.5},
+    "estimate": {"memoryBytes": 1_000_000_000, "durationSeconds": 60},
+    "resolved": {"training.precision": "bf16", "training.perDeviceBatchSize": "4"},
+    "overfitting": "eval loss rose from 0.5 to 0.9 while the training loss fell",
+    "inexactResume": "the pod has another number of CPUs",
+}
+
+
+def test_what_the_trainer_notices_is_shown_and_survives_a_restart(
+    operator: OperatorProcess, user: User, pod: Obj, kube: Kube, kubelet: Kubelet
+) -> None:
+    machine = {"cpuPercent": 150, "dataWaitPercent": 5, "gpuPercent": 80, "gpuMemoryBytes": 4096}
+    noticed = report(user, pod, machine=machine, evalMetrics={"f1": 0.5}, **NOTICED)
+    assert post(operator, token(kube, pod), noticed) == 204
+    overfitting = user.sees("Overfitting", "True", "LearnsByHeart")
+    assert overfitting["message"] == NOTICED["overfitting"]
+    exact = user.sees("ResumeExact", "False", "NotReproducible")
+    assert exact["message"] == NOTICED["inexactResume"]
+
+    def check_facts() -> None:
+        status = user.status()
+        for name in ("dataset", "estimate", "resolved"):
+            assert status[name].items() >= NOTICED[name].items()
+
+    check_facts()
+    labels = f'kind="FineTuneJob",name="tone",namespace="{user.namespace}",pool="cpu"'
+    metrics = operator.metrics()
+    assert metrics[f"luthier_run_cpu_busy_cores{{{labels}}}"] == 1.5
+    assert metrics[f"luthier_run_gpu_busy_ratio{{{labels}}}"] == 0.8
+    assert metrics[f"luthier_run_gpu_memory_bytes{{{labels}}}"] == 4096
+    assert metrics[f"luthier_run_data_wait_ratio{{{labels}}}"] == 0.05
+    named = labels.replace(",name=", ',metric="f1",name=')
+    assert metrics[f"luthier_run_eval_metric{{{named}}}"] == 0.5
+
+    operator.kill()
+    operator.start()
+    kubelet.end(pod, 75)  # something to write a status for
+    user.phase("Restarting")
+    user.sees("Overfitting", "True", "LearnsByHeart")
+    user.sees("ResumeExact", "False", "NotReproducible")
+    check_facts()
+
+
+def test_a_warning_goes_and_the_change_comes(
+    operator: OperatorProcess, user: User, pod: Obj, kube: Kube, kubelet: Kubelet
+) -> None:
+    bearer = token(kube, pod)
+    assert post(operator, bearer, report(user, pod, 1, **NOTICED)) == 204
+    user.sees("Overfitting", "True")
+    assert post(operator, bearer, report(user, pod, 2)) == 204
+
+    def gone() -> bool:
+        return all(it["type"] != "Overfitting" for it in user.status()["conditions"])
+
+    eventually(gone)
+    change = {"accuracy": {"by": 0.4, "low": 0.3, "high": 0.5}}
+    evaluation = {
+        "split": "eval",
+        "base": {"accuracy": 0.4},
+        "tuned": {"accuracy": 0.8},
+        "change": change,
+    }
+    kubelet.end(pod, 0, published(user.status(), user) | {"evaluation": evaluation})
+    assert user.phase("Complete")["evaluation"]["change"] == change
+    labels = f'name="tone",namespace="{user.namespace}",pool="cpu"'
+    series = (
+        f'luthier_run_evaluation{{kind="FineTuneJob",metric="accuracy",model="tuned",{labels}}}'
+    )
+    assert operator.metrics()[series] == 0.8
+
+
 def test_progress_alone_is_written_seldom(
     operator: OperatorProcess, user: User, pod: Obj, kube: Kube
 ) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from luthier_api import API_VERSION
+from luthier_api import API_VERSION, sources
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.platform import Platform, Pool
@@ -85,6 +85,8 @@ def build(owner: Owner, spec: FineTuneJobSpec, revision: Revision, platform: Pla
         secret=spec.storage.secret_name or access.storage_secret_name,
         service_account=spec.storage.service_account_name or access.service_account_name,
         hub_token=spec.model.token_secret_ref,
+        claims=sources.claims(spec),
+        config_maps=sources.config_maps(spec),
         gpus=spec.placement.gpus,
         reports=order.progress is not None,
     )
@@ -170,6 +172,7 @@ def run_spec(
         gpus=spec.placement.gpus,
         grace_seconds=pool.termination_grace_period_seconds,
         file_roots=pool.file_roots,
+        hub_endpoint=platform.hub.endpoint,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_operator.conditions import find, is_true
+from luthier_operator.finetunejob.evidence import OVERFITTING
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Not
     notes += _interruptions(before, after)
     if became("CheckpointSaved"):
         notes.append(Note("CheckpointSaved", f"First checkpoint. {message('CheckpointSaved')}"))
+    if became(OVERFITTING):
+        notes.append(Note(OVERFITTING, message(OVERFITTING), warning=True))
     if became("Suspended"):
         notes.append(Note("Suspended", message("Suspended")))
     elif is_true(before.conditions, "Suspended") and not is_true(after.conditions, "Suspended"):

@@ -1,10 +1,12 @@
 """What is known of a run's inside: from the status so far, reports and results. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from luthier_api.finetunejob import (
     ArtifactRef,
     CheckpointRef,
+    DatasetFacts,
+    Estimate,
     EvaluationResult,
     FineTuneJobStatus,
     Progress,
@@ -13,8 +15,16 @@ from luthier_api.finetunejob import (
 )
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
+from luthier_operator.conditions import find
 from luthier_operator.finetunejob.build import Revision
 from luthier_operator.finetunejob.observe import Pod, parse_result
+
+# Conditions that say what the trainer noticed.
+OVERFITTING = "Overfitting"
+RESUME_EXACT = "ResumeExact"
+# The bounds of status.resolved.
+RESOLVED = 32
+RESOLVED_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,11 @@ class Evidence:
     dataset_digest: str | None = None
     dataset_valid: bool | None = None
     dataset_summary: str | None = None
+    dataset: DatasetFacts | None = None
+    estimate: Estimate | None = None
+    resolved: dict[str, str] = field(default_factory=dict)
+    overfitting: str | None = None  # the last word on it
+    inexact_resume: str | None = None
     error: RunError | None = None
     succeeded: bool = False  # the newest pod's result says so
 
@@ -45,10 +60,16 @@ class Evidence:
                 "dataset_digest",
                 "dataset_valid",
                 "dataset_summary",
+                "dataset",
+                "estimate",
+                # Once resumed inexactly, a run stays so.
+                "inexact_resume",
             )
             if (value := getattr(newer, name)) is not None
         }
-        merged = replace(self, **known)
+        merged = replace(self, **known, overfitting=newer.overfitting)
+        if newer.resolved:
+            merged = replace(merged, resolved=_bounded(newer.resolved))
         if newer.checkpoints:
             merged = replace(merged, checkpoints=tuple(newer.checkpoints))
         if isinstance(newer, RunResult):
@@ -79,6 +100,11 @@ def gather(
             usage=previous.usage,
             restarts=previous.restarts,
             dataset_digest=previous.dataset_digest,
+            dataset=previous.dataset,
+            estimate=previous.estimate,
+            resolved=previous.resolved,
+            overfitting=_message(previous, OVERFITTING),
+            inexact_resume=_message(previous, RESUME_EXACT),
         )
     if report is not None and not _about(report, revision):
         report = None
@@ -91,6 +117,17 @@ def gather(
         if result and (result.revision, result.attempt) == (revision.name, revision.attempt):
             evidence = evidence.after(result)
     return evidence
+
+
+def _message(previous: FineTuneJobStatus, kind: str) -> str | None:
+    """What the trainer said before: a condition's message is all that is left of it."""
+    condition = find(previous.conditions, kind)
+    return condition.message if condition else None
+
+
+def _bounded(resolved: dict[str, str]) -> dict[str, str]:
+    """No more than a status holds: a report is the trainer's word, and mustn't block the rest."""
+    return {name: value[:RESOLVED_LENGTH] for name, value in list(resolved.items())[:RESOLVED]}
 
 
 def _about(report: ProgressReport, revision: Revision) -> bool:

@@ -1,21 +1,15 @@
 """The trainer's pod, at the `restricted` Pod Security level."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from luthier_api.meta import SecretKeyRef
 from luthier_api.platform import Pool, Proxy
-from luthier_api.runspec import (
-    CA_PATH,
-    CACHE_PATH,
-    PROGRESS_AUDIENCE,
-    PROGRESS_TOKEN_PATH,
-    RUNSPEC_ANNOTATION,
-    RUNSPEC_PATH,
-    SCRATCH_PATH,
-    TERMINATION_LOG_PATH,
-)
+from luthier_api.runspec import RUNSPEC_PATH, SCRATCH_PATH, TERMINATION_LOG_PATH
+from luthier_operator.finetunejob.volumes import pod_volumes
 from luthier_operator.resources import Obj
 
 CONTAINER = "trainer"
-TOKEN_SECONDS = 3600
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -27,6 +21,8 @@ def pod_spec(
     secret: str | None,
     service_account: str | None,
     hub_token: SecretKeyRef | None,
+    claims: Sequence[str] = (),
+    config_maps: Mapping[str, Sequence[str]] = MappingProxyType({}),
     gpus: int,
     reports: bool,
 ) -> Obj:
@@ -34,8 +30,16 @@ def pod_spec(
 
     The run spec is read from the template's annotation, or from `config_map`.
     `secret` holds the S3 keys; without one the service account's identity is used.
+    `claims` and `config_maps` (with their keys) are those that the user's spec names.
     """
-    volumes, mounts = _volumes(pool, config_map, runspec_key, reports)
+    volumes, mounts = pod_volumes(
+        pool,
+        config_map=config_map,
+        runspec_key=runspec_key,
+        reports=reports,
+        claims=claims,
+        config_maps=config_maps,
+    )
     container: Obj = {
         "name": CONTAINER,
         "image": pool.image,
@@ -123,74 +127,3 @@ def _proxy(proxy: Proxy) -> dict[str, str]:
         if value
         for spelling in (name, name.lower())
     }
-
-
-def _folder(path: str) -> str:
-    return path.rsplit("/", 1)[0]
-
-
-def _volumes(
-    pool: Pool, config_map: str | None, runspec_key: str, reports: bool
-) -> tuple[list[Obj], list[Obj]]:
-    volumes: list[Obj] = []
-    mounts: list[Obj] = []
-
-    def add(name: str, path: str, source: Obj, *, read_only: bool = False) -> None:
-        volumes.append({"name": name, **source})
-        mounts.append({"name": name, "mountPath": path, "readOnly": read_only})
-
-    # A file, never env or args: the kubelet expands $(NAME) there, and a template
-    # with $(AWS_SECRET_ACCESS_KEY) would pull the secret in.
-    annotation = {
-        "path": runspec_key,
-        "fieldRef": {"fieldPath": f"metadata.annotations['{RUNSPEC_ANNOTATION}']"},
-    }
-    order: Obj = (
-        {"configMap": {"name": config_map}}
-        if config_map
-        else {"downwardAPI": {"items": [annotation]}}
-    )
-    add("run", _folder(RUNSPEC_PATH), order, read_only=True)
-    add("tmp", SCRATCH_PATH, {"emptyDir": {"sizeLimit": pool.scratch_size}})
-    add(
-        "cache",
-        CACHE_PATH,
-        {"persistentVolumeClaim": {"claimName": pool.cache_claim}}
-        if pool.cache_claim
-        else {"emptyDir": {"sizeLimit": pool.cache_size}},
-    )
-    if pool.shared_memory:
-        memory = {"medium": "Memory", "sizeLimit": pool.shared_memory}
-        add("shm", "/dev/shm", {"emptyDir": memory})  # noqa: S108 - the pod's, not ours
-    if reports:
-        token = {
-            "audience": PROGRESS_AUDIENCE,
-            "expirationSeconds": TOKEN_SECONDS,
-            "path": PROGRESS_TOKEN_PATH.rsplit("/", 1)[1],
-        }
-        source = {"projected": {"sources": [{"serviceAccountToken": token}]}}
-        add("progress-token", _folder(PROGRESS_TOKEN_PATH), source, read_only=True)
-    if pool.ca:
-        item = {"key": pool.ca.key, "path": CA_PATH.rsplit("/", 1)[1]}
-        add(
-            "ca",
-            _folder(CA_PATH),
-            {"configMap": {"name": pool.ca.name, "items": [item]}},
-            read_only=True,
-        )
-    # One volume a claim, however many of its folders are mounted.
-    claims = {mount.claim: f"claim-{index}" for index, mount in enumerate(pool.mounts)}
-    volumes += [
-        {"name": name, "persistentVolumeClaim": {"claimName": claim}}
-        for claim, name in claims.items()
-    ]
-    mounts += [
-        {
-            "name": claims[mount.claim],
-            "mountPath": mount.mount_path,
-            "readOnly": mount.read_only,
-            **({"subPath": mount.sub_path} if mount.sub_path else {}),
-        }
-        for mount in pool.mounts
-    ]
-    return volumes, mounts

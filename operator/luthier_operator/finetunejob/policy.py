@@ -2,6 +2,7 @@
 
 import posixpath
 
+from luthier_api import sources
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.platform import Platform, Pool
 from luthier_operator.errors import Refusal
@@ -28,11 +29,24 @@ def check(spec: FineTuneJobSpec, namespace: str, platform: Platform) -> Refusal 
             f"{pool.max_gpus}: ask for fewer or choose another pool.",
             True,
         )
-    return _check_files(spec, pool)
+    return _check_files(spec, pool) or _check_code(spec, namespace, platform)
+
+
+def _check_code(spec: FineTuneJobSpec, namespace: str, platform: Platform) -> Refusal | None:
+    if {"*", namespace} & set(platform.consent.custom_code):
+        return None
+    for field, _ in sources.code(spec):
+        return Refusal(
+            "CustomCodeNotAllowed",
+            f"spec.{field}: namespace {namespace} may not run code of its own: remove it, or ask "
+            "the platform team to name the namespace in consent.customCode of luthier.yaml.",
+            True,
+        )
+    return None
 
 
 def _check_files(spec: FineTuneJobSpec, pool: Pool) -> Refusal | None:
-    for field, uri in (("model", spec.model.uri), ("dataset", spec.dataset.uri)):
+    for field, uri in sources.uris(spec):
         if not uri.startswith("file://"):
             continue
         path = posixpath.normpath(uri.removeprefix("file://"))
@@ -40,7 +54,7 @@ def _check_files(spec: FineTuneJobSpec, pool: Pool) -> Refusal | None:
             roots = ", ".join(pool.file_roots) or "none"
             return Refusal(
                 "FileNotAllowed",
-                f"spec.{field}.uri: {path} is outside the folders that pool {pool.name!r} allows "
+                f"spec.{field}: {path} is outside the folders that pool {pool.name!r} allows "
                 f"({roots}): use s3://, or ask the platform team for fileRoots.",
                 True,
             )

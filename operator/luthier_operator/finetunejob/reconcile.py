@@ -16,6 +16,7 @@ from luthier_operator.events import Recorder
 from luthier_operator.finetunejob.decide import Plan, decide
 from luthier_operator.finetunejob.enquiry import Enquiry
 from luthier_operator.finetunejob.events import transitions
+from luthier_operator.finetunejob.evidence import OVERFITTING
 from luthier_operator.finetunejob.observe import Observed, observe
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.patches import merge_diff
@@ -263,14 +264,18 @@ def _material(before: FineTuneJobStatus, after: FineTuneJobStatus) -> bool:
     return _essence(before) != _essence(after)
 
 
+_MOVING = ("CheckpointSaved", OVERFITTING)
+
+
 def _essence(status: FineTuneJobStatus) -> tuple[Any, ...]:
-    rest = status.model_dump(exclude={"progress", "usage", "checkpoints", "conditions"})
+    rest = status.model_dump(exclude={"progress", "usage", "checkpoints", "conditions", "estimate"})
     conditions = [
-        # The message of this one names the last checkpoint.
-        (it.type, it.status, it.reason, "" if it.type == "CheckpointSaved" else it.message)
+        # The messages of these name the last checkpoint, and the last losses.
+        (it.type, it.status, it.reason, "" if it.type in _MOVING else it.message)
         for it in status.conditions
     ]
-    return rest, conditions, bool(status.checkpoints)
+    # The peak of memory, beside its estimate, rises as the run goes on.
+    return rest, conditions, bool(status.checkpoints), status.estimate is not None
 
 
 def _soonest(*delays: float | None) -> float | None:

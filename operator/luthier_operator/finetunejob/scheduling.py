@@ -1,5 +1,6 @@
 """One explanation for everything that holds a run back. Pure."""
 
+import re
 from dataclasses import dataclass
 
 from luthier_operator.conditions import reason_or
@@ -37,12 +38,12 @@ def explain(observed: Observed, job: Job, pod: Pod | None) -> Scheduling:
         return _no_pod(job, observed.notes)
     if pod.node is None:
         if pod.unschedulable:
-            return Scheduling(False, "Unschedulable", pod.unschedulable)
+            return _unschedulable(pod.unschedulable)
         return WAITING
     if pod.waiting and (held := _waiting(pod, *pod.waiting)):
         return held
     if not pod.started and (mount := _first(observed.notes, ("FailedMount", "FailedAttachVolume"))):
-        return Scheduling(False, "VolumeMountFailed", mount)
+        return _unmounted(mount)
     return Scheduling(True, "Scheduled", f"Pod {pod.name} is on node {pod.node}.")
 
 
@@ -83,6 +84,24 @@ def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:
     if reason in ("CreateContainerError", "RunContainerError"):
         return Scheduling(False, reason, f"Pod {pod.name}: {message}")
     return None
+
+
+def _unschedulable(message: str) -> Scheduling:
+    """The scheduler's words; a claim that isn't there is the user's to make, no node's fault."""
+    if re.search(r'persistentvolumeclaim "[^"]*" not found', message):
+        remedy = "Create it in the namespace, or correct the name in the URI (pvc://CLAIM/PATH)."
+        return Scheduling(False, "ClaimNotFound", f"{message.rstrip('.')}. {remedy}")
+    return Scheduling(False, "Unschedulable", message)
+
+
+def _unmounted(message: str) -> Scheduling:
+    for kind, reason in (("configmap", "ConfigMapNotFound"), ("secret", "SecretNotFound")):
+        if re.search(rf'{kind} "[^"]*" not found', message):
+            return Scheduling(False, reason, f"{message}. Create it in the namespace.")
+    if "references non-existent config key" in message:
+        remedy = "Add the key to the ConfigMap, or correct it in the spec."
+        return Scheduling(False, "ConfigMapKeyNotFound", f"{message}. {remedy}")
+    return Scheduling(False, "VolumeMountFailed", message)
 
 
 def _first(notes: tuple[str, ...], reasons: tuple[str, ...]) -> str:

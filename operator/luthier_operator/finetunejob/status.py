@@ -11,7 +11,12 @@ from luthier_operator.conditions import Conditions, find, is_true, reason_or, ti
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import failure, scheduling
 from luthier_operator.finetunejob.decide import Plan
-from luthier_operator.finetunejob.evidence import Evidence, gather
+from luthier_operator.finetunejob.evidence import (
+    OVERFITTING,
+    RESUME_EXACT,
+    Evidence,
+    gather,
+)
 from luthier_operator.finetunejob.observe import Job, JobEnd, Observed, Pod
 
 HISTORY = 10
@@ -43,6 +48,9 @@ def compute(observed: Observed, plan: Plan, refused: Refusal | None = None) -> F
         progress=_progress(evidence.progress, going=_goes_on(job, pods)),
         checkpoints=list(evidence.checkpoints),
         dataset_digest=evidence.dataset_digest,
+        dataset=evidence.dataset,
+        estimate=evidence.estimate,
+        resolved=evidence.resolved,
         evaluation=evidence.evaluation,
         artifact=evidence.artifact,
         usage=evidence.usage,
@@ -190,6 +198,10 @@ def _common(conditions: Conditions, evidence: Evidence) -> None:
     if evidence.evaluation is not None and evidence.evaluation.tuned:
         split = evidence.evaluation.split or "eval"
         conditions.set("Evaluated", True, "Evaluated", f"Base and tuned model on {split}.")
+    if evidence.overfitting:
+        conditions.set(OVERFITTING, True, "LearnsByHeart", evidence.overfitting)
+    if evidence.inexact_resume:
+        conditions.set(RESUME_EXACT, False, "NotReproducible", evidence.inexact_resume)
 
 
 def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> None:
@@ -285,6 +297,8 @@ _ORDER = (
     "Running",
     "CheckpointSaved",
     "Evaluated",
+    OVERFITTING,
+    RESUME_EXACT,
 )
 
 

@@ -1,5 +1,6 @@
 """Test data for the operator's pure parts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +23,10 @@ SPEC: dict[str, Any] = {
 }
 
 
-def platform(**pool: Any) -> Platform:
+CODE = {"configMapRef": {"name": "code", "key": "loss.py"}, "entrypoint": "Loss"}
+
+
+def platform(*, consent: Sequence[str] = (), hub: str | None = None, **pool: Any) -> Platform:
     """luthier.yaml with the pool `cpu`, and `gpu` for one namespace."""
     return Platform.model_validate(
         {
@@ -33,6 +37,8 @@ def platform(**pool: Any) -> Platform:
             ],
             "storage": {"endpoint": "http://s3:8333", "region": "r"},
             "progressUrl": "http://operator:8090",
+            "hub": {"endpoint": hub},
+            "consent": {"customCode": list(consent)},
         }
     )
 

@@ -1,6 +1,8 @@
 """The objects of a run."""
 
-from unit.operator.builders import OWNER, platform, spec
+from typing import Any
+
+from unit.operator.builders import CODE, OWNER, SPEC, platform, spec
 
 from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec
 from luthier_operator.finetunejob.build import Owner, Revision, build, job_name
@@ -136,3 +138,61 @@ def test_gpus_are_limits() -> None:
     (job,) = build(rich, spec(placement={"pool": "gpu", "gpus": 1}), REVISION, platform())
     resources = job["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_what_the_spec_names_is_mounted_read_only() -> None:
+    script = CODE | {"configMapRef": {"name": "code", "key": "eval.py"}}
+    named = spec(
+        model={"uri": "pvc://models/smollm2/v1"},
+        dataset=SPEC["dataset"]
+        | {
+            "uri": "pvc://models/rows.csv",
+            "mix": [{"uri": "configmap://more/b.csv"}, {"uri": "pvc://host/c.csv"}],
+        },
+        training={"maxSteps": 1, "loss": CODE},
+        evaluation={"script": script},
+    )
+    pool = platform(mounts=[{"claim": "host", "mountPath": "/opt", "readOnly": False}])
+    (job,) = build(OWNER, named, REVISION, pool)
+    pod = job["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert len({mount["name"] for mount in mounts.values()}) == len(volumes) == len(pod["volumes"])
+
+    def mounted(path: str) -> dict[str, Any]:
+        assert mounts[path]["readOnly"] is True
+        volume: dict[str, Any] = volumes[mounts[path]["name"]]
+        return volume
+
+    claim = mounted("/var/lib/luthier/claims/models")["persistentVolumeClaim"]
+    assert claim == {"claimName": "models", "readOnly": True}
+    # The pool's own claim is one volume with it, and stays writable where the pool wants it.
+    host = mounted("/var/lib/luthier/claims/host")["persistentVolumeClaim"]
+    assert host == {"claimName": "host"}
+    assert mounts["/opt"]["readOnly"] is False
+    assert mounted("/etc/luthier/configmaps/code")["configMap"] == {
+        "name": "code",
+        "items": [{"key": "loss.py", "path": "loss.py"}, {"key": "eval.py", "path": "eval.py"}],
+        "optional": False,
+    }
+    rows = mounted("/etc/luthier/configmaps/more")["configMap"]
+    assert [item["key"] for item in rows["items"]] == ["b.csv"]
+
+
+def test_the_pools_cache_may_be_read_by_name() -> None:
+    named = spec(model={"uri": "pvc://cache/m"})
+    (job,) = build(OWNER, named, REVISION, platform(cacheClaim="cache"))
+    pod = job["spec"]["template"]["spec"]
+    mounts = {it["mountPath"]: it["name"] for it in pod["containers"][0]["volumeMounts"]}
+    assert mounts["/var/lib/luthier/claims/cache"] == mounts["/var/cache/luthier"] == "cache"
+    assert [it["name"] for it in pod["volumes"]].count("cache") == 1
+
+
+def test_the_hub_is_the_platforms() -> None:
+    def order(hub: str | None) -> RunSpec:
+        (job,) = build(OWNER, spec(model={"uri": "hf://a/b"}), REVISION, platform(hub=hub))
+        annotations = job["spec"]["template"]["metadata"]["annotations"]
+        return RunSpec.model_validate_json(annotations[RUNSPEC_ANNOTATION])
+
+    assert order("https://hub.internal").hub_endpoint == "https://hub.internal"
+    assert order(None).hub_endpoint is None

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.operator.builders import platform, spec
+from unit.operator.builders import CODE, SPEC, platform, spec
 
 from luthier_operator.config import ConfigError, load_platform, read_settings
 from luthier_operator.errors import ApiError, ApiUnreachableError, classify, refusal_of
 from luthier_operator.finetunejob.policy import check
+
+MIXED = SPEC["dataset"] | {"mix": [{"uri": "file:///database/b.csv"}]}
 
 
 @pytest.mark.parametrize(
@@ -19,14 +21,30 @@ from luthier_operator.finetunejob.policy import check
         ("rich", {"placement": {"pool": "gpu", "gpus": 2}}, "TooManyGpus"),
         ("team", {"model": {"uri": "file:///database"}}, "FileNotAllowed"),
         ("team", {"model": {"uri": "file:///data/m"}}, None),
+        ("team", {"dataset": MIXED}, "FileNotAllowed"),
+        ("team", {"training": {"maxSteps": 1, "loss": CODE}}, "CustomCodeNotAllowed"),
+        ("team", {"evaluation": {"script": CODE}}, "CustomCodeNotAllowed"),
+        ("rich", {"training": {"maxSteps": 1, "loss": CODE}}, None),
         ("rich", {"placement": {"pool": "gpu", "gpus": 1}}, None),
         ("team", {}, None),
     ],
 )
 def test_policy(namespace: str, fields: dict[str, Any], reason: str | None) -> None:
-    refusal = check(spec(**fields), namespace, platform(fileRoots=["/data"]))
+    refusal = check(spec(**fields), namespace, platform(fileRoots=["/data"], consent=["rich"]))
     assert (refusal.reason if refusal else None) == reason
     assert refusal is None or refusal.terminal
+
+
+def test_what_is_not_allowed_is_named_with_the_remedy() -> None:
+    mixed = check(spec(dataset=MIXED), "team", platform(fileRoots=["/data"]))
+    assert mixed is not None
+    assert "spec.dataset.mix[0].uri: /database" in mixed.message
+    script = spec(evaluation={"script": CODE})
+    code = check(script, "team", platform())
+    assert code is not None
+    assert "spec.evaluation.script: namespace team" in code.message
+    assert "consent.customCode" in code.message
+    assert check(script, "team", platform(consent=["*"])) is None
 
 
 @pytest.mark.parametrize(

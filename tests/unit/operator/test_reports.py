@@ -18,7 +18,9 @@ from luthier_operator.resources import FINE_TUNE_JOBS
 from luthier_operator.store import Store
 
 
-def report(sequence: int, *, pod: str = "a", revision: str = "r1-a") -> ProgressReport:
+def report(
+    sequence: int, *, pod: str = "a", revision: str = "r1-a", **fields: Any
+) -> ProgressReport:
     return ProgressReport.model_validate(
         {
             "run": {
@@ -32,6 +34,7 @@ def report(sequence: int, *, pod: str = "a", revision: str = "r1-a") -> Progress
             "sequence": sequence,
             "progress": {"step": sequence, "loss": 0.5},
             "etaSeconds": 90,
+            **fields,
         }
     )
 
@@ -157,3 +160,35 @@ def test_runs_as_metrics_come_and_go_with_the_resource() -> None:
     assert f"luthier_run_eta_seconds{{{labels}}} 60.0" in scrape()
     store.remove(FINE_TUNE_JOBS, obj)
     assert not [line for line in scrape() if "tone" in line]
+
+
+def test_load_and_metrics_by_name() -> None:
+    store, reports = Store(), Reports()
+    evaluation = {"base": {"f1": 0.25}, "tuned": {"f1": 0.75, 'rouge1"} 1\n': 1.0}}
+    running = {"phase": "Running", "revision": "r1-a", "evaluation": evaluation}
+    store.put(FINE_TUNE_JOBS, resource(status=running))
+    registry = CollectorRegistry()
+    registry.register(RunCollector(lambda: runs.samples(store, reports, platform(), NOW)))
+    machine = {
+        "cpuPercent": 150,
+        "dataWaitPercent": 2.5,
+        "gpuPercent": 90,
+        "gpuMemoryBytes": 1024,
+    }
+    many = {f"m{i:03}": 1.0 for i in range(100)} | {"f1": 0.5}
+    reports.put(report(7, machine=machine, evalMetrics=many), NOW)
+    labels = 'kind="FineTuneJob",name="tone",namespace="team",pool="cpu"'
+    lines = generate_latest(registry).decode().splitlines()
+    for series in (
+        f"luthier_run_cpu_busy_cores{{{labels}}} 1.5",
+        f"luthier_run_gpu_busy_ratio{{{labels}}} 0.9",
+        f"luthier_run_gpu_memory_bytes{{{labels}}} 1024.0",
+        f"luthier_run_data_wait_ratio{{{labels}}} 0.025",
+    ):
+        assert series in lines
+    named = labels.replace(",name=", ',metric="f1",name=')
+    assert f"luthier_run_eval_metric{{{named}}} 0.5" in lines
+    # A script of a user's may return anything: names are plain, and their number is bounded.
+    assert len([it for it in lines if it.startswith("luthier_run_eval_metric{")]) == 32
+    final = [it for it in lines if it.startswith("luthier_run_evaluation{")]
+    assert [it.rsplit(" ", 1)[1] for it in final] == ["0.25", "0.75"]

@@ -241,3 +241,101 @@ def test_events_tell_each_transition_once() -> None:
     assert transitions(running, running) == []
     disrupted = running.model_copy(update={"restarts": Restarts(disruptions=1)})
     assert [note.reason for note in transitions(running, disrupted)] == ["Interrupted"]
+
+
+FACTS: dict[str, Any] = {
+    "dataset": {"train": 90, "eval": 10, "duplicates": 3, "tokensP95": 40},
+    "estimate": {"memoryBytes": 10**9, "durationSeconds": 60},
+    "resolved": {"training.precision": "bf16"},
+    "overfitting": "eval loss rose from 0.5 to 0.9 while the training loss fell",
+    "inexactResume": "another number of GPUs",
+}
+
+
+def test_what_the_trainer_noticed_outlives_its_report() -> None:
+    job = job_of(FIRST)
+    seen = observed(jobs=[job], pods=[pod_of(job)], report=report(50, **FACTS))
+    running = status(seen)
+    document = running.to_json()
+    for name in ("dataset", "estimate", "resolved"):
+        assert document[name].items() >= FACTS[name].items()
+    assert reason(running, "Overfitting") == "True LearnsByHeart"
+    assert reason(running, "ResumeExact") == "False NotReproducible"
+    again = status(observed(resource(status=document), jobs=[job], pods=[pod_of(job)]))
+    assert again == running
+    assert [note.reason for note in transitions(FineTuneJobStatus(), running) if note.warning] == [
+        "Overfitting"
+    ]
+
+
+def test_a_warning_goes_when_it_is_not_repeated_and_a_fact_stays() -> None:
+    job = job_of(FIRST)
+    warned = status(observed(jobs=[job], pods=[pod_of(job)], report=report(50, **FACTS)))
+    later = status(
+        observed(
+            resource(status=warned.to_json()), jobs=[job], pods=[pod_of(job)], report=report(60)
+        )
+    )
+    assert reason(later, "Overfitting") == "absent"
+    assert reason(later, "ResumeExact") == "False NotReproducible"
+    assert later.dataset == warned.dataset
+    assert later.resolved == warned.resolved
+
+
+def test_a_result_tells_the_same_and_the_change() -> None:
+    change = {"accuracy": {"by": 0.4, "low": 0.3, "high": 0.5}}
+    evaluation = {"base": {"accuracy": 0.4}, "tuned": {"accuracy": 0.8}, "change": change}
+    message = result(artifact=ARTIFACT, evaluation=evaluation, **FACTS)
+    done = status(finished(0, message, end="Complete"))
+    assert done.to_json()["evaluation"]["change"] == change
+    assert reason(done, "Overfitting") == "True LearnsByHeart"
+    # On record: the Job and its pod may go.
+    kept = status(observed(resource(status=done.to_json())))
+    assert kept == done
+
+
+def test_more_than_a_status_holds_is_cut() -> None:
+    job = job_of(FIRST)
+    long = {f"option{i:02}": "x" * 2000 for i in range(40)}
+    seen = observed(jobs=[job], pods=[pod_of(job)], report=report(1, resolved=long))
+    resolved = status(seen).resolved
+    assert len(resolved) == 32
+    assert len(resolved["option00"]) == 1024
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            'MountVolume.SetUp failed for volume "config-map-0" : configmap "code" not found',
+            "ConfigMapNotFound",
+        ),
+        (
+            'MountVolume.SetUp failed for volume "x" : references non-existent config key: loss.py',
+            "ConfigMapKeyNotFound",
+        ),
+        ("timed out waiting for the condition", "VolumeMountFailed"),
+    ],
+)
+def test_a_volume_that_is_not_there(words: str, why: str) -> None:
+    job = job_of(FIRST)
+    pod = pod_of(job, phase="Pending", state={"waiting": {"reason": "ContainerCreating"}})
+    held = status(observed(jobs=[job], pods=[pod], notes=(f"FailedMount: {words}",)))
+    assert reason(held, "Scheduled") == f"False {why}"
+    condition = find(held.conditions, "Scheduled")
+    assert condition is not None
+    assert condition.message.startswith(words)
+
+
+def test_a_claim_that_is_not_there() -> None:
+    job = job_of(FIRST)
+    pod = pod_of(job, phase="Pending", state={}, node=None)
+    pod["status"]["conditions"] = [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "message": '0/1 nodes are available: persistentvolumeclaim "models" not found.',
+        }
+    ]
+    held = status(observed(jobs=[job], pods=[pod]))
+    assert reason(held, "Scheduled") == "False ClaimNotFound"
