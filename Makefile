@@ -27,7 +27,7 @@ test-unit: setup ## Tests that need no cluster
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/values_schema.py
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/values_schema.py scripts/methods_table.py
 	.venv/bin/lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
@@ -35,12 +35,13 @@ format: setup ## Format the code
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
-generate: setup ## Write the CRDs, the chart's copy of them and the API reference
+generate: setup ## Write the CRDs, the chart's copy of them, the API reference and docs/methods.md
 	$(PY) -m luthier_api.generate
 	$(PY) scripts/values_schema.py
+	$(PY) scripts/methods_table.py
 
 verify: generate ## Fail when a generated file is not what the code generates
-	git diff --exit-code -- crds charts/luthier/templates/crds.yaml charts/luthier/values.schema.json docs/reference
+	git diff --exit-code -- crds charts/luthier/templates/crds.yaml charts/luthier/values.schema.json docs/reference docs/methods.md
 
 images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
 	@$(PY) scripts/images.py all

@@ -15,7 +15,7 @@ from luthier_api.meta import Model
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunIdentity
 from luthier_trainer.errors import OUT_OF_MEMORY_REMEDY, Superseded, TrainerError
-from luthier_trainer.objectstore import ObjectStore
+from luthier_trainer.storage.objectstore import ObjectStore
 
 FOLDER = "attempts"
 _PODS_WITHOUT_PROGRESS = 2

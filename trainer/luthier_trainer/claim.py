@@ -8,7 +8,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError, data_error
 from luthier_trainer.log import log
-from luthier_trainer.objectstore import ObjectStore
+from luthier_trainer.storage.objectstore import ObjectStore
 
 _KEY = "claim.json"
 

@@ -49,7 +49,6 @@ def _execute(spec: RunSpec) -> tuple[RunResult, ExitCode]:
         log("stopped: another pod or attempt has this run now; nothing is published")
         return run.result("Interrupted"), ExitCode.INTERRUPTED
     except Interrupted:
-        run.save_what_waits()
         run.record_end("Interrupted", None)
         log("interrupted")
         return run.result("Interrupted"), ExitCode.INTERRUPTED

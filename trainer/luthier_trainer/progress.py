@@ -46,9 +46,14 @@ class Reporter:
             self._thread.start()
 
     @property
-    def progress(self) -> Progress:
+    def report(self) -> ProgressReport:
+        """What is known now."""
         with self._lock:
-            return self._report.progress
+            return self._report
+
+    @property
+    def progress(self) -> Progress:
+        return self.report.progress
 
     def stage(self, name: str) -> None:
         """Say what is being done, at once."""

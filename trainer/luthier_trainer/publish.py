@@ -15,20 +15,11 @@ from typing import Any
 from luthier_api.finetunejob import ArtifactRef
 from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer.objectstore import ObjectStore
 from luthier_trainer.parallel import run_all
+from luthier_trainer.storage.objectstore import ObjectStore
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
-
-
-def save_adapter(model: Any, tokenizer: Any, folder: Path, base_uri: str) -> None:
-    """Write adapter and tokenizer so that plain peft and transformers load them."""
-    model.peft_config["default"].base_model_name_or_path = base_uri
-    # save_embedding_layers: without it peft looks for the base model on a hub.
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # the artifact has a card of its own
-    tokenizer.save_pretrained(folder)
 
 
 def publish(

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 from luthier_api.finetunejob import ArtifactRef, EvaluationResult, Usage
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer import data, modelcache, publish
+from luthier_trainer import publish
 from luthier_trainer.attempts import Attempts
-from luthier_trainer.checkpointfolder import complete_steps
 from luthier_trainer.claim import read_claim, take_claim
-from luthier_trainer.data import Examples
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.data import prepare as data
+from luthier_trainer.data.examples import Examples
+from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
+from luthier_trainer.models import cache as modelcache
 from luthier_trainer.progress import Reporter
 from luthier_trainer.runtime import cpu_seconds
-from luthier_trainer.storage import open_store
+from luthier_trainer.storage.open import open_store
+from luthier_trainer.training.checkpointfolder import complete_steps
 
 if TYPE_CHECKING:
-    from luthier_trainer.checkpointwriter import CheckpointWriter
+    from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 
 class Run:
@@ -49,11 +51,15 @@ class Run:
         folder = Path(tempfile.mkdtemp(prefix="luthier-", dir=scratch))
         try:
             return self._stages(folder)
+        except Interrupted:
+            self.save_what_waits()  # before the folder goes: checkpoints are written through it
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
         """What is known now, as the end of this pod."""
+        told = self.reporter.report
         return RunResult(
             revision=self.spec.run.revision,
             attempt=self.spec.run.attempt,
@@ -62,7 +68,12 @@ class Run:
             dataset_digest=self.examples.digest if self.examples else None,
             dataset_valid=self._data_valid,
             dataset_summary=self.data_summary(),
-            progress=self.reporter.progress,
+            dataset=told.dataset,
+            estimate=told.estimate,
+            resolved=told.resolved,
+            overfitting=told.overfitting,
+            inexact_resume=told.inexact_resume,
+            progress=told.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
             usage=self.attempts.usage if self.attempts else None,
@@ -108,7 +119,7 @@ class Run:
         if published and claim and claim.uid == self.spec.run.uid:
             return self._again(*published)
         base = modelcache.find(self.spec)
-        examples = self._check_data()
+        examples = self._check_data(folder)
         if (
             published
             and published[0]["shapeHash"] == self.spec.shape_hash
@@ -140,11 +151,9 @@ class Run:
             }
         )
 
-    def _check_data(self) -> Examples:
-        tuning = self.spec.fine_tuning
+    def _check_data(self, folder: Path) -> Examples:
         try:
-            source = data.fetch(tuning.dataset.uri, self.spec.storage, self.spec.file_roots)
-            examples = data.prepare(source, tuning)
+            examples = data.load(self.spec, folder / "data")
         except TrainerError as failure:
             # Access that is denied or down says nothing about the data.
             if failure.exit_code in (ExitCode.DATA, ExitCode.NOT_FOUND):
@@ -157,6 +166,7 @@ class Run:
             log(f"warning: data: {warning}")
         self.reporter.set(
             dataset_valid=True,
+            dataset=examples.facts,
             dataset_digest=examples.digest,
             dataset_summary=self.data_summary(),
         )

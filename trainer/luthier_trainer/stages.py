@@ -1,32 +1,41 @@
-"""The stages that need torch: load, train, evaluate, publish."""
+"""The stages that need torch: rows as tokens, the model, training; then results.py."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import RunResult
-from luthier_trainer import checkpoint, modelcache, publish
+from luthier_trainer import inspection, usercode
 from luthier_trainer.attempts import Attempts
-from luthier_trainer.checkpoint import Snapshot
-from luthier_trainer.checkpointwriter import CheckpointWriter
-from luthier_trainer.data import Example, Examples
+from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.errors import Interrupted, Superseded
-from luthier_trainer.evaluate import Evaluator, chosen, generate, label_completions
-from luthier_trainer.journal import Journal
+from luthier_trainer.evaluation import metrics, script
+from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.log import log
-from luthier_trainer.loss import takes_logits_to_keep
-from luthier_trainer.model import load_model, load_tokenizer, resolve_precision
-from luthier_trainer.modelcache import BaseModel
-from luthier_trainer.objectstore import ObjectStore
-from luthier_trainer.report import curves, write_report
+from luthier_trainer.methods.apply import tune
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
+from luthier_trainer.models.precision import resolve_precision
+from luthier_trainer.objectives.choose import choose, packs, positions_of
+from luthier_trainer.objectives.items import lengths
+from luthier_trainer.objectives.objective import Item
+from luthier_trainer.objectives.packing import pack
+from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.report.write import curves
+from luthier_trainer.results import Results
 from luthier_trainer.run import Run
 from luthier_trainer.runtime import cpu_limit
-from luthier_trainer.tokens import Encoder, Tokens, learns_prompt
-
-_SAMPLES = 3
+from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.training import checkpoint, memory
+from luthier_trainer.training.checkpoint import Snapshot
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
+from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.resolve import resolve
+from luthier_trainer.training.usercode import load_loss
 
 
 class Stages:
@@ -46,80 +55,153 @@ class Stages:
         """Raises TrainerError, Interrupted or Superseded."""
         torch.set_num_threads(cpu_limit())
         started = time.monotonic()
-        self.tokenizer = load_tokenizer(model_folder)
-        self.encoder = Encoder(
-            self.tokenizer,
-            self.tuning.training.max_length,
-            learns_prompt(self.tuning.dataset.loss_on, self.tuning.task),
-        )
-        rows = self.encoder.encode(self.examples.train)
-        eval_rows = self.encoder.encode(self.examples.eval)
-        if self.encoder.truncated:
-            log(f"warning: data: {self.encoder.truncated} rows are longer than maxLength: cut")
-        self.precision = resolve_precision(self.tuning.training.precision, self.run.spec.gpus)
-        longest = max(len(row) for row in [*rows, *eval_rows])
-        self.model = load_model(model_folder, self.tuning, self.precision, longest)
-        self.evaluator = self._evaluator()
+        self._check_code()
+        self._encode(model_folder)
+        self._load(model_folder)
         log(f"loaded in {time.monotonic() - started:.1f} s, {torch.get_num_threads()} threads")
+        self._train()
+        return Results(self, base, model_folder).execute()
 
-        self._train(rows, eval_rows)
-        samples = self._evaluate()
-        return self._publish(base, model_folder, samples)
+    def _check_code(self) -> None:
+        """The user's code, before anything that costs."""
+        loss, evaluation = self.tuning.training.loss, self.tuning.evaluation.script
+        self.custom_loss = self.script = None
+        if loss:
+            source = usercode.source_of(loss, self.run.spec, "training.loss")
+            self.custom_loss = load_loss(source, loss.entrypoint)
+        if evaluation:
+            self.script = usercode.source_of(evaluation, self.run.spec, "evaluation.script")
+            script.load(self.script, evaluation.entrypoint)
 
-    def _evaluator(self) -> Evaluator:
-        template = self.examples.template
-        labels = self.examples.labels
-        ids = self.encoder.ids([template.completion(label) for label in labels])
-        eos = self.tokenizer.eos_token_id
-        autocast = None if self.precision.name == "fp32" else self.precision.dtype
-        return Evaluator(
-            batch_size=self.tuning.evaluation.batch_size,
-            pad_id=eos if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id,
-            sparse=takes_logits_to_keep(self.model.get_base_model()),
-            autocast_dtype=autocast,
-            labels=label_completions(dict(zip(labels, ids, strict=True)), eos),
+    def _encode(self, model_folder: Path) -> None:
+        """Rows as tokens, and what the user is told about them."""
+        tuning = self.tuning
+        self.tokenizer = load_tokenizer(model_folder)
+        self.objective = choose(
+            tuning,
+            self.examples,
+            self.tokenizer,
+            describe(model_folder),
+            positions=positions_of(base_config(model_folder)),
+            custom=self.custom_loss,
         )
+        self.values = metrics.chosen(tuning.evaluation.metrics, self.objective)
+        rows = self.measured_rows()
+        gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
+        metrics.check_gold(self.values, gold, [rows[i].place for i in range(len(rows))])
+        self.items = self.objective.encode(self.examples.train)
+        found = inspection.inspect(
+            self.objective, self.examples.train, self.items, tuning.training.seed
+        )
+        self.inspection = found
+        if found.truncated:
+            share = 100 * found.truncated / len(found.lengths)
+            log(f"warning: data: {share:.1f}% of the rows are longer than maxLength: cut")
+        self.facts = found.complete(self.examples.facts)
+        self.run.reporter.set(dataset=self.facts)
+        self.eval_items = self.objective.encode(self.examples.eval)
 
-    def _train(self, rows: list[Tokens], eval_rows: list[Tokens]) -> None:
+    def _load(self, model_folder: Path) -> None:
+        """Base model and method, and what `auto` comes to."""
+        training = self.tuning.training
+        self.precision = resolve_precision(training.precision, self.run.spec.gpus)
+        self.autocast = None if self.precision.name == "fp32" else self.precision.dtype
+        self.source = BaseSource(
+            folder=model_folder,
+            head=self.objective.head,
+            longest=max([*lengths(self.items), *lengths(self.eval_items)]),
+            seed=training.seed,
+            dropout=training.dropout,
+            pad_id=pad_token(self.tokenizer),
+        )
+        self.tuned = tune(self.tuning, self.source, self.precision)
+        self.packed = packs(
+            self.tuning, self.objective, self.tuned.model, on_gpu=torch.cuda.is_available()
+        )
+        found = checkpoint.read_latest(self.output, self.folder)
+        self.snapshot: Snapshot | None = found[0] if found else None
+        self.found_checkpoint = found[1] if found else None
+        self.resolved = resolve(
+            self.tuned.model,
+            self.objective,
+            self.items,
+            training,
+            self.precision,
+            memory.limit_bytes(self.run.spec.memory_bytes),
+            packed=self.packed,
+            may_checkpoint=self.tuning.method.type != "prefix",
+            kept=self.snapshot.document["resolved"] if self.snapshot else None,
+        )
+        self.notes = {
+            "precision": self.precision.name,
+            "threads": str(torch.get_num_threads()),
+            "packing": "on" if self.packed else "off",
+            **self.resolved.notes,
+            **self.tuned.resolved,
+        }
+        self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    def _train(self) -> None:
         # Brings the training loop of transformers, the slowest import of all.
-        from luthier_trainer.finetune import train
-        from luthier_trainer.watch import Session
+        from luthier_trainer.training.finetune import train
+        from luthier_trainer.training.session import Packing, Session
 
-        found = checkpoint.read_latest(self.output)
-        snapshot, ref = found or (None, None)
-        resumed = snapshot.step if snapshot else 0
+        resumed = self.snapshot.step if self.snapshot else 0
         self.attempts.resume_from(resumed)
-        if snapshot:
+        if self.snapshot:
             log(f"going on from the checkpoint of step {resumed}")
             self.run.reporter.set(resumed_from_step=resumed)
-        writer = CheckpointWriter(
+        self.run.writer = CheckpointWriter(
             self.output,
             self.run.spec.checkpoints.keep_last,
             self.attempts.fence,
             self._on_checkpoint,
-            ref,
+            self.folder,
+            self.found_checkpoint,
         )
-        self.run.writer = writer
+        watched, lower = "loss", True
+        if stopping := self.tuning.training.early_stopping:
+            watched, lower = metrics.watched(stopping.metric, self.objective)
         session = Session(
             training=self.tuning.training,
             precision=self.precision,
+            resolved=self.resolved,
             scratch=self.folder,
-            evaluator=self.evaluator,
             interrupt=self.run.interrupt,
             reporter=self.run.reporter,
-            writer=writer,
+            writer=self.run.writer,
             on_tokens=self._on_tokens,
+            measure=lambda model, items: self._measure_eval(model, items, watched),
+            watched=watched,
+            lower_is_better=lower,
+            place=lambda index: self.examples.train[index].place,
+            packing=Packing(pack, self.objective.collate) if self.packed else None,
         )
         self.run.reporter.stage("Training")
-        outcome = train(self.model, rows, eval_rows, session, snapshot)
-        self.journal = outcome.journal
+        outcome = train(
+            self.tuned.model, self.objective, self.items, self.eval_items, session, self.snapshot
+        )
+        self.snapshot = None
+        self.outcome = outcome
         rate = outcome.trained_tokens / max(outcome.seconds, 1e-9)
         log(f"trained to step {outcome.step} in {outcome.seconds:.1f} s, {rate:.0f} tokens/s")
         if self.run.interrupt.requested:
-            if self.run.interrupt.superseded:
-                raise Superseded
-            raise Interrupted
-        self.total_steps = outcome.total_steps
+            raise Superseded if self.run.interrupt.superseded else Interrupted
+        estimate = self.resolved.estimate.model_copy(
+            update={"measured_memory_bytes": outcome.peak_memory_bytes}
+        )
+        self.run.reporter.set(estimate=estimate)
+
+    def _measure_eval(self, model: Any, items: Sequence[Item], watched: str) -> Mapping[str, float]:
+        return eval_metrics(
+            model,
+            self.objective,
+            items,
+            self.examples.eval,
+            [watched],
+            batch_size=self.tuning.evaluation.batch_size,
+            autocast=self.autocast,
+        )
 
     def _on_tokens(self, count: int) -> None:
         self.run.trained_tokens = count
@@ -136,99 +218,7 @@ class Stages:
             checkpoints=writer.refs, checkpoint_cost=writer.cost, usage=self.attempts.usage
         )
 
-    def _evaluate(self) -> list[dict[str, Any]]:
-        """Measure base and tuned model; returns the samples."""
-        split = self.examples.report_split
-        if split is None:
-            log("warning: neither eval nor test rows: the result is not measured")
-            return []
-        self.run.reporter.stage("Evaluating")
-        started = time.monotonic()
-        rows = self.examples.test if split == "test" else self.examples.eval
-        rows = rows[: self.tuning.evaluation.max_samples]
-        tokens = self.encoder.encode(rows)
-        expected = [example.label for example in rows]
-        with self.model.disable_adapter():
-            base, base_labels = self.evaluator.metrics(self.model, tokens, expected)
-            base_answers = self._answers(tokens, base_labels)
-        tuned, tuned_labels = self.evaluator.metrics(self.model, tokens, expected)
-        tuned_answers = self._answers(tokens, tuned_labels)
-        names = self.tuning.evaluation.metrics
-        self.run.evaluation = EvaluationResult(
-            split=split,
-            examples=len(rows),
-            base=chosen(base, names),
-            tuned=chosen(tuned, names),
-        )
-        self.run.reporter.set(evaluation=self.run.evaluation)
-        for name in self.run.evaluation.tuned:
-            log(f"{name}: base {base[name]:.4f}, tuned {tuned[name]:.4f}")
-        log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
-        return [
-            _sample(example, before, after)
-            for example, before, after in zip(rows, base_answers, tuned_answers, strict=False)
-        ]
-
-    def _answers(self, tokens: list[Tokens], labels: list[str]) -> list[str]:
-        """The model's answers to the first rows."""
-        if self.examples.labels:
-            return labels[:_SAMPLES]
-        limit = self.tuning.evaluation.max_new_tokens
-        return [generate(self.model, self.tokenizer, t.prompt, limit) for t in tokens[:_SAMPLES]]
-
-    def _publish(
-        self, base: BaseModel, model_folder: Path, samples: list[dict[str, Any]]
-    ) -> RunResult:
-        self.run.reporter.stage("Publishing")
-        spec = self.run.spec
-        base_digest = modelcache.digest(model_folder, base)
-        lora = self.model.peft_config["default"]
-        artifact = self.folder / "artifact"
-        publish.save_adapter(
-            self.model, self.tokenizer, artifact / "adapter", spec.fine_tuning.model.uri
-        )
-        write_report(
-            artifact,
-            spec,
-            self.journal,
-            self.run.evaluation,
-            samples,
-            {
-                "base_digest": base_digest,
-                "dataset_digest": self.examples.digest,
-                "summary": self.examples.summary,
-                "targets": ", ".join(f"`{name}`" for name in sorted(lora.target_modules)),
-                "steps": self.total_steps,
-            },
-        )
-        writer = self.run.writer
-        assert writer
-        writer.drain(spec.storage.retry_seconds + 60)
-        self.attempts.end("Succeeded", None, self.run.usage())
-        details = {
-            "baseModel": {"uri": spec.fine_tuning.model.uri, "digest": base_digest},
-            "datasetDigest": self.examples.digest,
-            "datasetWarnings": self.examples.warnings,
-            "checkpointCost": writer.cost.to_json(),
-            "resolved": {
-                "precision": self.precision.name,
-                "targetModules": sorted(lora.target_modules),
-                "threads": torch.get_num_threads(),
-                "truncatedRows": self.encoder.truncated,
-            },
-        }
-        result = self.run.result("Succeeded")
-        ref = publish.publish(self.output, artifact, spec, details, result, self.attempts.fence)
-        log(f"published {ref.uri}")
-        self.run.reporter.stage("Done")
-        self.run.reporter.close()
-        return result.model_copy(update={"artifact": ref, "progress": self.run.reporter.progress})
-
-
-def _sample(example: Example, base: str, tuned: str) -> dict[str, Any]:
-    return {
-        "prompt": example.text.prompt,
-        "expected": example.text.completion.strip(),
-        "base": base.strip(),
-        "tuned": tuned.strip(),
-    }
+    def measured_rows(self) -> Sequence[Example]:
+        """The rows that the result is measured on: the first of test, else of eval."""
+        rows = self.examples.test or self.examples.eval
+        return rows[: self.tuning.evaluation.max_samples]

@@ -29,6 +29,13 @@ from unit.trainer.support import (
 from luthier_api.runspec import RunSpec
 
 
+@pytest.fixture
+def nothing_hidden() -> None:
+    """Packages that the trainer hides from itself, for a test that compares with them."""
+    for name in [name for name, module in sys.modules.items() if module is None]:
+        del sys.modules[name]
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
     """A byte-level BPE tokenizer, trained on the dataset's sentences."""

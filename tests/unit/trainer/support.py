@@ -55,6 +55,8 @@ def spec_maker(tiny_model: Path, colours: Path, place: Path) -> MakeSpec:
         run: dict[str, Any] | None = None,
         task: str = "classification",
         metrics: list[str] | None = None,
+        method: dict[str, Any] | None = None,
+        evaluation: dict[str, Any] | None = None,
         **fields: Any,
     ) -> RunSpec:
         output = output or f"file://{place}/output"
@@ -68,7 +70,8 @@ def spec_maker(tiny_model: Path, colours: Path, place: Path) -> MakeSpec:
                     "test": "test",
                     **(dataset or {}),
                 },
-                "method": {"lora": {"rank": 8, "alpha": 16, "dropout": 0.1, **(lora or {})}},
+                "method": method
+                or {"lora": {"rank": 8, "alpha": 16, "dropout": 0.1, **(lora or {})}},
                 "training": {
                     "maxSteps": 24,
                     "learningRate": 0.03,
@@ -80,7 +83,10 @@ def spec_maker(tiny_model: Path, colours: Path, place: Path) -> MakeSpec:
                     "precision": "fp32",
                     **(training or {}),
                 },
-                "evaluation": {"metrics": metrics or ["accuracy", "f1", "loss", "perplexity"]},
+                "evaluation": {
+                    "metrics": metrics or ["accuracy", "f1", "loss", "perplexity"],
+                    **(evaluation or {}),
+                },
             }
         )
         identity = {"namespace": "team-a", "name": "colours", "uid": "uid-1", "attempt": 1}

@@ -11,7 +11,7 @@ from luthier_api.result import ExitCode
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.filestore import FileStore
+from luthier_trainer.storage.filestore import FileStore
 
 StartPod = Callable[..., Attempts]
 DIGEST = "sha256:data"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from luthier_trainer import checkpoint
-from luthier_trainer.checkpointfolder import complete_steps, prune
-from luthier_trainer.filestore import FileStore
+from luthier_trainer.storage.filestore import FileStore
+from luthier_trainer.training import checkpoint
+from luthier_trainer.training.checkpointfolder import complete_steps, prune
 
 
 def take(step: int = 1, journal: list[dict[str, float]] | None = None) -> checkpoint.Snapshot:
@@ -28,7 +28,7 @@ def take(step: int = 1, journal: list[dict[str, float]] | None = None) -> checkp
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path)
+    return FileStore(tmp_path / "store")
 
 
 def test_a_snapshot_is_a_copy() -> None:
@@ -39,10 +39,10 @@ def test_a_snapshot_is_a_copy() -> None:
     assert snapshot.tensors["model.weight"].abs().sum() > 0
 
 
-def test_what_is_written_is_read(store: FileStore) -> None:
+def test_what_is_written_is_read(store: FileStore, tmp_path: Path) -> None:
     snapshot = take(7)
-    ref, size = checkpoint.write(store, snapshot)
-    found = checkpoint.read_latest(store)
+    ref, size = checkpoint.write(store, snapshot, tmp_path)
+    found = checkpoint.read_latest(store, tmp_path / "scratch")
     assert found
     assert found[1] == ref
     assert size > 0
@@ -63,9 +63,9 @@ def test_generators_go_on_where_they_were() -> None:
     assert (torch.rand(3).tolist(), random.random(), float(np.random.rand())) == expected
 
 
-def test_only_complete_ones_are_seen_and_the_newest_kept(store: FileStore) -> None:
+def test_only_complete_ones_are_seen_and_the_newest_kept(store: FileStore, tmp_path: Path) -> None:
     for step in (1, 2, 3, 4):
-        checkpoint.write(store, take(step))
+        checkpoint.write(store, take(step), tmp_path)
     store.delete(["checkpoints/step-000001/manifest.json"])  # half-written
     assert complete_steps(store) == [2, 3, 4]
     prune(store, keep_last=2)
@@ -74,9 +74,9 @@ def test_only_complete_ones_are_seen_and_the_newest_kept(store: FileStore) -> No
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "manifest"])
-def test_damaged_ones_fall_back(damage: str, store: FileStore) -> None:
+def test_damaged_ones_fall_back(damage: str, store: FileStore, tmp_path: Path) -> None:
     for step in (1, 2):
-        checkpoint.write(store, take(step))
+        checkpoint.write(store, take(step), tmp_path)
     keys = [entry.key for entry in store.entries("checkpoints/step-000002/")]
     state = next(key for key in keys if key.endswith(".safetensors"))
     if damage == "missing":
@@ -85,6 +85,54 @@ def test_damaged_ones_fall_back(damage: str, store: FileStore) -> None:
         store.write(state, b"x")
     else:
         store.write("checkpoints/step-000002/manifest.json", json.dumps({"step": 2}).encode())
-    found = checkpoint.read_latest(store)
+    found = checkpoint.read_latest(store, tmp_path / "scratch")
     assert found
     assert found[0].step == 1
+
+
+def test_the_best_one_is_kept_beside_the_newest(store: FileStore, tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        checkpoint.write(store, take(step), tmp_path)
+    prune(store, keep_last=1, pinned=2)
+    assert complete_steps(store) == [2, 4]
+
+
+def test_weights_alone_are_read_back(store: FileStore, tmp_path: Path) -> None:
+    snapshot = take(3)
+    checkpoint.write(store, snapshot, tmp_path)
+    model = torch.nn.Linear(4, 3)
+    checkpoint.restore_weights(store, 3, tmp_path, model)
+    assert torch.equal(model.weight, snapshot.tensors["model.weight"])
+    with pytest.raises(ValueError, match="its manifest is gone"):
+        checkpoint.restore_weights(store, 4, tmp_path, model)
+
+
+def test_the_file_is_a_safetensors_file_of_every_type(tmp_path: Path) -> None:
+    """As the library of the format reads it."""
+    import hashlib
+
+    from safetensors.torch import load_file
+
+    from luthier_trainer.training.tensorfile import write_tensors
+
+    kinds = (torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.int8, torch.int64)
+    tensors = {str(kind): torch.arange(7).to(kind) for kind in kinds}
+    tensors |= {
+        "scalar": torch.tensor(1.5),
+        "empty": torch.empty(0, 3),
+        "flag": torch.tensor([True]),
+    }
+    digest = write_tensors(tmp_path / "file", tensors)
+    assert digest == hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
+    back = load_file(tmp_path / "file")
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype
+        assert torch.equal(back[name], tensor), name
+
+
+def test_nothing_stays_in_scratch(store: FileStore, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    checkpoint.write(store, take(1), scratch)
+    checkpoint.read_latest(store, scratch)
+    assert list(scratch.iterdir()) == []

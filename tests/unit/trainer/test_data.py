@@ -5,34 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.trainer.data_support import GOOD, TEMPLATE, Prepare, lines, preparer
+from unit.trainer.support import MakeSpec
 
-from luthier_api.finetuning import FineTuning
 from luthier_api.result import ExitCode
-from luthier_api.runspec import S3Access
-from luthier_trainer import data
+from luthier_trainer.data.template import Text, parse_template
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.rows import Row
-from luthier_trainer.splits import divide, select
-from luthier_trainer.template import Text, parse_template
-
-TEMPLATE = "Text: {text}\nColour: {label}"
-GOOD = b'{"text": "a tomato", "label": "red"}\n{"text": "a meadow", "label": "green"}\n'
 
 
-def tuning(**dataset: Any) -> FineTuning:
-    return FineTuning.model_validate(
-        {
-            "model": {"uri": "s3://models/tiny"},
-            "task": dataset.pop("task", "classification"),
-            "dataset": {"uri": "s3://datasets/x", "template": TEMPLATE, **dataset},
-            "training": {"maxSteps": 1},
-            "evaluation": {"metrics": ["loss"]},
-        }
-    )
-
-
-def prepare(files: dict[str, bytes], **dataset: Any) -> data.Examples:
-    return data.prepare(data.Source(files), tuning(**dataset))
+@pytest.fixture
+def prepare(tmp_path: Path, make_spec: MakeSpec) -> Prepare:
+    return preparer(tmp_path, make_spec)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +27,9 @@ def prepare(files: dict[str, bytes], **dataset: Any) -> data.Examples:
         ('{{"q": "{a}"}} {b}', {"a": "x", "b": "y"}, Text('{"q": "x"}', " y")),
         ("{a} {a} {b-2}", {"a": "{b-2}", "b-2": "y"}, Text("{b-2} {b-2}", " y")),
         ("say {a}", {"a": "x"}, Text("say", " x")),
+        # Backslash and n, as a shell or single quotes in YAML leave them, are a line feed in the
+        # template, but stay what they are in a row.
+        (r"{a}\n{b}\n", {"a": r"x\ny", "b": r"\n"}, Text("x\\ny\n", "\\n\n")),
     ],
 )
 def test_templates(template: str, row: dict[str, str], expected: Text) -> None:
@@ -74,20 +60,18 @@ def test_template_mistakes(template: str, words: list[str]) -> None:
         ("a.csv", b'text,label\n"a tomato",red\na meadow,green\n'),
     ],
 )
-def test_formats(name: str, content: bytes) -> None:
+def test_formats(prepare: Prepare, name: str, content: bytes) -> None:
     examples = prepare({name: content})
     assert [example.label for example in examples.train] == ["red", "green"]
-    assert examples.train[1].text == Text("Text: a meadow\nColour:", " green")
+    second = examples.train[1]
+    assert (second.prompt, second.completion) == ("Text: a meadow\nColour:", " green")
+    assert examples.completions == {"green": " green", "red": " red"}
     assert examples.labels == ["green", "red"]
 
 
-def test_numbers_and_truth_become_json() -> None:
+def test_numbers_and_truth_become_json(prepare: Prepare) -> None:
     content = b'{"text": 1.50, "label": true}\n{"text": "x", "label": 2}\n'
     assert [e.label for e in prepare({"a.jsonl": content}).train] == ["true", "2"]
-
-
-def lines(*rows: tuple[str, str]) -> bytes:
-    return "".join(json.dumps({"text": t, "label": c}) + "\n" for t, c in rows).encode()
 
 
 MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]] = [
@@ -237,7 +221,12 @@ MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]
     ids=[mistake[0] for mistake in MISTAKES],
 )
 def test_mistakes(
-    files: dict[str, bytes], dataset: dict[str, Any], code: str, param: str, words: list[str]
+    prepare: Prepare,
+    files: dict[str, bytes],
+    dataset: dict[str, Any],
+    code: str,
+    param: str,
+    words: list[str],
 ) -> None:
     with pytest.raises(TrainerError) as caught:
         prepare(files, **dataset)
@@ -247,7 +236,7 @@ def test_mistakes(
         assert word in error.message
 
 
-def test_duplicates_and_leakage_are_told() -> None:
+def test_duplicates_and_leakage_are_told(prepare: Prepare) -> None:
     train = lines(("a", "red"), ("a", "red"), ("b", "green"))
     test = lines(("c", "red"), ("b", "green"))
     examples = prepare({"train.jsonl": train, "test.jsonl": test}, test="test")
@@ -258,75 +247,35 @@ def test_duplicates_and_leakage_are_told() -> None:
     ]
 
 
-def rows(count: int) -> list[Row]:
-    return [Row({"n": str(i), "label": "ab"[i % 3 == 0]}, f"x:{i + 1}") for i in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ("train", range(10)),
-        ("train[:90%]", range(9)),
-        ("train[90%:]", range(9, 10)),
-        ("train[2:5]", range(2, 5)),
-        ("train[-3:]", range(7, 10)),
-        ("train[:-3]", range(7)),
-        ("train[25%:75%]", range(2, 8)),
-    ],
-)
-def test_split_expressions(expression: str, expected: range) -> None:
-    chosen = select(expression, {"train": rows(10)}, "dataset.train")
-    assert [int(row.values["n"]) for row in chosen] == list(expected)
-
-
-def test_percentages_that_meet_share_no_row() -> None:
-    for count in range(2, 40):
-        splits = {"train": rows(count)}
-        for percent in (10, 33, 50, 67, 90):
-            low, high = round(percent * count / 100), count
-            if 0 < low < high:
-                first = select(f"train[:{percent}%]", splits, "p")
-                second = select(f"train[{percent}%:]", splits, "p")
-                assert first + second == splits["train"]
-
-
-def test_a_share_keeps_the_balance_and_the_seed_decides() -> None:
-    everything = rows(300)
-    rest, share = divide(everything, 0.1, "label", seed=1)
-    assert len(share) == 30
-    assert sum(row.values["label"] == "b" for row in share) == 10
-    assert sorted(row.place for row in rest + share) == sorted(row.place for row in everything)
-    assert divide(everything, 0.1, "label", seed=1) == (rest, share)
-    assert divide(everything, 0.1, "label", seed=2) != (rest, share)
-
-
-def test_the_digest_is_of_the_contents() -> None:
-    one = data.Source({"train.jsonl": b"a", "test.jsonl": b"b"}).digest
-    assert data.Source({"test.jsonl": b"b", "train.jsonl": b"a"}).digest == one
-    assert data.Source({"train.jsonl": b"a", "test.jsonl": b"c"}).digest != one
-    assert one.startswith("sha256:")
-
-
-@pytest.mark.parametrize(
-    ("uri", "code"),
-    [
-        ("none.jsonl", "DatasetNotFound"),
-        ("none", "DatasetNotFound"),
-        ("doubled", "AmbiguousSplit"),
-    ],
-)
-def test_fetch_mistakes(tmp_path: Path, uri: str, code: str) -> None:
-    (tmp_path / "doubled").mkdir()
-    for suffix in ("csv", "jsonl"):
-        (tmp_path / "doubled" / f"train.{suffix}").write_bytes(GOOD)
+def test_a_template_with_the_answer_in_the_prompt_is_refused(prepare: Prepare) -> None:
     with pytest.raises(TrainerError) as caught:
-        data.fetch(f"file://{tmp_path}/{uri}", S3Access(), ["/"])
-    assert caught.value.error.code == code
+        prepare({"a.jsonl": GOOD}, template="{label} {text}: {label}")
+    assert (caught.value.error.code, caught.value.error.param) == (
+        "LabelInPrompt",
+        "dataset.template",
+    )
 
 
-def test_fetch_a_file_and_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_bytes(GOOD)
-    (tmp_path / "README.md").write_text("not data")
-    assert data.fetch(f"file://{tmp_path}", S3Access(), ["/"]).files == {"train.jsonl": GOOD}
-    alone = data.fetch(f"file://{tmp_path}/train.jsonl", S3Access(), ["/"])
-    assert alone.files == {"train.jsonl": GOOD}
+def test_slices_that_share_rows_are_refused(prepare: Prepare) -> None:
+    with pytest.raises(TrainerError) as caught:
+        prepare({"a.jsonl": GOOD}, train="train[:2]", eval="train[1:2]")
+    assert caught.value.error.code == "SplitsOverlap"
+
+
+def test_mixed_sources_come_by_their_weight(prepare: Prepare) -> None:
+    own = lines(("a", "red"), ("b", "green"))
+    other = lines(*((f"m{i}", "red") for i in range(10)))
+    mix = [{"uri": "s3://datasets/y", "weight": 1.5}]
+    examples = prepare({"a.jsonl": own}, {"m.jsonl": other}, mix=mix)
+    assert len(examples.train) == 17
+    assert examples.facts.duplicates == 0
+    again = prepare({"a.jsonl": own}, {"m.jsonl": other}, mix=mix)
+    assert again.train == examples.train
+    assert again.digest != prepare({"a.jsonl": own}).digest
+
+
+def test_repeated_rows_are_learnt_once(prepare: Prepare) -> None:
+    content = lines(("a", "red"), ("b", "green"), ("a", "red"))
+    examples = prepare({"a.jsonl": content}, deduplicate=True)
+    assert [e.place for e in examples.train] == ["a.jsonl:1", "a.jsonl:2"]
+    assert examples.facts.duplicates == 1

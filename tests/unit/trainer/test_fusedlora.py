@@ -10,11 +10,8 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from unit.trainer.support import MakeSpec
-from unit.trainer.test_run import folder, keep_until, losses, same_weights
 
-from luthier_trainer.fusedlora import _LoraLinear, fuse_lora
-from luthier_trainer.loss import causal_loss
-from luthier_trainer.run import Run
+from luthier_trainer.methods.fusedlora import _LoraLinear, fuse_lora
 
 IDS = torch.arange(3, 3 + 24).view(2, 12)
 BATCH = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS}
@@ -50,7 +47,7 @@ def peft_model(dtype: torch.dtype = torch.bfloat16, **lora: Any) -> Any:
 def train_step(model: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """(loss, gradients by name) as the trainer computes them in bf16."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = causal_loss(model, BATCH, True, 22)
+        loss = model(**BATCH).loss
     torch.autograd.backward(loss)
     return loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -76,7 +73,7 @@ def test_the_gradient_is_that_of_the_formula(with_bias: bool) -> None:
 
 def test_as_near_to_fp32_as_peft_in_bf16() -> None:
     reference = peft_model(torch.float32)
-    exact_loss = causal_loss(reference, BATCH, True, 22)
+    exact_loss = reference(**BATCH).loss
     torch.autograd.backward(exact_loss)
     exact_loss = exact_loss.detach()
     exact = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
@@ -112,6 +109,10 @@ def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
 def test_a_resumed_run_equals_an_undisturbed_one(
     make_spec: MakeSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from unit.trainer.test_run import folder, keep_until, losses, same_weights
+
+    from luthier_trainer.run import Run
+
     fused = {"training": {"precision": "bf16"}, "lora": {"dropout": 0.0}}
     undisturbed = make_spec(output=f"file://{tmp_path}/undisturbed", **fused)
     Run(undisturbed).execute()
@@ -163,3 +164,8 @@ def test_all_else_keeps_pefts_forward(dtype: torch.dtype, lora: dict[str, Any]) 
 
 def test_only_the_layers_with_an_update_are_fused() -> None:
     assert fuse_lora(peft_model(target_modules=["q_proj", "v_proj"])) == 4
+
+
+def test_layers_whose_bias_is_trained_are_not_fused() -> None:
+    without_bias = 2 * 3  # the MLPs
+    assert fuse_lora(peft_model(bias="all")) == without_bias

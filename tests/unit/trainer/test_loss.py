@@ -18,9 +18,9 @@ from transformers import (
     Qwen3Config,
 )
 
-from luthier_trainer.collate import collate, count_targets
-from luthier_trainer.loss import causal_loss, takes_logits_to_keep
-from luthier_trainer.tokens import Tokens
+from luthier_trainer.objectives.collate import collate, count_targets
+from luthier_trainer.objectives.loss import causal_loss, takes_logits_to_keep
+from luthier_trainer.objectives.tokens import Tokens
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,

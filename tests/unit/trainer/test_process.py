@@ -64,7 +64,7 @@ def test_bad_data_fails_before_torch_is_loaded(
     started = time.monotonic()
     # Importing torch would fail this run with another code.
     (tmp_path / "hidden").mkdir()
-    for name in ("torch", "transformers", "peft", "numpy"):
+    for name in ("torch", "transformers", "peft", "pyarrow", "pandas", "boto3"):
         (tmp_path / "hidden" / f"{name}.py").write_text("raise SystemExit(99)")
     pod = start_trainer(spec, PYTHONPATH=_path_with(tmp_path / "hidden"))
     assert pod.wait() == ExitCode.DATA, pod.log.read_text()

@@ -12,9 +12,9 @@ from unit.trainer.support import MakeSpec, Seaweed, colour_rows, spec_maker, wri
 
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer.checkpointwriter import CheckpointWriter
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 
 def folder(spec: RunSpec) -> Path:
@@ -76,7 +76,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     ):
         assert files[name]["sha256"] == hashlib.sha256((output / name).read_bytes()).hexdigest()
     assert (output / "report" / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert len(json.loads((output / "report" / "samples.json").read_text())) == 3
+    assert len(json.loads((output / "report" / "samples.json").read_text())) == 20
     assert spec.fine_tuning.model.uri in (output / "README.md").read_text()
     assert result.evaluation
     assert result.evaluation.split == "test"
@@ -202,7 +202,7 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     finished: tuple[RunSpec, RunResult], make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newer pod's record appears while this one trains."""
-    from luthier_trainer import finetune
+    from luthier_trainer.training import finetune
 
     spec = make_spec()
     real_train = finetune.train

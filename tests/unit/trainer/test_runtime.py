@@ -1,14 +1,13 @@
 """CPU limits, CPU flags, and the event files of TensorBoard."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from luthier_trainer.journal import Journal
+from luthier_trainer.report.tensorboard import event_file
 from luthier_trainer.runtime import cpu_has_fast_bf16, cpu_limit
-from luthier_trainer.tensorboard import event_file
+from luthier_trainer.training.journal import Journal
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -40,9 +39,8 @@ def test_fast_bf16(flags: str, expected: bool) -> None:
     assert cpu_has_fast_bf16(f"processor\t: 0\nflags\t\t: {flags}\n") is expected
 
 
-def test_tensorboard_reads_our_event_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name, module in sys.modules.items() if module is None]:
-        monkeypatch.delitem(sys.modules, name)  # the trainer hides what it doesn't need
+@pytest.mark.usefixtures("nothing_hidden")
+def test_tensorboard_reads_our_event_files(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     journal = Journal()

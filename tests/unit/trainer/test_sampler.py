@@ -1,38 +1,66 @@
 """The order of batches."""
 
 import random
+from functools import partial
 
-from luthier_trainer.sampler import EpochBatches, batches
+import pytest
+from unit.trainer.training_runs import pack_first_fit
+
+from luthier_trainer.training.sampler import EpochBatches, PackedBatches, grouped, shuffled
 
 LENGTHS = random.Random(1).choices(range(5, 60), k=1003)
+PLANS = {
+    "grouped": lambda seed: partial(grouped, LENGTHS, 8, seed),
+    "shuffled": lambda seed: partial(shuffled, len(LENGTHS), 8, seed),
+    "packed": lambda seed: PackedBatches(LENGTHS, 128, 8, seed, pack_first_fit),
+}
 
 
-def test_every_example_once() -> None:
-    order = batches(LENGTHS, 8, seed=1, epoch=0)
+@pytest.mark.parametrize("kind", ["grouped", "shuffled"])
+def test_every_example_once(kind: str) -> None:
+    order = PLANS[kind](1)(0)
     assert sorted(index for batch in order for index in batch) == list(range(1003))
     assert [len(batch) for batch in order] == [8] * 125 + [3]
 
 
-def test_a_function_of_seed_and_epoch_alone() -> None:
-    first = batches(LENGTHS, 8, seed=1, epoch=2)
+@pytest.mark.parametrize("kind", PLANS)
+def test_a_function_of_seed_and_epoch_alone(kind: str) -> None:
+    first = PLANS[kind](1)(2)
     random.seed(99)
-    assert batches(LENGTHS, 8, seed=1, epoch=2) == first
-    assert batches(LENGTHS, 8, seed=1, epoch=3) != first
-    assert batches(LENGTHS, 8, seed=2, epoch=2) != first
+    assert PLANS[kind](1)(2) == first
+    assert PLANS[kind](1)(3) != first
+    assert PLANS[kind](2)(2) != first
 
 
-def test_the_sampler_follows_the_epoch() -> None:
-    sampler = EpochBatches(LENGTHS, 8, seed=1)
-    assert len(sampler) == 126
+@pytest.mark.parametrize("kind", PLANS)
+def test_the_sampler_follows_the_epoch(kind: str) -> None:
+    plan = PLANS[kind](1)
+    sampler = EpochBatches(plan, 8)
     for epoch in (0, 3):
         sampler.set_epoch(epoch)
-        assert list(sampler) == batches(LENGTHS, 8, seed=1, epoch=epoch)
+        assert list(sampler) == plan(epoch)
+        assert len(sampler) == len(plan(epoch))
 
 
 def test_little_padding_and_no_order_by_length() -> None:
-    order = batches(LENGTHS, 8, seed=1, epoch=0)
+    order = PLANS["grouped"](1)(0)
     padded = sum(len(batch) * max(LENGTHS[i] for i in batch) for batch in order)
     assert padded < 1.1 * sum(LENGTHS)
     means = [sum(LENGTHS[i] for i in batch) / len(batch) for batch in order]
     assert means != sorted(means)
     assert abs(sum(means[:40]) / 40 - sum(means[-40:]) / 40) < 12
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_packed_rows_are_as_many_batches_in_every_epoch(batch_size: int) -> None:
+    plan = PackedBatches(LENGTHS, 128, batch_size, 1, pack_first_fit)
+    counts = set()
+    for epoch in range(12):
+        order = plan(epoch)
+        counts.add(len(order))
+        assert all(order)
+        assert max(map(len, order)) <= batch_size + 1
+        rows = [row for batch in order for row in batch]
+        assert sorted(i for row in rows for i in row) == list(range(1003))
+        assert all(sum(LENGTHS[i] for i in row) <= 128 for row in rows)
+    assert len(counts) == 1

@@ -12,8 +12,8 @@ from unit.trainer.support import Seaweed, client
 from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.objectstore import ObjectStore
-from luthier_trainer.storage import open_store
+from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.storage.open import open_store
 
 
 @pytest.fixture(params=["file", "s3"])

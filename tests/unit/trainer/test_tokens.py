@@ -4,31 +4,31 @@ from typing import Any
 
 import pytest
 
-from luthier_trainer.data import Example
-from luthier_trainer.template import Text
-from luthier_trainer.tokens import Encoder, Tokens, learns_prompt
+from luthier_trainer.data.examples import Completion
+from luthier_trainer.objectives.tokens import Encoder, compact, learns_prompt
 
 
-def example(prompt: str, completion: str) -> Example:
-    return Example(Text(prompt, completion), completion.strip(), "x:1")
+def example(prompt: str, completion: str) -> Completion:
+    return Completion(prompt, completion, completion.strip(), "x:1")
 
 
 def test_the_prompt_is_tokenised_as_in_use(tiny_tokenizer: Any) -> None:
     text = example("Text: a tomato\nColour:", " red")
     tokens = Encoder(tiny_tokenizer, 64, learn_prompt=False).encode([text])[0]
-    assert tokens.prompt == tiny_tokenizer("Text: a tomato\nColour:")["input_ids"]
+    assert list(tokens.prompt) == tiny_tokenizer("Text: a tomato\nColour:")["input_ids"]
     assert tokens.completion[-1] == tiny_tokenizer.eos_token_id
     assert tiny_tokenizer.decode(tokens.completion[:-1]) == " red"
-    assert tokens.targets == [-100] * len(tokens.prompt) + tokens.completion
+    assert list(tokens.targets) == [-100] * len(tokens.prompt) + list(tokens.completion)
 
 
 def test_loss_on_all(tiny_tokenizer: Any) -> None:
     tokens = Encoder(tiny_tokenizer, 64, learn_prompt=True).encode([example("a b", " c")])[0]
     assert tokens.targets == tokens.ids
-    assert learns_prompt("Auto", "generation")
-    assert not learns_prompt("Auto", "classification")
-    assert learns_prompt("All", "classification")
-    assert not learns_prompt("Completion", "generation")
+    assert learns_prompt("Auto", "generation", from_template=True)
+    assert not learns_prompt("Auto", "generation", from_template=False)
+    assert not learns_prompt("Auto", "classification", from_template=True)
+    assert learns_prompt("All", "classification", from_template=True)
+    assert not learns_prompt("Completion", "generation", from_template=True)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_too_long(
     tiny_tokenizer: Any, learn_prompt: bool, expected: tuple[list[int], list[int]]
 ) -> None:
     encoder = Encoder(tiny_tokenizer, 6, learn_prompt)
-    tokens = encoder._fit([4, 5, 6, 7, 8, 9], [1, 2, 0])
-    assert tokens == Tokens(*expected, learn_prompt)
+    tokens = encoder.fit([4, 5, 6, 7, 8, 9], [1, 2, 0])
+    assert tokens == compact(*expected, learn_prompt)
     assert encoder.truncated == 1
 
 
@@ -58,4 +58,4 @@ def test_the_begin_token_stands_once(tiny_tokenizer: Any) -> None:
 
     encoder = Encoder(WithBegin(), 64, learn_prompt=False)
     once, already = encoder.encode([example("x", "y"), example("<s>x", "y")])
-    assert once.prompt == already.prompt == [3, 9]
+    assert list(once.prompt) == list(already.prompt) == [3, 9]

@@ -1,0 +1,76 @@
+"""What the tests of data are made of: rows as the files of a dataset, and preflight of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unit.trainer.support import MakeSpec
+
+from luthier_api.finetuning import FineTuning
+from luthier_trainer.data import prepare as data
+from luthier_trainer.data.examples import Examples
+from luthier_trainer.data.sources import fetch
+from luthier_trainer.data.table import IN_MEMORY_BYTES
+
+TEMPLATE = "Text: {text}\nColour: {label}"
+GOOD = b'{"text": "a tomato", "label": "red"}\n{"text": "a meadow", "label": "green"}\n'
+
+Prepare = Callable[..., Examples]
+
+
+def jsonl(*rows: dict[str, Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def lines(*rows: tuple[str, str]) -> bytes:
+    return jsonl(*({"text": text, "label": label} for text, label in rows))
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def preparer(folder: Path, make_spec: MakeSpec) -> Prepare:
+    """Writes the files of a dataset (and of mixed sources), fetches and prepares it."""
+
+    def run(
+        files: dict[str, bytes],
+        *mixed: dict[str, bytes],
+        in_memory_bytes: int = IN_MEMORY_BYTES,
+        **dataset: Any,
+    ) -> Examples:
+        sources = []
+        for number, one in enumerate([files, *mixed]):
+            base = folder / f"data-{number}"
+            base.mkdir(exist_ok=True)
+            for name, content in one.items():
+                (base / name).write_bytes(content)
+            name = f"/{next(iter(one))}" if len(one) == 1 else ""
+            uri = f"file://{base}{name}"
+            sources.append(fetch(uri, make_spec(), folder / f"fetched-{number}"))
+        return data.prepare(
+            sources[0], _tuning(**dataset), folder / "rows", sources[1:], in_memory_bytes
+        )
+
+    return run
+
+
+def _tuning(task: str = "classification", **dataset: Any) -> FineTuning:
+    if "columns" not in dataset:
+        dataset.setdefault("template", TEMPLATE)
+    return FineTuning.model_validate(
+        {
+            "model": {"uri": "s3://models/tiny"},
+            "task": task,
+            "dataset": {"uri": "s3://datasets/x", **dataset},
+            "training": {"maxSteps": 1},
+            "evaluation": {"metrics": ["loss"]},
+        }
+    )

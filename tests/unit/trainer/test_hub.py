@@ -1,0 +1,230 @@
+"""Models and data sets on a hub, and files over HTTP: against a real server on loopback."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from unit.trainer.support import MakeSpec
+
+from luthier_api.result import ExitCode
+from luthier_api.runspec import RunSpec
+from luthier_trainer.data.sources import fetch
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.models import cache
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FILES = {"config.json": b"{}", "model.safetensors": b"w" * 300_000, "README.md": b"#"}
+DATA = {"data/train-00000-of-00002.jsonl": b'{"a": 1}\n', "data/train-00001-of-00002.jsonl": b""}
+
+
+class Hub:
+    """Stands for a hub such as huggingface.co: its routes api/KIND/NAME/revision/REVISION and
+    resolve/COMMIT/FILE, a gated repository, and answers that break off. It has neither
+    redirects to a CDN nor accounts."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str | None]] = []
+        self.breaks = 0  # downloads to break off in the middle
+        self.seconds = 0.0  # a file's download takes so long
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.requests.append((self.path, self.headers["Authorization"]))
+                status, code, body = outer.answer(self.path)
+                start = 0
+                if self.headers["Range"] and status == 200:
+                    status, start = 206, int(self.headers["Range"][6:-1])
+                body = body[start:]
+                self.send_response(status)
+                if code:
+                    self.send_header("X-Error-Code", code)
+                self.send_header("ETag", '"x"')
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if "safetensors" in self.path:
+                    self.wfile.write(body[: len(body) // 2])
+                    time.sleep(outer.seconds)
+                    if outer.breaks:
+                        outer.breaks -= 1
+                        return
+                    body = body[len(body) // 2 :]
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        path = path.partition("?")[0]
+        if "gated" in path:
+            return 403, "GatedRepo", b""
+        if "none" in path:
+            return 404, "RepoNotFound", b""
+        for kind, base, files in (
+            ("models", "", FILES),
+            ("datasets", "datasets/", DATA),
+        ):
+            if path.startswith(f"/api/{kind}/own/tiny/revision/"):
+                if not path.endswith(("/main", "/v1", COMMIT)):
+                    return 404, "RevisionNotFound", b""
+                return 200, "", json.dumps(listing(files)).encode()
+            prefix = f"/{base}own/tiny/resolve/{COMMIT}/"
+            if path.startswith(prefix) and path[len(prefix) :] in files:
+                return 200, "", files[path[len(prefix) :]]
+        if path == "/api/models/own/pickle/revision/main":
+            return 200, "", json.dumps(listing({"config.json": b"", "x.bin": b""})).encode()
+        return 404, "EntryNotFound", b""
+
+    def downloads(self) -> list[str]:
+        return [path for path, _ in self.requests if "/resolve/" in path]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def listing(files: dict[str, bytes]) -> dict[str, Any]:
+    siblings = []
+    for name, content in files.items():
+        item: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": name}
+        if name.endswith("safetensors"):
+            item["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        siblings.append(item)
+    return {"sha": COMMIT, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    yield server
+    server.close()
+
+
+def test_a_model_is_downloaded_once(
+    hub: Hub, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub.breaks = 1
+    spec = make_spec(model="hf://own/tiny", hub_endpoint=hub.url)
+    base = cache.find(spec)
+    assert (base.commit, base.licence) == (COMMIT, "apache-2.0")
+    folder = cache.local_folder(base, spec)
+    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert not (folder / "README.md").exists()
+    assert {token for _, token in hub.requests} == {"Bearer secret"}
+    before = hub.downloads()
+    assert cache.local_folder(cache.find(spec), spec) == folder
+    assert hub.downloads() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "code", "exit_code"),
+    [
+        ("own/gated", None, "HubGated", ExitCode.DENIED),
+        ("own/none", None, "ModelNotFound", ExitCode.NOT_FOUND),
+        ("own/tiny", "v9", "RevisionNotFound", ExitCode.NOT_FOUND),
+        ("own/pickle", None, "ModelNotSafetensors", ExitCode.UNSUPPORTED),
+    ],
+)
+def test_mistakes(
+    hub: Hub, make_spec: MakeSpec, name: str, revision: str | None, code: str, exit_code: ExitCode
+) -> None:
+    spec = make_spec(model=f"hf://{name}", hub_endpoint=hub.url)
+    model = spec.fine_tuning.model.model_copy(update={"revision": revision})
+    tuning = spec.fine_tuning.model_copy(update={"model": model})
+    spec = spec.model_copy(update={"fine_tuning": tuning})
+    with pytest.raises(TrainerError) as caught:
+        cache.find(spec)
+    assert (caught.value.error.code, caught.value.exit_code) == (code, exit_code)
+
+
+def test_a_hub_that_is_down(make_spec: MakeSpec) -> None:
+    spec = make_spec(
+        model="hf://own/tiny", hub_endpoint="http://127.0.0.1:9", storage={"retrySeconds": 1}
+    )
+    with pytest.raises(TrainerError) as caught:
+        cache.find(spec)
+    assert caught.value.error.code == "HubUnavailable"
+
+
+@pytest.mark.parametrize("uri", ["hf://own/tiny", "hf://datasets/own/tiny/data"])
+def test_a_dataset_in_shards(hub: Hub, make_spec: MakeSpec, tmp_path: Path, uri: str) -> None:
+    source = fetch(uri, make_spec(hub_endpoint=hub.url), tmp_path / "data", revision="v1")
+    assert [file.path.read_bytes() for file in source.splits["train"]] == list(DATA.values())
+
+
+_DOWNLOAD = """
+import json, sys
+from luthier_api.runspec import RunSpec
+from luthier_trainer.models import cache
+spec = RunSpec.model_validate(json.loads(sys.argv[1]))
+cache.local_folder(cache.find(spec), spec)
+"""
+
+
+def _download(spec: RunSpec) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _DOWNLOAD, json.dumps(spec.to_json())])
+
+
+def test_killed_and_parallel_downloads(hub: Hub, make_spec: MakeSpec) -> None:
+    """A process that is killed in the middle leaves no model; several at once download one."""
+    spec = make_spec(model="hf://own/tiny", hub_endpoint=hub.url)
+    hub.seconds = 60
+    first = _download(spec)
+    try:
+        deadline = time.monotonic() + 60
+        while not any("safetensors" in path for path in hub.downloads()):
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        first.kill()
+        first.wait(30)
+    models = Path(spec.cache_dir, "models")
+    assert [path for path in models.iterdir() if path.is_dir() and path.name[0] != "."] == []
+
+    hub.seconds = 0.3
+    hub.requests.clear()
+    others = [_download(spec) for _ in range(3)]
+    assert [process.wait(60) for process in others] == [0, 0, 0]
+    assert len(hub.downloads()) == 2
+    (folder,) = [path for path in models.iterdir() if path.is_dir()]
+    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("pvc://claim/x.jsonl", None),
+        ("pvc://claim/link.jsonl", "DatasetNotFound"),
+        ("pvc://other/x.jsonl", "ClaimNotMounted"),
+        ("pvc://claim/out/x.jsonl", "PathEscapes"),
+        ("configmap://claim/x.jsonl", None),
+        ("configmap://other/x.jsonl", "ConfigMapNotMounted"),
+    ],
+)
+def test_mounted(make_spec: MakeSpec, tmp_path: Path, uri: str, code: str | None) -> None:
+    (tmp_path / "mounts" / "claim").mkdir(parents=True)
+    (tmp_path / "mounts" / "claim" / "x.jsonl").write_bytes(b"{}\n")
+    (tmp_path / "mounts" / "claim" / "out").symlink_to(tmp_path)
+    mounts = str(tmp_path / "mounts")
+    spec = make_spec(claims_dir=mounts, config_maps_dir=mounts)
+    if code is None:
+        assert fetch(uri, spec, tmp_path / "f").splits["train"][0].path.read_bytes() == b"{}\n"
+        return
+    with pytest.raises(TrainerError) as caught:
+        fetch(uri, spec, tmp_path / "f")
+    assert caught.value.error.code == code
+    assert uri.rpartition("/")[0] in caught.value.error.message

@@ -1,0 +1,132 @@
+"""A merged model answers as base and adapter do, and is a plain transformers model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from unit.trainer.cells import (
+    CLASSES,
+    FP32,
+    answers,
+    batch,
+    main_class,
+    plain,
+    reload,
+    source,
+    train,
+    tuned,
+)
+from unit.trainer.tiny import ARCHITECTURES, tiny
+
+import luthier_trainer.methods.merge as merging
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.models.load import BaseSource
+
+
+def check_merge(base: BaseSource, architecture: str, method: str, to: Path, **fields: Any) -> Any:
+    """Train, merge, and load the merged model with transformers alone; returns it."""
+    import transformers
+    from peft import PeftModel
+
+    inputs = batch(architecture, base.head.auto_class)
+    tuning = tuned(base, method, **fields)
+    train(tuning.model, inputs)
+    tuning.save(to / "adapter")
+    expected = answers(PeftModel.from_pretrained(plain(base), to / "adapter").eval(), inputs)
+    merged = tuning.merge(to / "model")
+    assert merged.folder == to / "model"
+    assert 0 <= merged.difference < 1e-3
+    auto_class = getattr(transformers, base.head.auto_class)
+    model = auto_class.from_pretrained(to / "model").eval()
+    assert torch.allclose(answers(model, inputs), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected, answers(plain(base), inputs), atol=1e-2)
+    return model
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("method", ["lora", "qlora", "ia3"])
+def test_every_architecture(architecture: str, method: str, tmp_path: Path) -> None:
+    check_merge(source(architecture), architecture, method, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "t5", "bart"])
+def test_classifiers(architecture: str, tmp_path: Path) -> None:
+    base = source(architecture, CLASSES)
+    model = check_merge(base, architecture, "lora", tmp_path)
+    assert model.config.id2label == {0: "negative", 1: "neutral", 2: "positive"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dora": True},
+        {"rankStabilized": True, "rankPattern": {"c_attn": 4}},
+        {"bias": "all"},
+    ],
+)
+def test_settings_of_lora(settings: dict[str, Any], tmp_path: Path) -> None:
+    check_merge(source("gpt2"), "gpt2", "lora", tmp_path, lora=settings)
+
+
+@pytest.mark.parametrize("module", ["lm_head", "wte"])
+def test_a_tied_output_layer_that_was_trained_survives(module: str, tmp_path: Path) -> None:
+    settings = {"modulesToSave": [module], "targetModules": ["c_attn"]}
+    model = check_merge(source("dialogpt"), "dialogpt", "lora", tmp_path, lora=settings)
+    output, inputs = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert not torch.equal(output, inputs)
+    assert not model.config.tie_word_embeddings
+    original = plain(source("dialogpt")).get_input_embeddings().weight
+    assert torch.equal(inputs, original) == (module == "lm_head")
+    assert torch.equal(output, original) == (module == "wte")
+
+
+def test_it_is_saved_in_the_bases_own_type_and_generates_with_a_cache(tmp_path: Path) -> None:
+    folder = tiny("llama", tmp_path / "base")
+    base = BaseSource(folder, source("llama").head, 32, 7)
+    half = base.load(FP32).to(torch.bfloat16)
+    half.config.use_cache = True
+    half.save_pretrained(folder)
+    tuning = tuned(base, "lora")
+    train(tuning.model, batch("llama", main_class("llama")))
+    merged = tuning.merge(tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert merged.difference > 0
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["use_cache"] is True
+    assert tuning.model.config.use_cache is False
+
+
+def test_another_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = tuned(source("llama"), "lora")
+    train(tuning.model, batch("llama", main_class("llama")))
+    monkeypatch.setattr(merging, "save_model", _save_with_a_fault)
+    with pytest.raises(TrainerError) as caught:
+        tuning.merge(tmp_path / "model")
+    assert caught.value.error.code == "MergeMismatch"
+
+
+def _save_with_a_fault(model: Any, base: Path, folder: Path) -> None:
+    from luthier_trainer.models.save import save_model
+
+    with torch.no_grad():
+        model.get_output_embeddings().weight[3] += 1
+    save_model(model, base, folder)
+
+
+@pytest.mark.parametrize("method", ["full", "prefix", "prompt"])
+def test_others_cannot_be_merged(method: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError) as caught:
+        tuned(source("llama"), method).merge(tmp_path)
+    assert caught.value.error.code == "NotMergeable"
+
+
+def test_an_adapter_of_qlora_fits_the_4_bit_base_too(tmp_path: Path) -> None:
+    base, inputs = source("gpt2"), batch("gpt2", main_class("gpt2"))
+    tuning = tuned(base, "qlora")
+    train(tuning.model, inputs)
+    tuning.save(tmp_path / "adapter")
+    again = answers(reload(base, "qlora", tmp_path / "adapter"), inputs)
+    assert torch.allclose(again, answers(tuning.model, inputs), rtol=0, atol=1e-5)

@@ -1,0 +1,134 @@
+"""Methods in bf16, with recomputed layers, and on a base in 4 bits."""
+
+import re
+
+import pytest
+import torch
+from unit.trainer.cells import (
+    BF16,
+    CLASSES,
+    FP32,
+    TRAINED,
+    answers,
+    batch,
+    loss_of,
+    main_class,
+    plain,
+    source,
+    spec,
+    supported,
+    train,
+    tuned,
+)
+
+from luthier_api.methods import Quantization
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.methods.apply import tune
+
+MODELS = ("llama", "gpt2", "bert", "t5", "bart")
+CELLS = [
+    (architecture, method)
+    for architecture in MODELS
+    for method in TRAINED
+    if supported(architecture, main_class(architecture), method)
+]
+
+
+@pytest.mark.parametrize(("architecture", "method"), CELLS)
+def test_bf16_is_for_what_is_frozen(architecture: str, method: str) -> None:
+    base = source(architecture)
+    inputs = batch(architecture, base.head.auto_class)
+    expected = answers(plain(base, method, BF16), inputs, torch.bfloat16)
+    tuning = tuned(base, method, BF16)
+    for name, parameter in tuning.model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.dtype == torch.float32, name
+        elif method != "qlora":
+            assert parameter.dtype == torch.bfloat16, name
+    rate = 1e-3 if method == "full" else 1e-2
+    losses = train(tuning.model, inputs, steps=5, rate=rate, autocast=torch.bfloat16)
+    assert losses[-1] < losses[0]
+    with tuning.base() as model:
+        assert torch.equal(answers(model, inputs, torch.bfloat16), expected)
+
+
+@pytest.mark.parametrize(("architecture", "method"), [c for c in CELLS if c[1] != "prefix"])
+def test_recomputed_layers_give_the_same_gradients(architecture: str, method: str) -> None:
+    base = source(architecture)
+    inputs = batch(architecture, base.head.auto_class)
+    gradients = []
+    for wish in ("Never", "Always"):
+        model = tune(spec(method, {"gradientCheckpointing": wish}), base, FP32).model.train()
+        if wish == "Always":
+            model.gradient_checkpointing_enable()
+        torch.autograd.backward(loss_of(model, inputs))
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    kept, recomputed = gradients
+    assert any(gradient is not None and gradient.any() for gradient in kept.values())
+    for name, gradient in kept.items():
+        other = recomputed[name]
+        assert (gradient is None) == (other is None), name
+        if gradient is not None and other is not None:
+            assert torch.allclose(gradient, other, rtol=1e-4, atol=1e-6), name
+
+
+def test_prefix_is_refused_with_recomputed_layers() -> None:
+    with pytest.raises(TrainerError) as caught:
+        tune(spec("prefix", {"gradientCheckpointing": "Always"}), source("llama"), FP32)
+    assert caught.value.error.param == "training.gradientCheckpointing"
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"type": "nf4", "double": False},
+        {"type": "fp4"},
+        {"computeType": "bf16"},
+        {"computeType": "fp16"},
+    ],
+)
+def test_the_4_bit_base_is_as_wished(quantization: dict[str, object]) -> None:
+    wish = Quantization.model_validate(quantization)
+    model = tuned(source("llama"), "qlora", quantization=quantization).model
+    layer = model.get_submodule("base_model.model.model.layers.0.mlp.up_proj.base_layer")
+    assert layer.weight.dtype == torch.uint8
+    assert layer.weight.quant_type == wish.type
+    assert layer.weight.quant_state.nested == wish.double
+    expected = {"auto": "float32", "bf16": "bfloat16", "fp16": "float16"}[wish.compute_type]
+    assert str(layer.compute_dtype) == f"torch.{expected}"
+    losses = train(model, batch("llama", "AutoModelForCausalLM"))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "deberta-v2", "bart"])
+def test_heads_and_output_layers_are_not_quantised(architecture: str) -> None:
+    for auto_class in (main_class(architecture), CLASSES):
+        model = plain(source(architecture, auto_class), "qlora")
+        packed = [n for n, p in model.named_parameters() if p.dtype == torch.uint8]
+        assert packed
+        assert [name for name in packed if not re.search(r"\.(layers?|h)\.\d+\.", name)] == []
+
+
+def test_evaluating_in_between_changes_nothing_for_qlora() -> None:
+    base, inputs = source("llama"), batch("llama", "AutoModelForCausalLM")
+    undisturbed = tuned(base, "qlora")
+    expected = train(undisturbed.model.train(), inputs, steps=2)
+    expected += train(undisturbed.model, inputs, steps=2)
+    tuning = tuned(base, "qlora")
+    found = train(tuning.model.train(), inputs, steps=2)
+    tuning.model.eval()
+    with torch.inference_mode():
+        tuning.model(**inputs)
+    with tuning.base() as model, torch.inference_mode():
+        model(**inputs)
+    found += train(tuning.model.train(), inputs, steps=2)
+    assert found == expected
+
+
+def test_a_4_bit_module_cannot_be_trained_in_full() -> None:
+    with pytest.raises(TrainerError) as caught:
+        tuned(
+            source("llama"), "qlora", lora={"modulesToSave": ["mlp"], "targetModules": ["q_proj"]}
+        )
+    assert caught.value.error.code == "ModuleQuantized"
+    assert caught.value.error.param == "method.lora.modulesToSave"

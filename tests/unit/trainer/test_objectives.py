@@ -1,0 +1,212 @@
+"""Which objective a task gets, losses of the user's own, lazy encoding, what is shown."""
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from unit.trainer.objectives_support import (
+    CHATS,
+    COMPLETIONS,
+    LABELLED,
+    LABELS,
+    PAIRS,
+    TAGGED,
+    assert_same,
+    backward,
+    gradients,
+    learnt,
+    model_of,
+    tokenizer_of,
+)
+from unit.trainer.tiny import tiny_folder
+
+from luthier_api.finetunejob import DatasetFacts
+from luthier_api.finetuning import FineTuning
+from luthier_api.training import Similarity
+from luthier_trainer.data.examples import Examples, Pair
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.objectives import items as items_module
+from luthier_trainer.objectives.choose import choose, completions_of, packs, positions_of
+from luthier_trainer.objectives.items import LazyItems, lengths
+from luthier_trainer.objectives.pairs import Pairs
+from luthier_trainer.objectives.tagger import Tagger
+
+
+def spec_of(task: str, **training: Any) -> FineTuning:
+    return FineTuning.model_validate(
+        {
+            "model": {"uri": "file:///model"},
+            "task": task,
+            "dataset": {"uri": "file:///rows.jsonl", "template": "{a} {b}", "evalFraction": 0.1},
+            "training": {"maxSteps": 1, **training},
+            "evaluation": {"maxNewTokens": 8},
+        }
+    )
+
+
+def chosen(task: str, rows: Any, labels: list[str], name: str, **options: Any) -> Any:
+    facts = DatasetFacts.model_construct()
+    examples = Examples(rows, [], [], labels, "sha256:0", facts)
+    architecture = describe(tiny_folder(name))
+    return choose(spec_of(task), examples, tokenizer_of(name), architecture, **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "labels", "name", "kind", "answer"),
+    [
+        ("classification", COMPLETIONS, LABELS, "llama", "Causal", "label"),
+        ("generation", COMPLETIONS, [], "llama", "Causal", "text"),
+        ("generation", CHATS, [], "qwen2", "Causal", "text"),
+        ("summarization", COMPLETIONS, [], "t5", "Seq2Seq", "text"),
+        ("classification", COMPLETIONS, LABELS, "bart", "Seq2Seq", "label"),
+        ("classification", LABELLED, LABELS, "bert", "Classifier", "label"),
+        ("classification", LABELLED, LABELS, "llama", "Classifier", "label"),
+        ("extraction", TAGGED, ["LOC", "PER"], "roberta", "Tagger", "tags"),
+        ("similarity", PAIRS, [], "bert", "Pairs", "score"),
+    ],
+)
+def test_chosen(task: str, rows: Any, labels: Any, name: str, kind: str, answer: str) -> None:
+    objective = chosen(task, rows, labels, name)
+    assert type(objective).__name__ == kind
+    assert objective.answer_kind == answer
+    items = objective.encode(rows)
+    assert pickle.loads(pickle.dumps(items[0])) == items[0]
+    batch = objective.collate(items)
+    with torch.inference_mode():
+        found = objective.predict(model_of(name, objective), items, answers=True)
+    for each, example in zip(found, rows, strict=True):
+        assert type(each.answer) is type(objective.gold(example))
+        assert objective.show(example)
+    assert objective.count_tokens(batch) >= objective.count_targets(batch) > 0
+    shown = objective.mask_view(items, 2)
+    assert len(shown) == 2
+    assert any(counted for _, counted in shown[0])
+    if kind == "Causal" and rows is COMPLETIONS:
+        completion = rows[0].completion + tokenizer_of(name).eos_token
+        counted = "".join(text for text, counts in shown[0] if counts)
+        assert counted == completion if task == "classification" else counted.endswith(completion)
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "name", "code"),
+    [
+        ("generation", COMPLETIONS, "bert", "WrongArchitecture"),
+        ("generation", CHATS, "gpt2", "NoChatTemplate"),
+        ("generation", CHATS, "t5", "WrongArchitecture"),
+        ("similarity", PAIRS, "t5", "WrongArchitecture"),
+        ("generation", LABELLED, "bert", "WrongForm"),
+    ],
+)
+def test_refused(task: str, rows: Any, name: str, code: str) -> None:
+    with pytest.raises(TrainerError) as caught:
+        chosen(task, rows, [], name)
+    assert caught.value.error.code == code
+
+
+def test_texts_fit_the_model() -> None:
+    from transformers import AutoConfig
+
+    positions = {
+        n: positions_of(AutoConfig.from_pretrained(tiny_folder(n)))
+        for n in ("bert", "roberta", "gpt2", "t5")
+    }
+    assert positions == {"bert": 256, "roberta": 256, "gpt2": 256, "t5": None}
+    objective = chosen("classification", LABELLED, LABELS, "bert", positions=9)
+    item = objective.encode(LABELLED[-1:])[0]
+    tokenizer = tokenizer_of("bert")
+    assert len(item) == 9
+    assert item.ids[0] == tokenizer.cls_token_id
+    assert item.ids[-1] == tokenizer.sep_token_id
+    assert objective.truncated == 1
+
+
+def test_completions_of_labels() -> None:
+    assert completions_of(COMPLETIONS, LABELS) == {label: f" {label}" for label in LABELS}
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+def test_a_custom_loss_accumulates_as_one_large_batch(per_example: bool) -> None:
+    def custom(outputs: Any, batch: Any) -> Any:
+        losses = (outputs.logits - 1).square().mean(-1) * (1 + batch["labels"])
+        return losses if per_example else losses.mean()
+
+    objective = chosen("classification", LABELLED, LABELS, "bert", custom=custom)
+    model, items = model_of("bert", objective), objective.encode(LABELLED)
+    whole = learnt(objective, model, items, [[0, 1, 2, 3]])
+    assert_same(model, learnt(objective, model, items, [[2], [0, 1, 3]]), whole)
+
+
+def test_a_loss_of_pairs_gets_vectors_and_labels() -> None:
+    class Contrastive:
+        of_pairs = True
+
+        def __call__(self, output1: Any, output2: Any, label: Any) -> Any:
+            distance = torch.nn.functional.pairwise_distance(output1, output2)
+            apart = (2 - distance).clamp(min=0)
+            return ((1 - label) * distance**2 + label * apart**2).mean()
+
+    objective = Pairs(tokenizer_of("bert"), 64, Similarity(), custom=Contrastive())
+    model, items = model_of("bert", objective), objective.encode(PAIRS)
+    means = [
+        [
+            model(input_ids=torch.tensor([list(ids)])).last_hidden_state.mean(1)
+            for ids in (item.first, item.second)
+        ]
+        for item in items
+    ]
+    label = torch.tensor([item.label for item in items])
+    first, second = (torch.cat(side) for side in zip(*means, strict=True))
+    plain = Contrastive()(first, second, label)
+    expected = backward(plain), gradients(model)
+    assert_same(model, learnt(objective, model, items, [[0, 1], [2, 3]]), expected)
+
+
+def test_pairs_without_label() -> None:
+    row = Pair("a", "b", None, "x:7")
+    with pytest.raises(TrainerError, match="x:7") as caught:
+        Pairs(tokenizer_of("bert"), 64, Similarity()).encode([row])
+    assert caught.value.error.code == "MissingLabel"
+    negatives = Pairs(tokenizer_of("bert"), 64, Similarity(objective="in_batch_negatives"))
+    assert len(negatives.encode([row])) == 1
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "llama"])
+def test_the_first_token_of_a_word_carries_its_tag(name: str) -> None:
+    tagger, tokenizer = Tagger(tokenizer_of(name), ["LOC", "PER"], 64), tokenizer_of(name)
+    for example, item in zip(TAGGED, tagger.encode(TAGGED), strict=True):
+        assert min(item.places) >= 0
+        assert list(item.places) == sorted(set(item.places))
+        ends = [*item.places[1:], len(item)]
+        for word, begin, end in zip(example.tokens, item.places, ends, strict=True):
+            text = tokenizer.decode(item.ids[begin:end], skip_special_tokens=True)
+            assert text.replace(" ", "") in (word, word.lower())
+        named = [tagger.head.labels[t] for t in item.targets if t != -100]
+        assert named == list(example.tags)
+
+
+def test_many_examples_are_encoded_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = chosen("generation", COMPLETIONS, [], "llama")
+    eager = objective.encode(COMPLETIONS)
+    monkeypatch.setattr(items_module, "LAZY_ABOVE", 3)
+    lazy = objective.encode(COMPLETIONS)
+    assert isinstance(lazy, LazyItems)
+    assert [lazy[index] for index in range(len(lazy))] == list(eager)
+    assert lengths(eager) == [len(item) for item in eager]
+    assert lengths(lazy) == lengths(objective.encode(COMPLETIONS))
+    assert lengths(lazy).index(max(lengths(lazy))) == 3
+
+
+def test_when_rows_are_packed() -> None:
+    causal = chosen("generation", COMPLETIONS, [], "llama")
+    pairs = chosen("similarity", PAIRS, [], "bert")
+    llama, bert = model_of("llama", causal), model_of("bert", pairs)
+    auto = spec_of("generation")
+    assert packs(auto, causal, llama, on_gpu=True)
+    assert not packs(auto, causal, llama, on_gpu=False)
+    assert not packs(auto, pairs, bert, on_gpu=True)
+    assert packs(spec_of("generation", packing="Always"), causal, llama, on_gpu=False)
+    assert not packs(spec_of("generation", packing="Never"), causal, llama, on_gpu=True)
+    with pytest.raises(TrainerError, match="PackingNotSupported"):
+        packs(spec_of("similarity", packing="Always"), pairs, bert, on_gpu=True)

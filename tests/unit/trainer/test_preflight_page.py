@@ -1,0 +1,83 @@
+"""The preflight page: complete, escaped, and nothing to load."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from luthier_api.finetunejob import DatasetFacts
+from luthier_trainer.data.examples import Examples, Findings
+from luthier_trainer.data.page import interval, write_page
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page, by Python's own parser."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.marked: list[str] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.tags and self.tags[-1] == "mark":
+            self.marked.append(data)
+
+
+def test_the_page(tmp_path: Path) -> None:
+    facts = DatasetFacts(train=1000, eval=10, labels=2, duplicates=3, leaked=1)
+    findings = Findings(
+        columns=["text", "<b>label"],
+        balance={"train": {"<script>": 700, "b": 300}, "eval": {"b": 10}},
+        duplicates=["a.jsonl:7"],
+        leaked=["b.jsonl:9"],
+    )
+    examples = Examples([], [], [], ["a", "b"], "sha256:x", facts, ["careful & so"], {}, findings)
+    lengths = [*range(1, 100), 300]
+    samples = [[("Text:", False), (" <img src=x>", True)]]
+    write_page(tmp_path / "data.html", examples, facts, lengths, 1, samples, max_length=256)
+    page = Page((tmp_path / "data.html").read_text())
+    assert not {"script", "img", "link", "b"} & set(page.tags)
+    assert not [value for name, value in page.attributes if name in ("src", "href")]
+    for words in ("1,000 train", "<script>", "700", "a.jsonl:7", "b.jsonl:9", "careful & so"):
+        assert words in page.text
+    assert "1.0% of the rows are cut" in page.text
+    assert "sample of 100" in page.text
+    assert "maxLength 256" in page.text
+    assert "line" in page.tags
+    assert " <img src=x>" in page.marked
+    assert "Text:" not in page.marked
+
+
+def test_a_page_of_all_rows_speaks_of_no_sample(tmp_path: Path) -> None:
+    """Rows of eval and test aren't counted: that makes no sample of those of train."""
+    facts = DatasetFacts(train=3, eval=10)
+    write_page(
+        tmp_path / "data.html",
+        Examples([], [], [], [], "sha256:x", facts),
+        facts,
+        [1, 64, 64],
+        2,
+        [],
+        max_length=64,
+    )
+    page = Page((tmp_path / "data.html").read_text())
+    assert "66.7% of the rows are cut" in page.text
+    assert "sample" not in page.text
+    assert "64 to 65 tokens: 2 rows" in page.text
+    assert page.text.count("None.") == 2
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (50, 100, 0.4038, 0.5962)],
+)
+def test_the_interval_is_that_of_the_books(hits: int, count: int, low: float, high: float) -> None:
+    assert interval(hits, count) == pytest.approx((low, high), abs=5e-4)

@@ -1,0 +1,203 @@
+"""The page and the model card of a run."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from unit.trainer.support import MakeSpec
+
+from luthier_api.finetunejob import Change, Estimate, EvaluationResult
+from luthier_trainer.evaluation.compare import Comparison
+from luthier_trainer.report.axis import ticks, within
+from luthier_trainer.report.card import card, snippet
+from luthier_trainer.report.curve import figure
+from luthier_trainer.report.facts import Facts
+from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.write import write_report
+from luthier_trainer.training.journal import Journal
+
+EVALUATION = EvaluationResult(
+    split="test",
+    examples=30,
+    base={"accuracy": 0.39},
+    tuned={"accuracy": 0.87, "script_cost": 3.0},
+    change={"accuracy": Change(by=0.48, low=0.41, high=0.55)},
+)
+
+
+def facts(**changes: object) -> Facts:
+    known = {
+        "base_digest": "sha256:aa",
+        "dataset_digest": "sha256:bb",
+        "summary": "42 train rows",
+        "steps": 24,
+        "artifact": "adapter",
+        "auto_class": "AutoModelForCausalLM",
+        "best_step": 18,
+        "resolved": {"precision": "bf16"},
+        "warnings": ("the loss on eval rose <from 1>",),
+        "estimate": Estimate(memory_bytes=2_000_000_000, measured_memory_bytes=1_900_000_000),
+    }
+    return Facts(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def journal() -> Journal:
+    found = Journal()
+    for step in range(1, 25):
+        found.add(
+            step, {"loss": 3 / step, "learning_rate": 0.01, "grad_norm": 1.0, "seconds": step}
+        )
+        if step % 6 == 0:
+            found.add(step, {"eval_loss": 4 / step, "seconds": step})
+    return found
+
+
+class Checked(HTMLParser):
+    """Every element is closed, and nothing is loaded from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta",):
+            self.open.append(tag)
+        for name, value in attrs:
+            assert name not in ("src", "style", "onclick"), value
+            if name == "href":
+                self.links.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None: ...
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_tells_all_and_needs_nothing(make_spec: MakeSpec, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "data.html").write_text("")
+    comparison = Comparison(EVALUATION, {"classes": {}})
+    write_report(tmp_path, make_spec(), journal(), comparison, [], facts())
+    assert json.loads((report / "evaluation.json").read_text()) == {"classes": {}}
+    text = (report / "index.html").read_text()
+    checked = Checked()
+    checked.feed(text)
+    assert checked.open == []
+    assert checked.links == ["data.html", "evaluation.json", "metrics.jsonl"]
+    assert "://" not in re.sub(r"file://\S+", "", text)
+    assert "<script" not in text
+    for told in ("team-a/colours", "0.39", "0.87", "+0.41 to +0.55", "bf16", "1.9 GB"):
+        assert told in text, told
+    assert "rose &lt;from 1&gt;" in text
+    assert text.count("<svg") == 3  # what was never measured has no curve
+    assert text.count("<polyline") == 4
+    assert "prefers-color-scheme: dark" in text
+    assert (report / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_curve_stays_in_its_frame() -> None:
+    drawn = figure("loss", [("loss", [1, 2, 3], [5.0, -1.0, 2.0])])
+    places = re.findall(r'points="([^"]+)"', drawn)[0].split()
+    for place in places:
+        x, y = map(float, place.split(","))
+        assert 0 <= x <= 420
+        assert 0 <= y <= 220
+    assert figure("loss", [("loss", [], [])]) == ""
+    assert "<svg" in figure("one point", [("loss", [1], [0.0])])
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.001, "", "0.001"),
+        (5234, "", "5.23k"),
+        (12345, "", "12.3k"),
+        (999_960, "", "1M"),
+        (1.5e6, "", "1.5M"),
+        (2e9, "B", "2 GB"),
+        (-3e9, "B", "-3 GB"),
+        (12, "B", "12 B"),
+        (37.5, "%", "37.5%"),
+    ],
+)
+def test_numbers_for_people(value: float, unit: str, text: str) -> None:
+    assert number(value, unit) == text
+
+
+def test_metrics_for_people() -> None:
+    found = [measured(value) for value in (0.871234, 3.0, 21440.3, -1234567.0, 0.0, 3e12, None)]
+    assert found == ["0.8712", "3", "21,440", "-1,234,567", "0", "3e+12", ""]
+    assert changed(Change(by=0.48, low=-0.01, high=12345)) == ("+0.48", "-0.01 to +12,345")
+    assert changed(Change(by=0, low=0, high=0)) == ("0", "0 to 0")
+    assert changed(None) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 7.73, [0, 2, 4, 6, 8]),
+        (0, 0.005, [0, 0.001, 0.002, 0.003, 0.004, 0.005]),
+        (-0.4, 1, [-0.5, 0, 0.5, 1]),
+        (0, 1.32e9, [0, 5e8, 1e9, 1.5e9]),
+        (0, 0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+    ],
+)
+def test_axes_have_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == expected
+
+
+def test_axes_of_steps_have_whole_numbers() -> None:
+    assert within(1, 120) == [25, 50, 75, 100]
+    assert within(1, 3) == [1, 2, 3]
+    assert within(7, 7) == [7]
+    for high in range(1, 400):
+        assert 1 <= len(within(0, high)) <= 6
+        assert ticks(0, high, whole=True)[-1] >= high
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora", "adapter", "ia3", "prefix", "prompt"])
+def test_each_method_says_how_to_load_it(method: str) -> None:
+    code = snippet(method, facts(artifact="model" if method == "full" else "adapter"))
+    compile(code, "snippet", "exec")
+    assert ("PeftModel" in code) == (method not in ("full", "adapter"))
+    assert ("bottleneck.load" in code) == (method == "adapter")
+    classes = facts(auto_class="AutoModelForSequenceClassification", labels=("a", "b"), merged=True)
+    assert ("num_labels=2" in snippet(method, classes)) == (method != "full")
+
+
+def test_the_snippet_of_lora_runs(tmp_path: Path, tiny_model: Path) -> None:
+    """With the folders where it says."""
+    import os
+    import shutil
+
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shutil.copytree(tiny_model, tmp_path / "base")
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(target_modules=["q_proj"])
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "adapter")
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        found: dict[str, object] = {}
+        exec(snippet("lora", facts()), found)
+    finally:
+        os.chdir(before)
+    assert type(found["model"]).__name__.startswith("PeftModel")
+
+
+def test_the_card(make_spec: MakeSpec) -> None:
+    text = card(make_spec(), EVALUATION, facts())
+    assert text.startswith("---\nbase_model: file://")
+    assert "| accuracy | 0.39 | 0.87 | +0.48 | +0.41 to +0.55 |" in text
+    assert "| script_cost |  | 3 |" in text
+    assert "the weights are those of step 18" in text
+    assert "LoRA, rank 8, alpha 16" in text
+    assert "Not measured" in card(make_spec(), None, facts())

@@ -1,0 +1,87 @@
+"""Whole runs of every method on every form of examples, see docs/methods.md.
+
+The cells (run_cells.py): for each group of forms that are learnt alike and each kind of model,
+every architecture of the kind that can learn them and every method that works there occurs at
+least once, paired in turn.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.trainer.run_cells import CELLS, GROUPS, KINDS, Cell, architectures_of, methods_of
+from unit.trainer.run_methods_support import load_by_card, naive_loss, spec_of, training_losses
+
+from luthier_api.result import ExitCode
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.run import Run
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_run_learns_and_its_artifact_gives_the_reported_loss(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact is loaded as its card says, and evaluated one row at a time."""
+    spec = spec_of(cell, tmp_path)
+    result = Run(spec).execute()
+    assert result.outcome == "Succeeded"
+    output = tmp_path / "output"
+    losses = training_losses(output)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert result.evaluation
+    monkeypatch.chdir(output)
+    loaded = load_by_card(output, cell)
+
+    def loss(model: Any) -> float:
+        return naive_loss(cell.form, loaded.tokenizer, model, loaded.labels)
+
+    assert loss(loaded.model) == pytest.approx(result.evaluation.tuned["loss"], rel=1e-3)
+    assert (loaded.merged is not None) == spec.fine_tuning.method.merge
+    if loaded.merged is not None:
+        assert loss(loaded.merged) == pytest.approx(loss(loaded.unquantized), rel=1e-3)
+
+
+_FORMS = {form.name: form for group in GROUPS for form in group}
+_MODEL, _METHOD = ("WrongArchitecture", "model.uri"), ("MethodNotSupported", "method.type")
+REFUSED = [
+    ("classes-in-words", "bert", "full", _MODEL),
+    ("completion", "roberta", "lora", _MODEL),
+    ("json", "deberta-v2", "lora", _MODEL),
+    ("chat", "t5", "lora", _MODEL),
+    ("chat", "gpt2", "lora", ("NoChatTemplate", "dataset.columns.messages")),
+    ("tags", "bart", "lora", _MODEL),
+    ("spans", "gemma3", "full", _MODEL),
+    ("cosine", "t5", "lora", _MODEL),
+    ("negatives", "bart", "full", _MODEL),
+    ("classes", "bert", "prefix", _METHOD),
+    ("classes", "llama", "prompt", _METHOD),
+    ("classes", "t5", "prompt", _METHOD),
+    ("tags", "llama", "prefix", _METHOD),
+    ("spans", "bert", "prompt", _METHOD),
+    ("contrastive", "gpt2", "prompt", _METHOD),
+    ("cosine", "roberta", "prefix", _METHOD),
+]
+
+
+@pytest.mark.parametrize(
+    ("form", "architecture", "method", "expected"), REFUSED, ids=lambda value: str(value)
+)
+def test_what_does_not_work_is_refused_before_anything_is_trained(
+    form: str, architecture: str, method: str, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    spec = spec_of(Cell(_FORMS[form], architecture, method), tmp_path)
+    with pytest.raises(TrainerError) as caught:
+        Run(spec).execute()
+    assert (caught.value.error.code, caught.value.error.param) == expected
+    assert caught.value.exit_code == ExitCode.UNSUPPORTED
+    assert not (tmp_path / "output" / "checkpoints").exists()
+
+
+def test_every_supported_method_and_architecture_has_a_cell() -> None:
+    for group in GROUPS:
+        for kind in KINDS:
+            run = [cell for cell in CELLS if cell.form in group and cell.kind == kind]
+            names = architectures_of(group[0], kind)
+            assert {cell.architecture for cell in run} == set(names)
+            assert {cell.method for cell in run} == set(methods_of(group[0], kind) if names else ())

@@ -1,0 +1,126 @@
+"""What ends a training, before it spoils the weights."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from unit.trainer.training_runs import Causal, Fit
+
+from luthier_api.result import ExitCode
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.training import checkpoint
+
+
+class Spoilt(Causal):
+    """The loss of the `at`-th batch is `value`; or only its gradient is infinite."""
+
+    def __init__(self, at: int, value: float, gradient: bool = False) -> None:
+        super().__init__()
+        self.at, self.value, self.gradient, self.calls = at, value, gradient, 0
+
+    def loss(self, model: nn.Module, batch: Any, count: Any) -> Any:
+        self.calls += 1
+        loss = super().loss(model, batch, count)
+        if self.calls != self.at:
+            return loss
+        self.batch = batch
+        if self.gradient:
+            loss.register_hook(lambda grad: grad * float("inf"))
+            return loss
+        return loss * self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "gradient", "code"),
+    [
+        (float("nan"), False, "LossNotFinite"),
+        (float("inf"), False, "LossNotFinite"),
+        (1.0, True, "GradientNotFinite"),
+    ],
+)
+def test_no_step_is_made_with_what_is_no_number(
+    value: float, gradient: bool, code: str, tmp_path: Path
+) -> None:
+    """The sixth batch is the second of step 3."""
+    fit = Fit(tmp_path, objective=Spoilt(6, value, gradient))
+    with pytest.raises(TrainerError) as caught:
+        fit()
+    error = caught.value
+    assert error.exit_code == ExitCode.UNSUPPORTED
+    assert error.error.code == code
+    assert error.error.param == "training.learningRate"
+    assert "step 3" in error.error.message
+    assert "data.jsonl:" in error.error.message
+    assert all(torch.isfinite(p).all() for p in fit.model.parameters())
+    assert fit.writer.drain(60)
+    found = checkpoint.read_latest(fit.store, tmp_path)
+    assert found
+    assert found[0].step == 2
+    weights = {n.removeprefix("model."): t for n, t in found[0].tensors.items()}
+    for name, parameter in fit.model.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+
+
+def test_the_rows_of_the_bad_batch_are_named(tmp_path: Path) -> None:
+    objective = Spoilt(6, float("nan"))
+    fit = Fit(tmp_path, objective=objective)
+    with pytest.raises(TrainerError) as caught:
+        fit()
+    message = caught.value.error.message
+    named = {int(part.split(",")[0].split(";")[0]) for part in message.split("data.jsonl:")[1:]}
+    ids = {tuple(row[row != 0].tolist()) for row in objective.batch["input_ids"]}
+    assert {tuple(fit.items[index].ids) for index in named} == ids
+
+
+@pytest.mark.parametrize("place", ["scratch", "store"])
+def test_a_full_disk_is_told(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system's own answer, at the place where it would come."""
+    fit = Fit(tmp_path)
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", "/scratch/tensors")
+
+    if place == "scratch":
+        monkeypatch.setattr(checkpoint, "write_tensors", full)
+    else:
+        fit.store.upload = full  # type: ignore[method-assign]
+    with pytest.raises(TrainerError, match="DiskFull: no room is left on the disk: /scratch"):
+        fit()
+
+
+def test_a_really_full_disk_is_told() -> None:
+    """/dev/full answers each write with ENOSPC."""
+    from luthier_trainer.training.tensorfile import told_when_full, write_tensors
+
+    with pytest.raises(TrainerError, match="DiskFull"), told_when_full(Path("/scratch")):
+        write_tensors(Path("/dev/full"), {"a": torch.rand(10**6)})
+
+
+def test_noise_needs_embeddings(tmp_path: Path) -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+    fit = Fit(tmp_path, make_model=Bare, settings={"neftuneNoiseAlpha": 5})
+    with pytest.raises(TrainerError) as caught:
+        fit()
+    assert caught.value.error.code == "NoInputEmbeddings"
+    assert caught.value.error.param == "training.neftuneNoiseAlpha"
+
+
+def test_fp16_leaves_out_steps_whose_gradient_overflows_but_not_for_ever() -> None:
+    from luthier_trainer.training.finite import FiniteCheck
+
+    check = FiniteCheck("row {}".format, scaled=True)
+    for step in range(25):
+        check.begin([[step]])
+        check.add(torch.tensor(1.0))
+        check.check(torch.tensor(float("inf")), step)
+    check.begin([[1, 2]])
+    check.add(torch.tensor(1.0))
+    with pytest.raises(TrainerError, match="row 1, row 2"):
+        check.check(torch.tensor(float("inf")), 26)

@@ -1,0 +1,109 @@
+"""Rows in the forms that can be learnt: what preflight hands to the rest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from luthier_api.finetunejob import DatasetFacts
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A prompt and how it goes on. `label` is the value of the template's last column."""
+
+    prompt: str
+    completion: str
+    label: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation; its last turn is the assistant's."""
+
+    turns: tuple[Turn, ...]
+    place: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text and its class."""
+
+    text: str
+    label: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Words and a tag for each, in BIO: O, B-X, I-X (BILOU and spans are converted)."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    place: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts and how alike they are: 0 to 1, or None where the data doesn't say."""
+
+    first: str
+    second: str
+    label: float | None
+    place: str
+
+
+Example = Completion | Chat | Labelled | Tagged | Pair
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What preflight saw, for its page. Places are those of the first rows only."""
+
+    columns: list[str] = field(default_factory=list)
+    # Split → label (or kind of entity) → rows that have it.
+    balance: dict[str, dict[str, int]] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The dataset, checked. All its examples are of one form.
+
+    `labels`: the classes (task classification) or the kinds of entities (tagging), sorted;
+    else empty. `completions`: label → what the model learns to say for it, where classes are
+    learnt in words by a template; else empty. The sequences may read their rows from disk:
+    index them, don't copy them.
+    """
+
+    train: Sequence[Example]
+    eval: Sequence[Example]
+    test: Sequence[Example]
+    labels: list[str]
+    digest: str
+    facts: DatasetFacts
+    warnings: list[str] = field(default_factory=list)
+    completions: dict[str, str] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def summary(self) -> str:
+        """The numbers in a line."""
+        facts = self.facts
+        counts = {"train": facts.train, "eval": facts.eval, "test": facts.test}
+        parts = [f"{count:,} {split}" for split, count in counts.items() if count]
+        text = ", ".join(parts) + " rows"
+        return f"{text}, {facts.labels} labels" if facts.labels else text
+
+    @property
+    def report_split(self) -> str | None:
+        """The rows that the result is measured on."""
+        return "test" if self.test else "eval" if self.eval else None

@@ -1,0 +1,161 @@
+"""Preflight's page: data.html, one file that needs neither network nor scripts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from luthier_api.finetunejob import DatasetFacts
+from luthier_trainer.data.examples import Examples
+from luthier_trainer.pages import document
+from luthier_trainer.report.axis import Axis, grid, scale, ticks, within
+
+Sample = Sequence[tuple[str, bool]]
+
+_BARS = 40
+_LABELS = 30
+
+
+def write_page(
+    path: Path,
+    examples: Examples,
+    facts: DatasetFacts,
+    token_lengths: Sequence[int],
+    truncated: int,
+    samples: Sequence[Sample],
+    *,
+    max_length: int,
+) -> None:
+    """`token_lengths`: tokens of the training rows that were counted, after the cut to
+    `max_length`, which `truncated` of them needed. `samples`: tokens as text, and whether the
+    loss counts each."""
+    sections = [
+        f'<h1>The data</h1><p>{escape(examples.summary)}</p><p class="dim">'
+        f"{escape(examples.digest)}</p>",
+        *(f'<p class="warning">{escape(warning)}</p>' for warning in examples.warnings),
+        _columns(examples.findings.columns),
+        _balance(examples.findings.balance),
+        _places(
+            "Duplicates",
+            "Rows of train that repeat an earlier one",
+            facts.duplicates,
+            examples.findings.duplicates,
+        ),
+        _places(
+            "Leakage",
+            "Rows of eval and test that ask what a row of train asks",
+            facts.leaked,
+            examples.findings.leaked,
+        ),
+        _lengths(token_lengths, truncated, facts.train, max_length),
+        _samples(samples),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document("The data", "\n".join(filter(None, sections))), encoding="utf-8")
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (https://doi.org/10.1080/01621459.1927.10502953)."""
+    z = 1.96
+    share = hits / count
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    whole = 1 + z * z / count
+    return max(0.0, (centre - half) / whole), min(1.0, (centre + half) / whole)
+
+
+def _columns(columns: Sequence[str]) -> str:
+    return f"<h2>Columns</h2><p>{escape(', '.join(columns))}</p>"
+
+
+def _balance(balance: Mapping[str, Mapping[str, int]]) -> str:
+    if not balance:
+        return ""
+    train = balance["train"]
+    most = max(train.values())
+    head = "".join(f'<th class="n">{escape(split)}</th>' for split in balance)
+    lines = []
+    for label, count in sorted(train.items(), key=lambda item: -item[1])[:_LABELS]:
+        cells = "".join(
+            f'<td class="n">{counts.get(label, 0):,}</td>' for counts in balance.values()
+        )
+        width = 200 * count / most
+        lines.append(
+            f'<tr><td>{escape(label[:80])}</td>{cells}<td><svg class="bar" viewBox="0 0 200 10" '
+            f'preserveAspectRatio="none"><rect width="{width:.1f}" height="10"/></svg></td></tr>'
+        )
+    more = len(train) - len(lines)
+    rest = f'<p class="dim">and {more:,} rarer ones</p>' if more else ""
+    return (
+        '<h2>Rows by label</h2><div class="wide"><table>'
+        f"<tr><th>label</th>{head}<th></th></tr>{''.join(lines)}</table></div>{rest}"
+    )
+
+
+def _places(title: str, what: str, count: int, places: Sequence[str]) -> str:
+    if not count:
+        return f"<h2>{title}</h2><p>None.</p>"
+    more = " …" if count > len(places) else ""
+    shown = f'<p class="dim">{escape(", ".join(places))}{more}</p>' if places else ""
+    return f"<h2>{title}</h2><p>{what}: {count:,}</p>{shown}"
+
+
+def _lengths(lengths: Sequence[int], truncated: int, rows: int, max_length: int) -> str:
+    if not lengths:
+        return ""
+    share = 100 * truncated / len(lengths)
+    text = f"{share:.1f}% of the rows are cut: longer than maxLength {max_length}"
+    if len(lengths) < rows:
+        low, high = interval(truncated, len(lengths))
+        text += (
+            f" (of a sample of {len(lengths):,}; {100 * low:.1f} to {100 * high:.1f}% with 95% "
+            "confidence)"
+        )
+    text += ". Below they count with what is left of them." if truncated else "."
+    return f"<h2>Tokens of a row of train</h2><p>{text}</p>{_histogram(lengths, max_length)}"
+
+
+def _histogram(lengths: Sequence[int], max_length: int) -> str:
+    """Inline SVG, 640 × 220."""
+    step = math.ceil((max(lengths) + 1) / _BARS)
+    counts = [0] * (max(lengths) // step + 1)
+    for length in lengths:
+        counts[length // step] += 1
+    marks, end = ticks(0, max(counts), whole=True), len(counts) * step
+    x, y = Axis(0, end, 50, 620), Axis(0, marks[-1], 180, 30)
+    bars = "".join(
+        f'<rect x="{x.place(i * step):.1f}" y="{y.place(n):.1f}" '
+        f'width="{0.9 * 570 / len(counts):.1f}" height="{180 - y.place(n):.1f}"><title>'
+        f"{i * step} to {(i + 1) * step - 1} tokens: {n:,} rows</title></rect>"
+        for i, n in enumerate(counts)
+        if n
+    )
+    limit = ""
+    if max_length <= end:
+        at = x.place(max_length)
+        limit = (
+            f'<line class="b" x1="{at:.1f}" x2="{at:.1f}" y1="20" y2="180"/>'
+            f'<text x="{at:.1f}" y="14" text-anchor="{"end" if at > 500 else "start"}">'
+            f"maxLength {max_length}</text>"
+        )
+    return (
+        '<figure class="histogram"><svg viewBox="0 0 640 220" role="img" '
+        f'aria-label="Rows by their tokens">{grid(marks, y, 50, 620)}{bars}{limit}'
+        f'{scale(within(0, end), x, 180, "tokens", 620)}<text x="50" y="14" text-anchor="end">'
+        "rows</text></svg></figure>"
+    )
+
+
+def _samples(samples: Sequence[Sample]) -> str:
+    if not samples:
+        return ""
+    shown = "".join(f"<pre>{''.join(map(_token, sample))}</pre>" for sample in samples)
+    return (
+        '<h2>As the model sees it</h2><p class="dim">The first rows of train. The loss counts '
+        f"the <mark>marked</mark> tokens.</p>{shown}"
+    )
+
+
+def _token(token: tuple[str, bool]) -> str:
+    text, counted = token
+    return f"<mark>{escape(text)}</mark>" if counted else escape(text)

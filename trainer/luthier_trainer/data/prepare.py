@@ -1,0 +1,284 @@
+"""Preflight of the dataset: from its files to examples, or to a clear error.
+
+Nothing slow is imported here: a mistake in the data shows within seconds.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from luthier_api.finetunejob import DatasetFacts
+from luthier_api.finetuning import FineTuning
+from luthier_api.runspec import RunSpec
+from luthier_trainer.data import sources
+from luthier_trainer.data.examples import Example, Examples, Findings
+from luthier_trainer.data.forms import Form, parse_form
+from luthier_trainer.data.scan import Scan
+from luthier_trainer.data.sources import Source
+from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, select
+from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_rows
+from luthier_trainer.errors import data_error
+
+_PLACES = 20
+
+
+def load(spec: RunSpec, folder: Path) -> Examples:
+    """Fetch the dataset of a run to `folder`, which must live as long as the examples do, and
+    prepare it. Raises TrainerError."""
+    dataset = spec.fine_tuning.dataset
+    parse_form(spec.fine_tuning)  # a mistake in the template shows before any download
+    main = sources.fetch(dataset.uri, spec, folder / "0", revision=dataset.revision)
+    mixed = [
+        sources.fetch(source.uri, spec, folder / str(number), f"dataset.mix[{number - 1}].uri")
+        for number, source in enumerate(dataset.mix, start=1)
+    ]
+    return prepare(main, spec.fine_tuning, folder / "rows", mixed)
+
+
+def prepare(
+    source: Source,
+    tuning: FineTuning,
+    scratch: Path,
+    mixed: Sequence[Source] = (),
+    in_memory_bytes: int = IN_MEMORY_BYTES,
+) -> Examples:
+    """Parse, split, convert and check. Raises TrainerError with exit code DATA."""
+    return _Preflight(source, tuning, scratch, mixed, in_memory_bytes).examples()
+
+
+class OnDemand(Sequence[Example]):
+    """Examples of a table's rows, made when they are asked for."""
+
+    def __init__(self, table: Table, form: Form, indices: Indices) -> None:
+        self._table, self._form, self._indices = table, form, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        if isinstance(index, slice):
+            return OnDemand(self._table, self._form, self._indices[index])
+        return self._form.convert(self._table[int(self._indices[index])])
+
+
+class _Preflight:
+    def __init__(
+        self,
+        source: Source,
+        tuning: FineTuning,
+        scratch: Path,
+        mixed: Sequence[Source],
+        in_memory_bytes: int,
+    ) -> None:
+        self.tuning, self.dataset = tuning, tuning.dataset
+        self.sources = [source, *mixed]
+        self.form = parse_form(tuning)
+        size = sum(one.size for one in self.sources)
+        self.table = Table(size <= in_memory_bytes)
+        self.scratch = scratch
+        needed = {*self.form.columns, *filter(None, [self.dataset.stratify_by])}
+        self.needed = needed
+        self.mixes: list[range] = []
+        self.splits = self._open(source, 0)
+        for number, one in enumerate(mixed, start=1):
+            splits = self._open(one, number)
+            self.mixes.append(select("train", splits, one.param))
+        tagging = bool(
+            self.dataset.columns and (self.dataset.columns.tags or self.dataset.columns.spans)
+        )
+        self.labelled = tagging or tuning.task == "classification"
+        self.tagging = tagging
+        self.scan = Scan(self.table, self.form, self.dataset.stratify_by, self.labelled)
+
+    def _open(self, source: Source, number: int) -> dict[str, range]:
+        """The splits of one source, as rows of the table."""
+        opened: dict[tuple[str, ...], range] = {}
+        splits = {}
+        for split, files in source.splits.items():
+            key = tuple(str(file.path) for file in files)
+            if key not in opened:  # a single file is train, and what its name says
+                folder = self.scratch / str(number)
+                rows = [open_rows(f, self.needed, self.table.in_memory, folder) for f in files]
+                name = f"{number}/{split}"
+                self.table.add(name, rows)
+                opened[key] = self.table.splits[name]
+            splits[split] = opened[key]
+        if not any(splits.values()):
+            names = ", ".join(f.name for files in source.splits.values() for f in files[:1])
+            raise data_error(
+                "EmptyDataset", f"{names}: no rows; add examples to the file", source.param
+            )
+        return splits
+
+    def examples(self) -> Examples:
+        train, evaluation, test = self._parts()
+        found = self._repeated(train)
+        duplicates = self._places(found)
+        if self.dataset.deduplicate:
+            train = np.setdiff1d(train, found)
+        parts = {"train": train, "eval": evaluation, "test": test}
+        labels, balance = self._labels(parts)
+        leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
+        warnings = self._warnings(parts, found, leaks)
+        if self.mixes:
+            train = self._weighted(train)
+            if not len(train):
+                raise data_error("EmptySplit", "the weights of mix leave no row", "dataset.mix")
+        facts = DatasetFacts(
+            train=len(train),
+            eval=len(evaluation),
+            test=len(test),
+            labels=len(labels),
+            duplicates=len(found),
+            leaked=sum(map(len, leaks.values())),
+        )
+        template = self.form.template
+        in_words = template is not None and self.tuning.task == "classification"
+        return Examples(
+            train=self._sequence(train),
+            eval=self._sequence(evaluation),
+            test=self._sequence(test),
+            labels=labels,
+            digest=sources.digest(self.sources),
+            facts=facts,
+            warnings=warnings,
+            completions={n: template.completion(n) for n in labels}
+            if in_words and template
+            else {},
+            findings=Findings(
+                columns=list(self.scan.columns),
+                balance=balance,
+                duplicates=duplicates,
+                leaked=[place for rows in leaks.values() for place in self._places(rows)],
+            ),
+        )
+
+    def _parts(self) -> tuple[Indices, Indices, Indices]:
+        """Rows of train (mixed ones last, once each), eval and test, scanned."""
+        dataset = self.dataset
+        chosen = {"train": select(dataset.train or "train", self.splits, "dataset.train")}
+        for name, expression in (("eval", dataset.eval), ("test", dataset.test)):
+            if expression:
+                chosen[name] = select(expression, self.splits, f"dataset.{name}")
+        check_disjoint(chosen)
+        for name, rows in chosen.items():
+            self.scan.rows(rows, stratify=name == "train")
+        for rows in self.mixes:
+            self.scan.rows(rows)
+        parts = {name: np.arange(r.start, r.stop, dtype=np.int64) for name, r in chosen.items()}
+        none = np.arange(0, dtype=np.int64)
+        if dataset.eval_fraction:
+            parts["train"], parts["eval"] = self._divided(parts["train"], dataset.eval_fraction)
+        mixed = [np.arange(rows.start, rows.stop, dtype=np.int64) for rows in self.mixes]
+        train = np.concatenate([parts["train"], *mixed])
+        return train, parts.get("eval", none), parts.get("test", none)
+
+    def _divided(self, train: Indices, fraction: float) -> tuple[Indices, Indices]:
+        strata = None
+        if self.dataset.stratify_by:
+            strata = self.scan.stratum_codes[train], list(self.scan.strata)
+        rest, share = divide(len(train), fraction, strata, self.tuning.training.seed)
+        if not len(rest) or not len(share):
+            raise data_error(
+                "EmptySplit",
+                f"evalFraction {fraction} leaves {len(rest)} rows to train and {len(share)} to "
+                "evaluate; add rows or change it",
+                "dataset.evalFraction",
+            )
+        return train[rest], train[share]
+
+    def _weighted(self, train: Indices) -> Indices:
+        """Rows of mixed sources as often as their weight says."""
+        first = self.mixes[0].start
+        parts = [train[train < first]]
+        for number, (rows, source) in enumerate(zip(self.mixes, self.dataset.mix, strict=True)):
+            own = train[(train >= rows.start) & (train < rows.stop)]
+            parts.append(repeat(own, source.weight, f"{self.tuning.training.seed}:{number}"))
+        return np.concatenate(parts)
+
+    def _repeated(self, train: Indices) -> Indices:
+        """Rows of train that occur before."""
+        _, first = np.unique(self.scan.whole[train], return_index=True)
+        again = np.ones(len(train), dtype=bool)
+        again[first] = False
+        return train[again]
+
+    def _leaks(self, rows: Indices, train: Indices) -> Indices:
+        return rows[np.isin(self.scan.asked[rows], self.scan.asked[train])]
+
+    def _labels(self, parts: dict[str, Indices]) -> tuple[list[str], dict[str, dict[str, int]]]:
+        """The labels of train, and how many rows of each part have which."""
+        if not self.labelled:
+            return [], {}
+        groups = list(self.scan.labels)
+        balance: dict[str, dict[str, int]] = {}
+        for name, rows in parts.items():
+            counts: Counter[str] = Counter()
+            for code, count in enumerate(np.bincount(self.scan.label_codes[rows])):
+                if count:
+                    counts.update(dict.fromkeys(groups[code], int(count)))
+            balance[name] = dict(sorted(counts.items()))
+        labels = list(balance["train"])
+        if self.tagging and not labels:
+            raise data_error("NoEntities", "no row of train tags an entity", "dataset.train")
+        if not self.tagging and len(labels) < 2:
+            raise data_error(
+                "SingleLabel",
+                f"all training rows have the label {labels[0]!r}; classification needs at least "
+                "two",
+                "dataset.train",
+            )
+        for name in ("eval", "test"):
+            unknown = [label for label in balance[name] if label not in balance["train"]]
+            if unknown:
+                self._refuse_label(name, parts[name], unknown, labels)
+        return labels, {name: counts for name, counts in balance.items() if counts}
+
+    def _refuse_label(
+        self, name: str, rows: Indices, unknown: list[str], labels: list[str]
+    ) -> None:
+        codes = [code for group, code in self.scan.labels.items() if set(group) & set(unknown)]
+        first = rows[np.isin(self.scan.label_codes[rows], codes)][0]
+        drawn = name == "eval" and self.dataset.eval_fraction is not None
+        remedy = "add some, set stratifyBy" if drawn else "add some"
+        raise data_error(
+            "LabelWithoutExamples",
+            f"{self.table[int(first)].place}: the label {unknown[0]!r} of {name} has no example "
+            f"in train (which has {', '.join(labels[:20])}); {remedy} or remove the row",
+            "dataset.evalFraction" if drawn else f"dataset.{name}",
+        )
+
+    def _warnings(
+        self, parts: dict[str, Indices], found: Indices, leaks: dict[str, Indices]
+    ) -> list[str]:
+        """Duplicates, and rows of eval and test that training sees."""
+        warnings = []
+        if len(found):
+            dropped = self.dataset.deduplicate
+            total = len(parts["train"]) + (len(found) if dropped else 0)
+            warnings.append(
+                f"{len(found)} of {total} train rows are duplicates"
+                + (": left out" if dropped else "")
+            )
+        for name, rows in leaks.items():
+            if len(rows):
+                warnings.append(
+                    f"{len(rows)} of {len(parts[name])} {name} rows are in train too (first: "
+                    f"{self.table[int(rows[0])].place}): the metrics are optimistic"
+                )
+        return warnings
+
+    def _places(self, rows: Indices) -> list[str]:
+        return [self.table[int(index)].place for index in rows[:_PLACES]]
+
+    def _sequence(self, indices: Indices) -> Sequence[Example]:
+        if self.table.in_memory:
+            return [self.scan.examples[index] for index in indices.tolist()]
+        return OnDemand(self.table, self.form, indices)

@@ -1,0 +1,75 @@
+"""Tags of words: BIO checked, BILOU and character spans converted to it."""
+
+import re
+from typing import Any
+
+from luthier_trainer.errors import TrainerError, data_error
+
+_TAG = re.compile(r"([BILU])-(.+)", re.DOTALL)
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def to_bio(tags: list[Any], place: str) -> tuple[str, ...]:
+    """Tags in BIO. BILOU's U- is a B-, its L- an I-. Raises TrainerError (InvalidTag)."""
+    found = []
+    inside: str | None = None
+    for number, tag in enumerate(tags, start=1):
+        if tag == "O":
+            inside = None
+            found.append("O")
+            continue
+        match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
+        if match is None:
+            raise _invalid(place, number, tag, "write O, B-KIND or I-KIND (or BILOU)")
+        letter, kind = match.groups()
+        if letter in "IL" and inside != kind:
+            raise _invalid(place, number, tag, f"no B-{kind} before it; begin the entity with B-")
+        found.append(f"{'B' if letter in 'BU' else 'I'}-{kind}")
+        inside = kind if letter in "BI" else None
+    return tuple(found)
+
+
+def words_and_tags(
+    text: str, spans: list[Any], place: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words of a text and their tags in BIO, from spans {start, end, label} in characters.
+
+    A word is a run of letters, digits and _, or one other mark. Raises TrainerError
+    (InvalidSpan): spans that cut a word, overlap, are empty or lie outside.
+    """
+    words = [match.span() for match in _WORD.finditer(text)]
+    starts = {start: index for index, (start, _) in enumerate(words)}
+    ends = {end: index for index, (_, end) in enumerate(words)}
+    tags = ["O"] * len(words)
+    previous = 0
+    for start, end, label in sorted(_span(span, place) for span in spans):
+        shown = f"the span {start}:{end} ({label})"
+        if not 0 <= start < end <= len(text):
+            raise _span_error(place, f"{shown} is empty or outside the text of {len(text)}")
+        if start < previous:
+            raise _span_error(place, f"{shown} overlaps the one before it")
+        if start not in starts or end not in ends:
+            cut = text[max(0, start - 10) : end + 10]
+            raise _span_error(place, f"{shown} doesn't begin and end with a word in {cut!r}")
+        for index in range(starts[start], ends[end] + 1):
+            tags[index] = f"{'B' if index == starts[start] else 'I'}-{label}"
+        previous = end
+    return tuple(text[start:end] for start, end in words), tuple(tags)
+
+
+def _span(span: Any, place: str) -> tuple[int, int, str]:
+    fields = ("start", "end", "label")
+    if not isinstance(span, dict) or any(name not in span for name in fields):
+        raise _span_error(place, "a span is {start, end, label}")
+    start, end, label = (span[name] for name in fields)
+    if not (type(start) is int and type(end) is int and isinstance(label, str) and label.strip()):
+        raise _span_error(place, f"start and end are whole numbers, label is text, not {span}")
+    return start, end, label
+
+
+def _invalid(place: str, number: int, tag: Any, remedy: str) -> TrainerError:
+    return data_error("InvalidTag", f"{place}: the tag {tag!r} of word {number}: {remedy}")
+
+
+def _span_error(place: str, problem: str) -> TrainerError:
+    return data_error("InvalidSpan", f"{place}: {problem}; correct it or remove the row")

@@ -1,0 +1,121 @@
+"""Base against tuned on the same rows, with what chance alone could have made of it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier_api.finetunejob import Change, EvaluationResult
+from luthier_trainer.evaluation import classes, spans
+from luthier_trainer.evaluation.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Floats,
+    Interval,
+    intervals,
+    point,
+    resample,
+)
+from luthier_trainer.evaluation.measure import Measurement
+from luthier_trainer.evaluation.metrics import weighted
+
+_METHOD = (
+    f"95%, percentile bootstrap: {RESAMPLES:,} resamples of the rows, seed {SEED}; the change "
+    "is paired: both models on the same resamples"
+)
+_MOST_LABELS = 100  # of a confusion matrix
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`result`: for the resource's status. `document`: for report/evaluation.json."""
+
+    result: EvaluationResult
+    document: dict[str, Any]
+
+
+def compare(
+    base: Measurement, tuned: Measurement, names: Sequence[str], split: str | None = None
+) -> Comparison:
+    """The named values (metrics.chosen) of both, and their change.
+
+    Numbers are rounded for people, and those that aren't defined (a correlation with equal
+    numbers) are left out: JSON has no NaN.
+    """
+    sides = {"base": base, "tuned": tuned}
+    count = len(base.predictions)
+    functions = [weighted(names, side.gold, side.predictions) for side in sides.values()]
+    points = [point(function, count) for function in functions]
+    drawn = resample(functions, count)
+    changes = _finite(names, points[1] - points[0])
+    change_intervals = _named(names, drawn[1] - drawn[0])
+    result = EvaluationResult(
+        split=split,
+        examples=count,
+        base=_finite(names, points[0]),
+        tuned=_finite(names, points[1]),
+        change={
+            name: Change(by=by, **change_intervals[name])
+            for name, by in changes.items()
+            if name in change_intervals
+        },
+    )
+    document = {
+        **result.to_json(),
+        "intervals": {
+            "method": _METHOD,
+            **{side: _named(names, rows) for side, rows in zip(sides, drawn, strict=True)},
+        },
+        "seconds": {name: round(side.seconds, 3) for name, side in sides.items()},
+        **_details(sides),
+    }
+    return Comparison(result, document)
+
+
+def with_script(comparison: Comparison, values: Mapping[str, float]) -> Comparison:
+    """The same, with what the user's own script found of the tuned model."""
+    found = {name: round(value, _DIGITS) for name, value in values.items()}
+    tuned = {**comparison.result.tuned, **found}
+    result = comparison.result.model_copy(update={"tuned": tuned})
+    return Comparison(result, {**comparison.document, "tuned": tuned})
+
+
+def _finite(names: Sequence[str], values: Floats) -> dict[str, float]:
+    return {
+        name: round(float(value), _DIGITS)
+        for name, value in zip(names, values, strict=True)
+        if math.isfinite(value)
+    }
+
+
+def _named(names: Sequence[str], resamples: Floats) -> dict[str, dict[str, float]]:
+    found: list[tuple[str, Interval | None]] = list(zip(names, intervals(resamples), strict=True))
+    return {
+        name: {"low": round(each.low, _DIGITS), "high": round(each.high, _DIGITS)}
+        for name, each in found
+        if each
+    }
+
+
+def _details(sides: Mapping[str, Measurement]) -> dict[str, Any]:
+    """Which classes, or kinds of entities, are found how well."""
+    kind, gold = next((side.kind, side.gold) for side in sides.values())
+    answers = {
+        name: [prediction.answer for prediction in side.predictions] for name, side in sides.items()
+    }
+    if kind not in ("label", "tags") or any(None in each for each in answers.values()):
+        return {}  # other kinds have no classes; or only losses were asked for
+    if kind == "tags":
+        return {"entities": {n: spans.entity_table(gold, each) for n, each in answers.items()}}
+    labels = sorted({*gold, *(label for each in answers.values() for label in each)})
+    details: dict[str, Any] = {
+        "classes": {name: classes.table(gold, each) for name, each in answers.items()}
+    }
+    if len(labels) <= _MOST_LABELS:
+        details["confusion"] = {
+            "labels": labels,
+            "rows": "the right label; columns: the answer",
+            **{name: classes.confusion(gold, each, labels) for name, each in answers.items()},
+        }
+    return details

@@ -1,0 +1,140 @@
+"""A model over rows: its losses and answers, and what they come to."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier_trainer.data.examples import Example
+from luthier_trainer.evaluation.bootstrap import point
+from luthier_trainer.evaluation.metrics import needs_answers, weighted
+from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a model made of each example, in the examples' order.
+
+    `gold` are the right answers. Answers are None where nobody asked for them.
+    """
+
+    kind: AnswerKind
+    gold: Sequence[Any]
+    predictions: Sequence[Prediction]
+    seconds: float
+
+    def values(self, names: Sequence[str]) -> dict[str, float]:
+        """The named values, each as the field's own library computes it; may be NaN."""
+        found = point(weighted(names, self.gold, self.predictions), len(self.predictions))
+        return dict(zip(names, map(float, found), strict=True))
+
+
+def measure(
+    model: nn.Module,
+    objective: Objective,
+    items: Sequence[Item],
+    examples: Sequence[Example],
+    values: Sequence[str],
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+    samples: int = 0,
+) -> Measurement:
+    """Run `model` over `items`, the encoded `examples`, to measure `values` (metrics.chosen).
+
+    Answers cost more than losses: only where a value needs them are all answered; else the
+    first `samples`. `autocast`: the arithmetic's type; None: that of the weights.
+    """
+    started = monotonic()
+    answered = len(items) if needs_answers(values) else min(samples, len(items))
+    predictions = _predict(model, objective, items, answered, batch_size, autocast)
+    return Measurement(
+        kind=objective.answer_kind,
+        gold=[objective.gold(examples[index]) for index in range(len(items))],
+        predictions=predictions,
+        seconds=monotonic() - started,
+    )
+
+
+def mean_loss(
+    model: nn.Module,
+    objective: Objective,
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+) -> float:
+    """Mean loss per target: what `eval_loss` is."""
+    found = _predict(model, objective, items, 0, batch_size, autocast)
+    return sum(each.loss for each in found) / max(sum(each.targets for each in found), 1)
+
+
+def eval_metrics(
+    model: nn.Module,
+    objective: Objective,
+    items: Sequence[Item],
+    examples: Sequence[Example],
+    values: Sequence[str],
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+) -> dict[str, float]:
+    """The named values (metrics.watched, metrics.chosen) and the loss, while training."""
+    names = tuple(dict.fromkeys(("loss", *values)))
+    measured = measure(
+        model, objective, items, examples, names, batch_size=batch_size, autocast=autocast
+    )
+    return measured.values(names)
+
+
+def _predict(
+    model: nn.Module,
+    objective: Objective,
+    items: Sequence[Item],
+    answered: int,
+    batch_size: int,
+    autocast: torch.dtype | None,
+) -> list[Prediction]:
+    """One prediction per item, in order; the first `answered` with an answer."""
+    found: dict[int, Prediction] = {}
+    with _evaluating(model, autocast):
+        for indices, answers in (
+            (range(answered), True),
+            (range(answered, len(items)), False),
+        ):
+            for batch in _by_length(items, indices, batch_size):
+                predictions = objective.predict(
+                    model, [items[index] for index in batch], answers=answers
+                )
+                found.update(zip(batch, predictions, strict=True))
+    return [found[index] for index in range(len(items))]
+
+
+@contextmanager
+def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
+    """No dropout, no gradients; afterwards the model is as it was."""
+    device = next(model.parameters()).device.type
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device, dtype=autocast, enabled=autocast is not None),
+        ):
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _by_length(
+    items: Sequence[Item], indices: Sequence[int], batch_size: int
+) -> Iterator[list[int]]:
+    """Batches of similar length, the longest first: what memory they need shows at once."""
+    order = sorted(indices, key=lambda index: len(items[index]), reverse=True)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

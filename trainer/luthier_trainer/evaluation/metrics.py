@@ -1,0 +1,176 @@
+"""The metrics: each is a function of how often every example counts, so that its value and
+its bootstrap intervals come from one pass over the answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from luthier_trainer.errors import data_error, unsupported
+from luthier_trainer.evaluation import classes, pairs, spans, texts
+from luthier_trainer.evaluation.bootstrap import Floats, Weighted
+from luthier_trainer.objectives.objective import AnswerKind, Objective, Prediction
+
+# Models whose loss is per token of a text: only theirs has a perplexity.
+LANGUAGE_MODELS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
+_LOWER_IS_BETTER = ("loss", "perplexity")
+_LARGEST_EXPONENT = 709.0
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that come from the same statistics.
+
+    `weigh` takes the right answers and the predictions. `answers` is the kind of answer
+    that it compares; None: it needs none.
+    """
+
+    values: tuple[str, ...]
+    answers: AnswerKind | None
+    weigh: Callable[[Sequence[Any], Sequence[Prediction]], Weighted]
+
+
+def summed(statistics: Floats, value: Callable[[Floats], Floats]) -> Weighted:
+    """A metric of summed statistics: [examples, k], and [rows, k] → the values."""
+    return lambda counts: value(counts @ statistics)
+
+
+Comparing = Callable[[Sequence[Any], Sequence[Any]], Any]
+
+
+def _of_answers(
+    kind: AnswerKind, names: tuple[str, ...], weigh: Callable[[Sequence[Any], list[Any]], Weighted]
+) -> Family:
+    return Family(names, kind, lambda gold, found: weigh(gold, [each.answer for each in found]))
+
+
+def _of_sums(
+    kind: AnswerKind,
+    names: tuple[str, ...],
+    statistics: Comparing,
+    value: Callable[[Floats], Floats],
+) -> Family:
+    return _of_answers(kind, names, lambda gold, answers: summed(statistics(gold, answers), value))
+
+
+def _losses(_: Sequence[Any], predictions: Sequence[Prediction]) -> Weighted:
+    return summed(np.array([(each.loss, each.targets) for each in predictions], float), _per_target)
+
+
+def _per_target(sums: Floats) -> Floats:
+    """[rows, 2] → loss, perplexity; the largest float where that overflows."""
+    loss = sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return np.stack([loss, np.exp(np.minimum(loss, _LARGEST_EXPONENT))], axis=1)
+
+
+_ENTITIES = ("entity_f1", "entity_precision", "entity_recall")
+FAMILIES = (
+    Family(("loss", "perplexity"), None, _losses),
+    _of_sums("label", classes.VALUES, classes.statistics, classes.values),
+    _of_sums("tags", _ENTITIES, partial(spans.statistics, find=spans.found_entities), spans.values),
+    _of_sums("text", ("exact_match",), texts.exact_statistics, texts.means),
+    _of_sums(
+        "text",
+        ("json_f1", "json_precision", "json_recall"),
+        partial(spans.statistics, find=spans.found_fields),
+        spans.values,
+    ),
+    _of_sums("text", ("bleu",), texts.bleu_statistics, texts.bleu),
+    _of_sums("text", ("chrf",), texts.chrf_statistics, texts.chrf),
+    _of_sums("text", texts.ROUGE, texts.rouge_statistics, texts.means),
+    _of_answers("score", ("spearman",), pairs.spearman),
+    _of_answers("score", ("pearson",), pairs.pearson),
+)
+_FAMILY = {name: family for family in FAMILIES for name in family.values}
+
+
+def chosen(names: Sequence[str], objective: Objective) -> tuple[str, ...]:
+    """The values that stand for the metrics a user named, in order.
+
+    `rouge` stands for three. Perplexity is left out where the model is none of language:
+    the API's default holds it. Raises TrainerError (MetricNotMeasurable).
+    """
+    found: list[str] = []
+    for name in names:
+        if name == "perplexity" and objective.head.auto_class not in LANGUAGE_MODELS:
+            continue
+        for value in texts.ROUGE if name == "rouge" else (name,):
+            if value not in measurable(objective):
+                raise unsupported(
+                    "MetricNotMeasurable",
+                    f"{name} can't be measured here; choose from "
+                    f"{', '.join(measurable(objective))}",
+                    "evaluation.metrics",
+                )
+            found.append(value)
+    return tuple(found)
+
+
+def measurable(objective: Objective) -> tuple[str, ...]:
+    """All values that can be measured of an objective's answers."""
+    language = objective.head.auto_class in LANGUAGE_MODELS
+    return tuple(
+        name
+        for family in FAMILIES
+        if family.answers in (None, objective.answer_kind)
+        for name in family.values
+        if name != "perplexity" or language
+    )
+
+
+def watched(metric: str, objective: Objective) -> tuple[str, bool]:
+    """The value that early stopping watches, and whether less of it is better.
+
+    `eval_f1` and `f1` are the same. Raises TrainerError (MetricNotMeasurable).
+    """
+    name = metric.removeprefix("eval_")
+    if name not in measurable(objective):
+        raise unsupported(
+            "MetricNotMeasurable",
+            f"early stopping can't watch {metric}; choose from "
+            f"{', '.join('eval_' + each for each in measurable(objective))}",
+            "training.earlyStopping.metric",
+        )
+    return name, name in _LOWER_IS_BETTER
+
+
+def needs_answers(values: Sequence[str]) -> bool:
+    """Whether the loss alone doesn't tell them."""
+    return any(_FAMILY[name].answers for name in values)
+
+
+def weighted(
+    values: Sequence[str], gold: Sequence[Any], predictions: Sequence[Prediction]
+) -> Weighted:
+    """The values as one function of how often each example counts: [rows, len(values)]."""
+    families = list(dict.fromkeys(_FAMILY[name] for name in values))
+    functions = [family.weigh(gold, predictions) for family in families]
+    order = [name for family in families for name in family.values]
+    columns = [order.index(name) for name in values]
+
+    def compute(counts: Floats) -> Floats:
+        found = np.concatenate([function(counts) for function in functions], axis=1)
+        return found[:, columns]
+
+    return compute
+
+
+def check_gold(values: Sequence[str], gold: Sequence[Any], places: Sequence[str]) -> None:
+    """Whether the right answers can be compared at all. Raises TrainerError."""
+    for answer, place in zip(gold, places, strict=True):
+        if "json_f1" in values and spans.parse_document(answer) is None:
+            raise data_error(
+                "NotJson",
+                f"{place}: json_f1 compares JSON objects, and the expected answer is none: "
+                f"{answer.strip()[:80]!r}; correct the row, or measure exact_match",
+                "evaluation.metrics",
+            )
+        if answer is None:
+            raise data_error(
+                "NoLabel",
+                f"{place}: spearman and pearson compare scores, and the row has none: set "
+                "dataset.columns.label, or measure loss",
+                "evaluation.metrics",
+            )

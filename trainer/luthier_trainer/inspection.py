@@ -1,0 +1,58 @@
+"""What the rows are to the model: their lengths in tokens, and how many are cut."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier_api.finetunejob import DatasetFacts
+from luthier_trainer.data.examples import Example
+from luthier_trainer.objectives.objective import Item, ShownObjective
+
+# Rows whose tokens are counted; where there are more, a sample drawn by the seed.
+_MOST = 20_000
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`lengths` of the counted rows in tokens, `truncated` of them; `sampled` where these
+    aren't all. `shown`: the first rows as the model sees them: (token, whether it counts)."""
+
+    lengths: list[int]
+    truncated: int
+    sampled: bool
+    shown: list[list[tuple[str, bool]]]
+
+    def complete(self, facts: DatasetFacts) -> DatasetFacts:
+        """Preflight's facts with those about tokens."""
+        ordered = sorted(self.lengths)
+        return facts.model_copy(
+            update={
+                "truncated_percent": round(100 * self.truncated / len(ordered), 2),
+                "tokens_median": ordered[len(ordered) // 2],
+                "tokens_p95": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
+                "tokens_max": ordered[-1],
+            }
+        )
+
+
+def inspect(
+    objective: ShownObjective, examples: Sequence[Example], items: Sequence[Item], seed: int
+) -> Inspection:
+    """Count the training rows. `items` are the encoded examples."""
+    sampled = len(items) > _MOST
+    if sampled:
+        rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+        chosen = sorted(rng.sample(range(len(items)), _MOST))
+        before = objective.truncated
+        counted = objective.encode([examples[index] for index in chosen])
+        truncated = objective.truncated - before
+    else:
+        counted, truncated = items, objective.truncated
+    first = [items[index] for index in range(min(_SHOWN, len(items)))]
+    return Inspection(
+        lengths=[len(item) for item in counted],
+        truncated=truncated,
+        sampled=sampled,
+        shown=objective.mask_view(first, len(first)),
+    )

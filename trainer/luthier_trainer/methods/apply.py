@@ -1,0 +1,126 @@
+"""A method of fine-tuning applied to a base model."""
+
+from typing import Any
+
+from luthier_api.finetuning import FineTuning
+from luthier_api.methods import Bottleneck, Quantization, VirtualTokens
+from luthier_trainer.errors import unsupported
+from luthier_trainer.log import log
+from luthier_trainer.methods.support import require_method
+from luthier_trainer.methods.tuned import Tuned
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.load import BaseSource
+from luthier_trainer.models.precision import Precision
+
+_TASK_TYPES = {
+    "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+    "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForTokenClassification": "TOKEN_CLS",
+    "AutoModel": "FEATURE_EXTRACTION",
+}
+
+
+def tune(spec: FineTuning, source: BaseSource, precision: Precision) -> Tuned:
+    """Load the base model and make it ready for training, on the device that there is.
+
+    Raises TrainerError: what the model can't do, before its weights are loaded where config.json
+    tells.
+    """
+    method = spec.method
+    architecture = describe(source.folder)
+    architecture.require(source.head.auto_class)
+    require_method(method.type, architecture, source.head.auto_class)
+    checkpointing = spec.training.gradient_checkpointing == "Always"
+    if checkpointing and method.type == "prefix":
+        raise unsupported(
+            "MethodNotSupported",
+            "prefix puts its vectors into the cache of keys and values, which gradient "
+            "checkpointing does without: set gradientCheckpointing to Never",
+            "training.gradientCheckpointing",
+        )
+    quantization = None
+    if method.type == "qlora":
+        quantization = method.quantization or Quantization()
+    base = source.load(precision, quantization, frozen=method.type != "full")
+    tuned = apply(spec, base, source)
+    if checkpointing and method.type != "full":
+        # The recomputed layers see no trainable weight before them.
+        tuned.model.enable_input_require_grads()
+    return _placed(tuned, precision, quantization is not None)
+
+
+def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
+    """The method of `spec` on a base model that `source` loaded."""
+    from luthier_trainer.methods.adapted import Adapted, adapt
+    from luthier_trainer.methods.bottleneck import BottleneckTuned
+    from luthier_trainer.methods.full import FullTuned
+    from luthier_trainer.methods.fusedlora import fuse_lora
+    from luthier_trainer.methods.ia3 import ia3_config
+    from luthier_trainer.methods.lora import lora_config
+    from luthier_trainer.methods.virtualtokens import (
+        generate_with_tokens,
+        prefix_config,
+        prompt_config,
+    )
+
+    method, seed, uri = spec.method, spec.training.seed, spec.model.uri
+    task_type = _TASK_TYPES[source.head.auto_class]
+    tokens = method.virtual_tokens or VirtualTokens()
+    match method.type:
+        case "full":
+            return FullTuned(base, source)
+        case "adapter":
+            return BottleneckTuned(base, method.adapter or Bottleneck(), seed, uri)
+        case "lora":
+            config = lora_config(base, method.lora, task_type)
+        case "qlora":
+            from peft import prepare_model_for_kbit_training
+
+            config = lora_config(base, method.lora, task_type)
+            # Norms and output layer go to fp32.
+            base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+        case "ia3":
+            config = ia3_config(base, task_type)
+        case "prefix":
+            config = prefix_config(base, tokens, task_type)
+        case "prompt":
+            config = prompt_config(tokens, task_type)
+    model, originals = adapt(base, config, seed)
+    if method.type in ("prefix", "prompt"):
+        generate_with_tokens(model)
+    resolved = {}
+    if getattr(config, "target_modules", None):
+        targets = config.target_modules
+        resolved["targetModules"] = targets if isinstance(targets, str) else _joined(targets)
+    if method.type == "lora":
+        log(f"model: {fuse_lora(model)} fused layers")
+    return Adapted(
+        model,
+        source,
+        resolved,
+        base_uri=uri,
+        originals=originals,
+        mergeable=method.type in ("lora", "qlora", "ia3"),
+    )
+
+
+def _placed(tuned: Tuned, precision: Precision, quantized: bool) -> Tuned:
+    import torch
+
+    model = tuned.model
+    if torch.cuda.is_available() and not quantized:
+        model.to("cuda")
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    resolved = ", ".join(f"{name} {value}" for name, value in tuned.resolved.items())
+    log(
+        f"model: {type(model).__name__}, {total:,} parameters ({trainable:,} trainable"
+        f"{f'; {resolved}' if resolved else ''}), {precision.name}, attention "
+        f"{model.config._attn_implementation}"
+    )
+    return tuned
+
+
+def _joined(names: Any) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,101 @@
+"""An adapter merged into the weights of its base model, and the proof that it was."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luthier_api.result import ExitCode
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.methods.tuned import Merged
+from luthier_trainer.models.load import BaseSource, base_config
+from luthier_trainer.models.precision import Precision
+from luthier_trainer.models.save import save_model
+
+_ROWS, _TOKENS = 4, 16
+_TOLERANCE = 1e-3  # relative to the largest logit
+
+
+def merge_adapter(adapter: Path, source: BaseSource, folder: Path) -> Merged:
+    """Merge a saved adapter into the unquantised base in fp32, save it in the base's own type,
+    load it again and compare. Raises TrainerError (MergeMismatch)."""
+    from peft import PeftModel
+
+    exact = Precision("fp32")
+    base = source.load(exact)
+    rows = _rows(base)
+    model = PeftModel.from_pretrained(base, adapter)
+    expected = _answers(model, rows)
+    _unwrap(model)
+    merged = model.merge_and_unload(safe_merge=True)
+    _check(_answers(merged, rows), expected, _TOLERANCE)
+    _untie(merged)
+    dtype = getattr(base_config(source.folder), "dtype", None) or torch.float32
+    save_model(merged.to(dtype), source.folder, folder)
+    del model, merged, base
+    reloaded = BaseSource(folder, source.head, source.longest, source.seed).load(exact)
+    # Rounding to the base's own type moves the logits by a few of its steps.
+    tolerance = max(_TOLERANCE, 4 * torch.finfo(dtype).eps)
+    return Merged(folder, _check(_answers(reloaded, rows), expected, tolerance))
+
+
+def _rows(model: Any) -> dict[str, Tensor]:
+    """A few rows of random tokens, each with one end of text, at its end."""
+    config = model.config
+    special = {getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
+    ends = config.eos_token_id
+    special |= set(ends) if isinstance(ends, list) else set()
+    ordinary = torch.tensor([i for i in range(config.vocab_size) if i not in special])
+    generator = torch.Generator().manual_seed(0)
+    ids = ordinary[torch.randint(len(ordinary), (_ROWS, _TOKENS), generator=generator)]
+    end = ends[0] if isinstance(ends, list) else ends
+    if end is not None and end < config.vocab_size:
+        ids[:, -1] = end
+    rows = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder and "Conditional" in type(model).__name__:
+        rows["decoder_input_ids"] = ids
+    return rows
+
+
+def _answers(model: Any, rows: dict[str, Tensor]) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        output = model(**rows)
+    answers: Tensor = output.logits if "logits" in output else output.last_hidden_state
+    return answers.float()
+
+
+def _check(found: Tensor, expected: Tensor, tolerance: float) -> float:
+    """The largest difference; raises TrainerError (MergeMismatch) above the tolerance."""
+    difference = float((found - expected).abs().max())
+    relative = difference / max(float(expected.abs().max()), 1e-9)
+    if not relative <= tolerance:
+        raise TrainerError(
+            ExitCode.INTERNAL,
+            "MergeMismatch",
+            f"the merged model answers otherwise than base and adapter: its logits differ by "
+            f"{relative:.1e} of the largest (allowed: {tolerance:.0e}); set merge to false and "
+            "use the adapter, which isn't affected",
+            "method.merge",
+        )
+    return difference
+
+
+def _unwrap(model: Any) -> None:
+    """Put the modules that were trained in full in their places; peft can't with heads of
+    several layers under IA³."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    wrappers = {n: m for n, m in model.named_modules() if isinstance(m, ModulesToSaveWrapper)}
+    for name, wrapper in wrappers.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, wrapper.modules_to_save["default"])
+
+
+def _untie(model: Any) -> None:
+    """Let the config say that output layer and embeddings differ, where training made them."""
+    output, inputs = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = output is not None and output.weight is inputs.weight
+    if output is not None and model.config.tie_word_embeddings and not tied:
+        model.config.tie_word_embeddings = False

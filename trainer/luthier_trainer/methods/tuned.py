@@ -1,0 +1,40 @@
+"""A model in training: what a method made of the base."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model on disk, and what the merge changed.
+
+    `difference`: largest difference of logits between the saved and reloaded merged model
+    and adapter + unquantised base, on a few rows.
+    """
+
+    folder: Path
+    difference: float
+
+
+class Tuned(Protocol):
+    """The model of a method: full, lora, qlora, adapter, ia3, prefix or prompt."""
+
+    model: Any  # the nn.Module to train; its trainable parameters are fp32
+    resolved: dict[str, str]  # what `auto` came to, e.g. {"targetModules": "k_proj, q_proj"}
+    artifact: str  # folder of the artifact that `save` fills: "adapter" or "model"
+
+    def base(self) -> AbstractContextManager[Any]:
+        """Within it the model yielded answers as the base does. For `full` the original
+        weights are loaded again, and the tuned ones come back at the end."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights and configuration so that plain transformers and peft load them (the
+        bottleneck adapters: luthier_trainer.methods.bottleneck.load). safetensors only."""
+        ...
+
+    def merge(self, folder: Path) -> Merged:
+        """Write the merged, unquantised model. Raises TrainerError (NotMergeable)."""
+        ...

@@ -1,0 +1,146 @@
+"""The base model as a local folder: as it is for file:// and pvc://, else through a cache.
+
+A cached folder is named by its content's identity, appears by one rename, and is never
+changed after: pods may share it and may be killed at any moment.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from luthier_api.result import ExitCode
+from luthier_api.runspec import RunSpec
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.log import log
+from luthier_trainer.parallel import run_all
+from luthier_trainer.storage.filestore import FileStore
+from luthier_trainer.storage.hub import HubStore
+from luthier_trainer.storage.objectstore import Entry, ReadableStore
+from luthier_trainer.storage.source import open_source
+
+_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
+_LOCK_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What a run starts from, found but not yet downloaded.
+
+    Of a hub: `commit` that the revision came to, and the licence that its card states.
+    """
+
+    store: ReadableStore
+    entries: list[Entry]
+    commit: str | None = None
+    licence: str | None = None
+
+
+def find(spec: RunSpec) -> BaseModel:
+    """List the model's files: cheap, and tells what is missing. Raises TrainerError."""
+    model = spec.fine_tuning.model
+    uri = model.uri
+    store = open_source(uri, "models", spec, "model.uri", model.revision)
+    entries = _needed(store.entries())
+    keys = {entry.key for entry in entries}
+    if "config.json" not in keys:
+        raise TrainerError(
+            ExitCode.NOT_FOUND,
+            "ModelNotFound",
+            f"{uri}: no config.json there; upload the model's folder (config.json, "
+            "*.safetensors, tokenizer.json), or correct the URI",
+            "model.uri",
+        )
+    if not any(key.endswith(".safetensors") for key in keys):
+        raise unsupported(
+            "ModelNotSafetensors",
+            f"{uri}: no *.safetensors there, and pickled weights are never loaded; convert them "
+            "with save_pretrained()",
+            "model.uri",
+        )
+    if isinstance(store, HubStore):
+        log(f"model: {uri} at {store.commit}, licence {store.licence or 'not stated'}")
+        return BaseModel(store, entries, store.commit, store.licence)
+    return BaseModel(store, entries)
+
+
+def _needed(entries: list[Entry]) -> list[Entry]:
+    """Files that transformers loads: of weights kept twice, as some hubs do, the usual ones."""
+    found = [
+        entry
+        for entry in entries
+        if "/" not in entry.key and PurePosixPath(entry.key).suffix in _SUFFIXES
+    ]
+    weights = [entry.key for entry in found if entry.key.endswith(".safetensors")]
+    if not any(key.startswith("model") for key in weights):
+        return found
+    twice = {key for key in weights if key.startswith("consolidated")}
+    return [entry for entry in found if entry.key not in twice]
+
+
+def local_folder(model: BaseModel, spec: RunSpec) -> Path:
+    """The folder to load from; downloaded first unless it is here already."""
+    if isinstance(model.store, FileStore):
+        return model.store.local("")
+    parts = urlsplit(spec.fine_tuning.model.uri)
+    place = f"{spec.storage.endpoint} {parts.netloc}"
+    if isinstance(model.store, HubStore):
+        place = model.store.identity
+    identity = "\n".join(f"{entry.key} {entry.size} {entry.etag}" for entry in model.entries)
+    name = hashlib.sha256(f"{place}\n{identity}".encode())
+    models = Path(spec.cache_dir, "models")
+    target = models / name.hexdigest()[:32]
+    models.mkdir(parents=True, exist_ok=True)
+    with (models / f"{target.name}.lock").open("w") as lock:
+        _acquire(lock.fileno())
+        if target.is_dir():
+            log(f"model: {parts.path.strip('/')} is in the cache")
+            return target
+        for leftover in models.glob(f".{target.name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial = models / f".{target.name}-{os.getpid()}"
+        _download(model, partial)
+        partial.rename(target)
+    return target
+
+
+def _acquire(descriptor: int) -> None:
+    """Wait for the lock in steps that a signal can interrupt."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("another pod has been downloading the model for 1 h") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _download(model: BaseModel, folder: Path) -> None:
+    started = time.monotonic()
+    folder.mkdir(parents=True)
+    run_all(partial(model.store.download, entry.key, folder / entry.key) for entry in model.entries)
+    for entry in model.entries:
+        if (folder / entry.key).stat().st_size != entry.size:
+            raise OSError(f"{entry.key}: not {entry.size} bytes after the download")
+    size = sum(entry.size for entry in model.entries)
+    seconds = time.monotonic() - started
+    log(f"model: downloaded {size / 1e6:.0f} MB in {seconds:.1f} s")
+
+
+def digest(folder: Path, model: BaseModel) -> str:
+    """sha256 over the names and digests of the model's files."""
+    total = hashlib.sha256()
+    for entry in model.entries:
+        with (folder / entry.key).open("rb") as file:
+            total.update(
+                f"{entry.key} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return "sha256:" + total.hexdigest()

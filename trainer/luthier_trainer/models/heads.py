@@ -1,0 +1,31 @@
+"""The layers that end a model: put on the base model for a task, or its output layer."""
+
+from typing import Any
+
+from torch import nn
+
+
+def head_modules(model: Any) -> list[str]:
+    """Names of the modules with weights beside the base model, e.g. score, classifier.
+
+    Empty for a model without a head (AutoModel).
+    """
+    body = getattr(model, model.base_model_prefix, None)
+    if not isinstance(body, nn.Module):
+        return []
+    return [
+        name
+        for name, child in model.named_children()
+        if child is not body and any(True for _ in child.parameters())
+    ]
+
+
+def new_modules(model: Any) -> tuple[str, ...]:
+    """Names of the modules that the checkpoint has no weights for, as `load_base` found."""
+    found: tuple[str, ...] = getattr(model, "luthier_new_modules", ())
+    return found
+
+
+def remember_new_modules(model: Any, missing_keys: list[str]) -> None:
+    """`missing_keys`: names of the weights that the checkpoint lacks."""
+    model.luthier_new_modules = tuple(sorted({key.rpartition(".")[0] for key in missing_keys}))

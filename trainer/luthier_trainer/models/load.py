@@ -1,0 +1,192 @@
+"""A model's folder as tokenizer and as base model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier_api.methods import Quantization
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.dropout import override_dropout
+from luthier_trainer.models.heads import remember_new_modules
+from luthier_trainer.models.precision import Precision, resolve_precision
+from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
+from luthier_trainer.objectives.objective import Head
+from luthier_trainer.runtime import hide_unused_packages
+
+__all__ = [
+    "BaseSource",
+    "Precision",
+    "base_config",
+    "load_base",
+    "load_tokenizer",
+    "resolve_precision",
+]
+
+# Above this many tokens the memory of plain attention (quadratic) outweighs its speed.
+_EAGER_ATTENTION_TOKENS = 512
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder. Raises TrainerError."""
+    hide_unused_packages()
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise unsupported(
+            "TokenizerUnusable",
+            f"the tokenizer can't be loaded: {_brief(error)}; the folder needs tokenizer.json",
+            "model.uri",
+        ) from error
+
+
+def load_base(
+    folder: Path,
+    head: Head,
+    precision: Precision,
+    longest: int,
+    seed: int,
+    quantization: Quantization | None = None,
+    dropout: float | None = None,
+    *,
+    frozen: bool = True,
+    pad_id: int | None = None,
+) -> Any:
+    """The base model, on the CPU (a quantised one: where it will be used).
+
+    Weights that are `frozen` are in the precision's type, else in fp32. `longest`: tokens of
+    the longest example. `seed` decides the weights of a new head. `pad_id`: what batches are
+    padded with, for classifiers that look for the last token of a text; left out: as the
+    config says. Raises TrainerError (WrongArchitecture, ModelUnusable, DropoutNotSupported).
+    """
+    hide_unused_packages()
+    architecture = describe(folder)
+    architecture.require(head.auto_class)
+    import transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what is missing is told below
+    auto_class = getattr(transformers, head.auto_class)
+    try:
+        config = _config(folder, head, pad_id, dropout)
+        settings: dict[str, Any] = {}
+        if quantization:
+            settings["quantization_config"] = quantization_config(
+                auto_class, config, quantization, precision
+            )
+            settings["device_map"] = quantized_device()
+        # The seed decides the initial weights whatever was drawn before.
+        torch.manual_seed(seed)
+        model, report = auto_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=precision.frozen_dtype if frozen else torch.float32,
+            attn_implementation=_attention(auto_class, config, longest),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # A head for other labels is a new one.
+            ignore_mismatched_sizes=bool(head.labels),
+            **settings,
+        )
+    except TrainerError:
+        raise
+    except Exception as error:
+        raise unsupported(
+            "ModelUnusable",
+            f"the model can't be loaded as {head.auto_class}: {_brief(error)}",
+            "model.uri",
+        ) from error
+    missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    _check_complete(model, head, missing)
+    remember_new_modules(model, missing)
+    if quantization:
+        keep_packing(model)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return model
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Where a base model comes from: loaded again, it is the same. Fields as in load_base."""
+
+    folder: Path
+    head: Head
+    longest: int
+    seed: int
+    dropout: float | None = None
+    pad_id: int | None = None
+
+    def load(
+        self,
+        precision: Precision,
+        quantization: Quantization | None = None,
+        *,
+        frozen: bool = True,
+    ) -> Any:
+        return load_base(
+            self.folder,
+            self.head,
+            precision,
+            self.longest,
+            self.seed,
+            quantization,
+            self.dropout,
+            frozen=frozen,
+            pad_id=self.pad_id,
+        )
+
+
+def base_config(folder: Path) -> Any:
+    """The configuration in a model's folder."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None) -> Any:
+    config = base_config(folder)
+    if head.labels:
+        config.num_labels = len(head.labels)
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {label: index for index, label in enumerate(head.labels)}
+        if pad_id is not None:
+            config.pad_token_id = pad_id
+        elif config.pad_token_id is None:
+            ends = config.eos_token_id
+            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+    if dropout is not None:
+        override_dropout(config, dropout)
+    return config
+
+
+def _attention(auto_class: Any, config: Any, longest: int) -> str:
+    fused = torch.cuda.is_available() or longest > _EAGER_ATTENTION_TOKENS
+    if not fused:
+        return "eager"
+    model_class = auto_class._model_mapping[type(config)]
+    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+
+
+def _check_complete(model: Any, head: Head, missing: list[str]) -> None:
+    """Only a head for a task may begin with new weights (and the pooler before it, which many
+    checkpoints lack)."""
+    body = f"{model.base_model_prefix}." if head.labels else ""
+    lacking = [key for key in missing if key.startswith(body) and "pooler" not in key]
+    if lacking:
+        raise unsupported(
+            "ModelUnusable",
+            f"the checkpoint lacks {len(lacking)} weights of {type(model).__name__}, e.g. "
+            f"{lacking[0]}: take one that was saved as such a model",
+            "model.uri",
+        )
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:400]}"

@@ -1,0 +1,33 @@
+"""The arithmetic of a run."""
+
+from dataclasses import dataclass
+
+import torch
+
+from luthier_trainer.runtime import cpu_has_fast_bf16
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Arithmetic of the forward pass; trainable weights are always fp32."""
+
+    name: str  # fp32 | bf16 | fp16
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
+
+    @property
+    def frozen_dtype(self) -> torch.dtype:
+        """Of weights that aren't trained. fp32 and bf16 have the same range; in fp16 small
+        weights would be lost."""
+        return torch.bfloat16 if self.name == "bf16" else torch.float32
+
+
+def resolve_precision(wish: str, gpus: int) -> Precision:
+    """What `auto` comes to here: bf16 where the hardware is fast at it."""
+    if wish != "auto":
+        return Precision(wish)
+    if gpus:
+        return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+    return Precision("bf16" if cpu_has_fast_bf16() else "fp32")

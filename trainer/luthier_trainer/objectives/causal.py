@@ -1,0 +1,132 @@
+"""Language models that continue a text: completions and conversations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from luthier_trainer.data.examples import Chat, Completion, Example
+from luthier_trainer.objectives.collate import ROW_TOKENS, collate, collate_packed, count_targets
+from luthier_trainer.objectives.custom import Custom, scaled
+from luthier_trainer.objectives.forward import on_device
+from luthier_trainer.objectives.generate import generate
+from luthier_trainer.objectives.items import Encode, encoded
+from luthier_trainer.objectives.loss import (
+    causal_loss,
+    losses_of_examples,
+    predict_targets,
+    takes_logits_to_keep,
+)
+from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
+from luthier_trainer.objectives.packing import require_isolation
+from luthier_trainer.objectives.scoring import score_labels, uses_cache
+from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token
+
+
+class Causal:
+    """Learns completions (Encoder) or conversations (ChatEncoder).
+
+    `labels`: ids of each label's completion (scoring.label_completions); then the answer is
+    the likeliest label, else generated text. A custom loss gets the outputs with the logits of
+    all positions, and the batch with `labels` (-100 where nothing is learnt).
+    """
+
+    head = Head("AutoModelForCausalLM")
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        encoder: Any,
+        max_length: int,
+        *,
+        labels: Mapping[str, list[int]] | None = None,
+        max_new_tokens: int = 128,
+        smoothing: float = 0.0,
+        custom: Custom | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._max_length = max_length
+        self._labels = dict(labels or {})
+        self._max_new_tokens = max_new_tokens
+        self._smoothing = smoothing
+        self._custom = custom
+        self._pad_id = pad_token(tokenizer)
+        self._isolates = False
+        self.answer_kind: AnswerKind = "label" if labels else "text"
+
+    @property
+    def truncated(self) -> int:
+        found: int = self._encoder.truncated
+        return found
+
+    def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
+        return encoded(examples, cast(Encode, self._encoder.encode), self._max_length)
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Items, or rows of several items each (packing.pack)."""
+        if not isinstance(items[0], Tokens):
+            return collate_packed(items, self._pad_id)
+        return collate(items, self._pad_id)
+
+    def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
+        return int(batch.get("attention_mask", batch.get(ROW_TOKENS, torch.zeros(1))).sum())
+
+    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
+        return len(batch["labels"]) if self._custom else count_targets(batch["labels"])
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+        if self._custom:
+            outputs = predict_targets(model, batch, False, use_cache=False).output
+            outputs.logits = outputs.logits[:, -batch["labels"].shape[1] :]
+            return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
+        if ROW_TOKENS in batch and not self._isolates:
+            require_isolation(model)
+            self._isolates = True
+        return causal_loss(model, batch, takes_logits_to_keep(model), count, self._smoothing)
+
+    def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
+        batch = on_device(model, collate(items, self._pad_id))
+        scores = answers and bool(self._labels)
+        several = any(len(ids) > 1 for ids in self._labels.values())
+        ends = torch.tensor([max(len(item.prompt) - 1, 0) for item in items])
+        found = predict_targets(
+            model,
+            batch,
+            takes_logits_to_keep(model),
+            also=ends.to(batch["labels"].device) if scores else None,
+            use_cache=scores and several and uses_cache(model),
+        )
+        losses = losses_of_examples(found.logits, found.ids)
+        given: list[Any] = [None] * len(items)
+        if scores:
+            names = list(self._labels)
+            best = score_labels(model, items, found, list(self._labels.values())).argmax(dim=1)
+            given = [names[index] for index in best.tolist()]
+        elif answers:
+            del found
+            prompts = [item.question for item in items]
+            given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
+        return [Prediction(*loss, answer) for loss, answer in zip(losses, given, strict=True)]
+
+    def gold(self, example: Any) -> str:
+        if isinstance(example, Chat):
+            return example.turns[-1].content
+        answer: str = example.label if self._labels else example.completion
+        return answer
+
+    def show(self, example: Any) -> str:
+        if isinstance(example, Completion):
+            return example.prompt
+        return "\n".join(f"{turn.role}: {turn.content}" for turn in example.turns[:-1])
+
+    def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
+        """Tokens of the first n items as text, and whether the loss counts them."""
+        return [_view(self._tokenizer, items[i]) for i in range(min(n, len(items)))]
+
+
+def _view(tokenizer: Any, item: Tokens) -> list[tuple[str, bool]]:
+    counted = [False, *(target != IGNORED for target in item.targets[1:])]
+    texts = [tokenizer.decode([token]) for token in item.ids]
+    return list(zip(texts, counted, strict=False))

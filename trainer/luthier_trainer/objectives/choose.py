@@ -1,0 +1,151 @@
+"""Which objective a task gets, by the form of its examples and the kind of its model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from luthier_api.finetuning import FineTuning
+from luthier_api.training import Similarity
+from luthier_trainer.data.examples import (
+    Chat,
+    Completion,
+    Example,
+    Examples,
+    Labelled,
+    Pair,
+    Tagged,
+)
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.models.architecture import Architecture
+from luthier_trainer.objectives.causal import Causal
+from luthier_trainer.objectives.chat import ChatEncoder
+from luthier_trainer.objectives.classifier import Classifier
+from luthier_trainer.objectives.custom import Custom
+from luthier_trainer.objectives.objective import Objective, ShownObjective
+from luthier_trainer.objectives.pairs import Pairs
+from luthier_trainer.objectives.scoring import label_completions
+from luthier_trainer.objectives.seq2seq import Seq2Seq
+from luthier_trainer.objectives.tagger import Tagger
+from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt, longest, plain_ids
+
+
+def choose(
+    spec: FineTuning,
+    examples: Examples,
+    tokenizer: Any,
+    architecture: Architecture,
+    *,
+    positions: int | None = None,
+    custom: Custom | None = None,
+) -> ShownObjective:
+    """The objective of a run.
+
+    `positions`: how many tokens the model can read, see positions_of; `custom`: the loss of
+    the user's own. Raises TrainerError: WrongForm, WrongArchitecture, NoChatTemplate.
+    """
+    training = spec.training
+    max_length = longest(tokenizer, training.max_length, positions)
+    common: dict[str, Any] = {"custom": custom}
+    example = examples.train[0]
+    if isinstance(example, Pair):
+        _require(spec, example, "similarity")
+        architecture.require(Pairs.head.auto_class)
+        return Pairs(tokenizer, max_length, training.similarity or Similarity(), **common)
+    common["smoothing"] = training.label_smoothing
+    if isinstance(example, Labelled):
+        _require(spec, example, "classification")
+        architecture.require("AutoModelForSequenceClassification")
+        return Classifier(tokenizer, examples.labels, max_length, **common)
+    if isinstance(example, Tagged):
+        _require(spec, example, "extraction")
+        architecture.require("AutoModelForTokenClassification")
+        return Tagger(tokenizer, examples.labels, max_length, **common)
+
+    common["max_new_tokens"] = spec.evaluation.max_new_tokens
+    in_words = ("generation", "summarization", "extraction")
+    if isinstance(example, Chat):
+        _require(spec, example, *in_words)
+        architecture.require(Causal.head.auto_class)
+        chats = ChatEncoder(tokenizer, max_length, spec.dataset.loss_on == "All")
+        return Causal(tokenizer, chats, max_length, **common)
+    _require(spec, example, *in_words, "classification")
+    classes = spec.task == "classification"
+    completions = completions_of(examples.train, examples.labels) if classes else {}
+    if architecture.kind == "encoder-decoder":
+        architecture.require(Seq2Seq.head.auto_class)
+        if spec.dataset.loss_on == "All":
+            raise unsupported(
+                "LossOnPrompt",
+                f"a model of the type {architecture.model_type!r} reads the prompt with its "
+                "encoder and learns the completion alone: set lossOn to Auto",
+                "dataset.lossOn",
+            )
+        return Seq2Seq(tokenizer, max_length, labels=completions, **common)
+    architecture.require(Causal.head.auto_class)
+    dataset = spec.dataset
+    learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
+    encoder = Encoder(tokenizer, max_length, learn_prompt)
+    ids = plain_ids(tokenizer, list(completions.values()))
+    labels = label_completions(dict(zip(completions, ids, strict=True)), end_token(tokenizer))
+    return Causal(tokenizer, encoder, max_length, labels=labels, **common)
+
+
+def completions_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, str]:
+    """The completion of each label: of one template, so any example of the label tells it."""
+    missing, found = set(labels), dict[str, str]()
+    for index in range(len(examples)):
+        if not missing:
+            break
+        example = examples[index]
+        if isinstance(example, Completion) and example.label in missing:
+            found[example.label] = example.completion
+            missing.remove(example.label)
+    return {label: found[label] for label in labels if label in found}
+
+
+def positions_of(config: Any) -> int | None:
+    """Tokens that a model of this configuration can read; None: any number."""
+    config = config.get_text_config()
+    positions = getattr(config, "n_positions", None) or getattr(
+        config, "max_position_embeddings", None
+    )
+    if positions is None or config.model_type in ("t5", "mt5", "umt5"):
+        return None  # relative ones
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
+        return int(positions) - int(config.pad_token_id) - 1  # counted from behind pad_token_id
+    return int(positions)
+
+
+def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -> bool:
+    """Whether several examples go into one row. Auto: on a GPU, where the model allows it.
+
+    Raises TrainerError (PackingNotSupported) where it must but can't be.
+    """
+    from luthier_trainer.objectives.packing import isolates, require_isolation
+
+    wanted = spec.training.packing
+    possible = isinstance(objective, Causal) and spec.training.loss is None
+    if wanted == "Always":
+        if not possible:
+            raise unsupported(
+                "PackingNotSupported",
+                "packing joins texts of a decoder, for a loss of ours: set packing to Auto or "
+                "Never",
+                "training.packing",
+            )
+        require_isolation(model)
+        return True
+    return wanted == "Auto" and on_gpu and possible and isolates(model)
+
+
+def _require(spec: FineTuning, example: Example, *tasks: str) -> None:
+    if spec.task not in tasks:
+        raise _wrong_form(spec.task, example, tasks)
+
+
+def _wrong_form(task: str, example: Example, tasks: Sequence[str]) -> TrainerError:
+    return unsupported(
+        "WrongForm",
+        f"{type(example).__name__} examples can't be learnt by the task {task}: change dataset."
+        f"columns, or set task to {' or '.join(tasks)}",
+        "task",
+    )

@@ -1,0 +1,134 @@
+"""Models with a head for the classes of texts."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier_trainer.data.examples import Example, Labelled
+from luthier_trainer.errors import data_error
+from luthier_trainer.objectives.collate import padded, padding_mask
+from luthier_trainer.objectives.custom import Custom, scaled
+from luthier_trainer.objectives.forward import on_device
+from luthier_trainer.objectives.items import encoded
+from luthier_trainer.objectives.loss import divided, losses_of_examples, summed_loss
+from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
+from luthier_trainer.objectives.texts import TextEncoder
+from luthier_trainer.objectives.tokens import pad_token
+
+
+@dataclass(frozen=True, slots=True)
+class Classed:
+    """Token ids of a text, and the index of its class."""
+
+    ids: array[int]
+    label: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Classifier:
+    """The answer is the class of the largest logit. A decoder's head looks at the last token
+    that isn't config.pad_token_id, which must be `pad_id`.
+
+    A custom loss gets the outputs (logits [examples, classes]) and the batch with `labels`.
+    """
+
+    answer_kind: AnswerKind = "label"
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        labels: Sequence[str],
+        max_length: int,
+        *,
+        smoothing: float = 0.0,
+        custom: Custom | None = None,
+    ) -> None:
+        self.head = Head("AutoModelForSequenceClassification", tuple(labels))
+        self.pad_id = pad_token(tokenizer)
+        self._tokenizer = tokenizer
+        self._texts = TextEncoder(tokenizer, max_length)
+        self._max_length = max_length
+        self._indices = {label: index for index, label in enumerate(labels)}
+        self._smoothing = smoothing
+        self._custom = custom
+
+    @property
+    def truncated(self) -> int:
+        return self._texts.truncated
+
+    def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
+        return encoded(examples, self._encode, self._max_length)
+
+    def _encode(self, examples: Sequence[Labelled]) -> list[Classed]:
+        ids = self._texts.encode([example.text for example in examples])
+        return [Classed(i, self._index(e)) for i, e in zip(ids, examples, strict=True)]
+
+    def _index(self, example: Labelled) -> int:
+        if example.label not in self._indices:
+            raise data_error(
+                "LabelWithoutExamples",
+                f"{example.place}: no training row has the label {example.label!r}; add some or "
+                "remove the row",
+            )
+        return self._indices[example.label]
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """input_ids, attention_mask [examples, longest]; labels [examples]."""
+        ids = [item.ids for item in items]
+        return {
+            "input_ids": padded(ids, self.pad_id),
+            "attention_mask": padding_mask(ids),
+            "labels": torch.tensor([item.label for item in items]),
+        }
+
+    def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
+        return int(batch["attention_mask"].sum())
+
+    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
+        return len(batch["labels"])
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+        outputs = _forward(model, batch)
+        if self._custom:
+            return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
+        return divided(summed_loss(outputs.logits, batch["labels"], self._smoothing), count)
+
+    def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
+        batch = on_device(model, self.collate(items))
+        logits = _forward(model, batch).logits
+        losses = losses_of_examples(logits[:, None], batch["labels"][:, None])
+        names = self.head.labels
+        best = logits.argmax(dim=-1).tolist()
+        return [
+            Prediction(*loss, names[index] if answers else None)
+            for loss, index in zip(losses, best, strict=True)
+        ]
+
+    def gold(self, example: Any) -> str:
+        label: str = example.label
+        return label
+
+    def show(self, example: Any) -> str:
+        text: str = example.text
+        return text
+
+    def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
+        """Tokens of the first n items as text; the loss counts none of them, but the class."""
+        decode = self._tokenizer.decode
+        return [
+            [(decode([token]), False) for token in items[index].ids]
+            + [(self.head.labels[items[index].label], True)]
+            for index in range(min(n, len(items)))
+        ]
+
+
+def _forward(model: nn.Module, batch: Mapping[str, Tensor]) -> Any:
+    return model(**{name: value for name, value in batch.items() if name != "labels"})

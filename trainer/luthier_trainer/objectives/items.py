@@ -1,0 +1,78 @@
+"""Encoded examples: all at once, or each when it is read."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
+from luthier_trainer.objectives.objective import Item
+
+# Above this many examples, tokens are made when a batch needs them, by its worker.
+LAZY_ABOVE = 200_000
+# Examples that go to the tokenizer in one call.
+_CHUNK = 1024
+# An estimate, for batches of similar length only; English has 4 to 5.
+_CHARACTERS_PER_TOKEN = 4
+
+Encode = Callable[[Sequence[Any]], list[Any]]
+
+
+class LazyItems(Sequence[Any]):
+    """Examples that are encoded whenever they are read. `lengths` are estimated."""
+
+    def __init__(self, examples: Sequence[Example], encode: Encode, max_length: int) -> None:
+        self._examples = examples
+        self._encode = encode
+        self._max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LazyItems": ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            chosen = [self._examples[each] for each in range(*index.indices(len(self)))]
+            return LazyItems(chosen, self._encode, self._max_length)
+        return self._encode([self._examples[index]])[0]
+
+    @property
+    def lengths(self) -> list[int]:
+        """From the number of characters, the same each time: nothing is encoded for it."""
+        return [
+            min(1 + characters(self._examples[index]) // _CHARACTERS_PER_TOKEN, self._max_length)
+            for index in range(len(self))
+        ]
+
+
+def encoded(examples: Sequence[Example], encode: Encode, max_length: int) -> Sequence[Any]:
+    """`encode` of all examples; lazily where they are many (then what it counts, such as
+    examples that it cut, is counted where it runs: in the processes that load data)."""
+    count = len(examples)
+    if count > LAZY_ABOVE:
+        return LazyItems(examples, encode, max_length)
+    found: list[Any] = []
+    for start in range(0, count, _CHUNK):
+        found += encode([examples[index] for index in range(start, min(start + _CHUNK, count))])
+    return found
+
+
+def lengths(items: Sequence[Item]) -> list[int]:
+    """Tokens of each item; estimated for lazy ones."""
+    return items.lengths if isinstance(items, LazyItems) else [len(item) for item in items]
+
+
+def characters(example: Example) -> int:
+    """How much text an example has."""
+    match example:
+        case Completion():
+            return len(example.prompt) + len(example.completion)
+        case Chat():
+            return sum(len(turn.content) for turn in example.turns)
+        case Labelled():
+            return len(example.text)
+        case Tagged():
+            return sum(len(word) + 1 for word in example.tokens)
+        case Pair():
+            return len(example.first) + len(example.second)

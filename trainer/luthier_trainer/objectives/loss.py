@@ -1,0 +1,101 @@
+"""The loss of a causal language model, with logits only where it counts.
+
+With a large vocabulary the logits are much of the work, and most of them belong to
+prompt tokens that the loss ignores. `logits_to_keep` lets the model's own forward leave
+them out, so whatever it does to them (soft caps, scaling) stays.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from luthier_trainer.objectives.collate import ROW_TOKENS
+from luthier_trainer.objectives.forward import takes, virtual_tokens
+from luthier_trainer.objectives.tokens import IGNORED
+
+
+def takes_logits_to_keep(model: nn.Module) -> bool:
+    """Whether the forward of the model of transformers has it."""
+    return takes(model, "logits_to_keep")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a forward predicts, where it counts.
+
+    logits [examples, kept, vocabulary]; ids [examples, kept], IGNORED where an example
+    has no target; positions [kept], those of the inputs that the logits stand at.
+    """
+
+    logits: Tensor
+    ids: Tensor
+    positions: Tensor
+    output: Any
+
+
+def predict_targets(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    sparse: bool,
+    also: Tensor | None = None,
+    **options: Any,
+) -> Targets:
+    """Forward of a batch of `collate`. If `sparse`, positions that predict no target in
+    any example are left out, unless `also` names them; the model must take logits_to_keep
+    for it."""
+    ids = inputs["labels"][:, 1:]
+    forward = {name: value for name, value in inputs.items() if name not in ("labels", ROW_TOKENS)}
+    if not sparse:
+        output = model(**forward, **options)
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        logits = output.logits[:, -inputs["labels"].shape[1] :]
+        return Targets(logits[:, :-1], ids, positions, output)
+    wanted = (ids != IGNORED).any(dim=0)
+    if also is not None:
+        wanted[also[also < len(wanted)]] = True
+    positions = wanted.nonzero().flatten()
+    output = model(**forward, logits_to_keep=positions + virtual_tokens(model), **options)
+    return Targets(output.logits, ids[:, positions], positions, output)
+
+
+def summed_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy summed over the targets that count, in fp32.
+
+    logits [..., classes], targets [...]. `smoothing`: the share of each target that goes to
+    all classes alike (torch's label_smoothing).
+    """
+    return F.cross_entropy(
+        logits.flatten(0, -2).float(),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing,
+    )
+
+
+def losses_of_examples(logits: Tensor, targets: Tensor) -> list[tuple[float, int]]:
+    """(summed loss, number of targets) of each example. One at a time: fp32 logits are large."""
+    return [
+        (float(summed_loss(row, ids)), int((ids != IGNORED).sum()))
+        for row, ids in zip(logits, targets, strict=True)
+    ]
+
+
+def causal_loss(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    sparse: bool,
+    target_count: int | Tensor,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Mean loss per target, where `target_count` counts all batches of an optimiser step."""
+    targets = predict_targets(model, inputs, sparse, use_cache=False)
+    return divided(summed_loss(targets.logits, targets.ids, smoothing), target_count)
+
+
+def divided(total: Tensor, count: int | Tensor) -> Tensor:
+    return total / torch.as_tensor(count, device=total.device)

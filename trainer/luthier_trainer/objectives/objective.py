@@ -1,0 +1,97 @@
+"""What training and evaluation know of a task: everything else about it is behind this."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+from luthier_trainer.data.examples import Example
+
+Batch = dict[str, Tensor]
+# What an answer is: a class, a tag for each word, text, or how alike two texts are.
+AnswerKind = Literal["label", "tags", "text", "score"]
+
+
+class Item(Protocol):
+    """One example as token ids. Its length is the number of its tokens."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the model must end in: a class of transformers, e.g. AutoModelForTokenClassification.
+
+    `labels` are those of its outputs in order; empty for language models and embeddings.
+    """
+
+    auto_class: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one example.
+
+    `loss` is summed over the example's `targets`. `answer` is of the objective's
+    answer_kind: str, list[str], str, float; None where it wasn't asked for.
+    """
+
+    loss: float
+    targets: int
+    answer: Any = None
+
+
+class Objective(Protocol):
+    """How examples of one form are learnt, and answered, by one kind of model."""
+
+    head: Head
+    answer_kind: AnswerKind
+
+    @property
+    def truncated(self) -> int:
+        """Examples that `encode` had to cut so far."""
+        ...
+
+    def encode(self, examples: Sequence[Example]) -> Sequence[Item]:
+        """Examples as tokens, at most training.maxLength each. Raises TrainerError."""
+        ...
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """One batch, padded, on the CPU."""
+        ...
+
+    def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
+        """Real tokens of a batch, without padding."""
+        ...
+
+    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
+        """What the loss of a batch sums over: target tokens, tags or examples."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+        """The loss to train on: summed over the batch's targets, divided by `count`, that of
+        all batches of an optimiser step. So accumulation equals one large batch."""
+        ...
+
+    def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
+        """One batch of items, in order. The caller has set eval mode, inference mode and
+        autocast. Without `answers` only the loss (unsmoothed) is computed."""
+        ...
+
+    def gold(self, example: Example) -> Any:
+        """The right answer of an example, of answer_kind."""
+        ...
+
+    def show(self, example: Example) -> str:
+        """What the model is asked, for people: samples, sheets, error messages."""
+        ...
+
+
+class ShownObjective(Objective, Protocol):
+    """One that can show what is learnt."""
+
+    def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
+        """The tokens of the first n items as text, and whether the loss counts each."""
+        ...

@@ -1,0 +1,112 @@
+"""Several examples in one row, kept apart by their positions: no padding.
+
+Attention of transformers' models keeps examples apart where positions begin anew, if it gets
+neither attention mask nor cache. Not every model does it: that is tried out before.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier_trainer.errors import unsupported
+from luthier_trainer.objectives.forward import is_prompted, unwrapped
+
+_PROBE = (7, 9)  # lengths of the two texts that are tried out
+_TOLERANCE = 1e-3  # of the logits' size; of bfloat16 texts that leak differ by far more
+_LOW_PRECISION_TOLERANCE = 5e-2
+
+
+def pack(lengths: Sequence[int], max_length: int, seed: int, epoch: int) -> list[list[int]]:
+    """Rows of indices whose lengths sum up to at most `max_length`: first-fit decreasing.
+
+    Every index is in one row; one that is longer than a row has its own. Which examples of
+    one length come first, and the order of rows, follow from seed and epoch alone.
+    """
+    rng = random.Random(f"{seed}/{epoch}/pack")  # noqa: S311 - an order, not a secret
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    order.sort(key=lambda index: -min(lengths[index], max_length))
+    tree = _Room(len(order), max_length)
+    rows: list[list[int]] = []
+    for index in order:
+        row = tree.take(min(max(lengths[index], 1), max_length))
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(index)
+    for each in rows:
+        rng.shuffle(each)
+    rng.shuffle(rows)
+    return rows
+
+
+class _Room:
+    """Rows by the room that is left, in a tree of maxima: the first that fits in O(log n)."""
+
+    def __init__(self, rows: int, room: int) -> None:
+        self._leaves = 1 << max(rows - 1, 0).bit_length()
+        self._room = [room] * (2 * self._leaves)
+
+    def take(self, length: int) -> int:
+        """The first row with room for `length`, which is taken there."""
+        node = 1
+        while node < self._leaves:
+            node = 2 * node if self._room[2 * node] >= length else 2 * node + 1
+        self._room[node] -= length
+        row = node - self._leaves
+        while node > 1:
+            node //= 2
+            self._room[node] = max(self._room[2 * node], self._room[2 * node + 1])
+        return row
+
+
+def isolates(model: nn.Module) -> bool:
+    """Whether the model keeps examples of a row apart: tried out with two short texts."""
+    if is_prompted(model):
+        return False
+    base = unwrapped(model)
+    weight = next(base.parameters())
+    vocabulary: int = base.get_input_embeddings().num_embeddings
+    texts = [
+        torch.arange(start, start + length).remainder(vocabulary).to(weight.device)[None]
+        for start, length in zip((3, 40), _PROBE, strict=True)
+    ]
+    positions = torch.cat([torch.arange(length) for length in _PROBE]).to(weight.device)[None]
+    with _answering(model):
+        try:
+            together = model(
+                input_ids=torch.cat(texts, dim=1), position_ids=positions, use_cache=False
+            ).logits
+        except (TypeError, ValueError):  # knows no positions
+            return False
+        alone = torch.cat([model(input_ids=t, use_cache=False).logits for t in texts], dim=1)
+    difference = (together - alone).float().abs().max()
+    low = weight.dtype in (torch.bfloat16, torch.float16) or together.dtype != torch.float32
+    tolerance = _LOW_PRECISION_TOLERANCE if low else _TOLERANCE
+    return bool(difference <= tolerance * alone.float().abs().max())
+
+
+def require_isolation(model: Any) -> None:
+    """Raises TrainerError (PackingNotSupported)."""
+    if not isolates(model):
+        raise unsupported(
+            "PackingNotSupported",
+            f"the attention of {type(unwrapped(model)).__name__} doesn't keep the examples of a "
+            "row apart: set packing to Never",
+            "training.packing",
+        )
+
+
+@contextmanager
+def _answering(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True

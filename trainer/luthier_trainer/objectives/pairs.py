@@ -1,0 +1,192 @@
+"""Models that make a vector of a text: pairs of texts that are alike or not."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from luthier_api.training import Similarity
+from luthier_trainer.data.examples import Example, Pair
+from luthier_trainer.errors import data_error
+from luthier_trainer.objectives.collate import padded, padding_mask
+from luthier_trainer.objectives.custom import Custom, is_of_pairs, scaled
+from luthier_trainer.objectives.forward import on_device
+from luthier_trainer.objectives.items import encoded
+from luthier_trainer.objectives.loss import divided
+from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
+from luthier_trainer.objectives.texts import TextEncoder
+from luthier_trainer.objectives.tokens import pad_token
+
+
+@dataclass(frozen=True, slots=True)
+class PairIds:
+    """Token ids of two texts, and how alike they are; NaN: the data doesn't say."""
+
+    first: array[int]
+    second: array[int]
+    label: float
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+
+@dataclass(frozen=True)
+class PairOutputs:
+    """What a custom loss (outputs, batch) gets: vectors [pairs, size] and cosines [pairs]."""
+
+    first: Tensor
+    second: Tensor
+    cosine: Tensor
+
+
+class Pairs:
+    """The answer is the cosine of two texts' vectors.
+
+    cosine: (cosine - label)². contrastive, with the distance d = 1 - cosine: half of
+    label × d² + (1 - label) × max(margin - d, 0)² (Hadsell et al. 2006). in_batch_negatives:
+    cross-entropy of scale × the cosines of a first text with all second ones of its batch
+    (https://arxiv.org/abs/1705.00652): its loss depends on the batch, so accumulating batches
+    isn't the same as a larger one. A loss of a batch is summed over its pairs.
+
+    A custom loss is called as (outputs: PairOutputs, batch), or in the form of pairs as
+    (output1, output2, label): the vectors [pairs, size] and the labels as the data has them.
+    """
+
+    head = Head("AutoModel")
+    answer_kind: AnswerKind = "score"
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        similarity: Similarity,
+        *,
+        custom: Custom | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._texts = TextEncoder(tokenizer, max_length)
+        self._max_length = max_length
+        self._similarity = similarity
+        self._pad_id = pad_token(tokenizer)
+        self._custom = custom
+        self._labelled = custom is None and similarity.objective != "in_batch_negatives"
+        self.truncated = 0
+
+    def encode(self, examples: Sequence[Example]) -> Sequence[PairIds]:
+        return encoded(examples, self._encode, 2 * self._max_length)
+
+    def _encode(self, examples: Sequence[Pair]) -> list[PairIds]:
+        for example in examples:
+            if example.label is None and self._labelled:
+                raise data_error(
+                    "MissingLabel",
+                    f"{example.place}: the row doesn't say how alike its texts are; add a label, "
+                    "or set training.similarity.objective to in_batch_negatives",
+                    "dataset.columns.label",
+                )
+        count = len(examples)
+        texts = [example.first for example in examples] + [example.second for example in examples]
+        ids = self._texts.encode(texts)
+        self.truncated = self._texts.truncated
+        return [
+            PairIds(ids[i], ids[count + i], math.nan if e.label is None else float(e.label))
+            for i, e in enumerate(examples)
+        ]
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """input_ids, attention_mask [2 × pairs, longest]: all first texts, then all second
+        ones; labels: fp32 [pairs]."""
+        ids = [item.first for item in items] + [item.second for item in items]
+        return {
+            "input_ids": padded(ids, self._pad_id),
+            "attention_mask": padding_mask(ids),
+            "labels": torch.tensor([item.label for item in items]),
+        }
+
+    def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
+        return int(batch["attention_mask"].sum())
+
+    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
+        return len(batch["labels"])
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+        outputs = self._embed(model, batch)
+        if self._custom:
+            return scaled(self._call(outputs, batch), len(batch["labels"]), count)
+        return divided(self._losses(outputs, batch["labels"]).sum(), count)
+
+    def _call(self, outputs: PairOutputs, batch: Mapping[str, Tensor]) -> Tensor:
+        assert self._custom
+        if is_of_pairs(self._custom):
+            return self._custom(outputs.first, outputs.second, batch["labels"])
+        return self._custom(outputs, dict(batch))
+
+    def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
+        """With a custom loss, each example's is the mean of its batch."""
+        batch = on_device(model, self.collate(items))
+        outputs = self._embed(model, batch)
+        if self._custom:
+            losses = self._call(outputs, batch).mean().expand(len(items))
+        else:
+            losses = self._losses(outputs, batch["labels"])
+        return [
+            Prediction(loss, 1, cosine if answers else None)
+            for loss, cosine in zip(losses.tolist(), outputs.cosine.tolist(), strict=True)
+        ]
+
+    def _losses(self, outputs: PairOutputs, labels: Tensor) -> Tensor:
+        """fp32 [pairs]."""
+        cosine = outputs.cosine
+        match self._similarity.objective:
+            case "cosine":
+                return (cosine - labels).square()
+            case "contrastive":
+                distance = 1 - cosine
+                apart = (self._similarity.margin - distance).clamp(min=0)
+                return (labels * distance.square() + (1 - labels) * apart.square()) / 2
+        first, second = (F.normalize(each, dim=-1) for each in (outputs.first, outputs.second))
+        scores = self._similarity.scale * first @ second.T
+        own = torch.arange(len(scores), device=scores.device)
+        return F.cross_entropy(scores.float(), own, reduction="none")
+
+    def _embed(self, model: nn.Module, batch: Mapping[str, Tensor]) -> PairOutputs:
+        mask = batch["attention_mask"]
+        output = model(input_ids=batch["input_ids"], attention_mask=mask)
+        # Virtual tokens of the method aren't the text's.
+        hidden = output.last_hidden_state[:, -mask.shape[1] :].float()
+        first, second = pooled(hidden, mask, self._similarity.pooling).chunk(2)
+        return PairOutputs(first, second, F.cosine_similarity(first, second, dim=-1))
+
+    def gold(self, example: Any) -> float | None:
+        label: float | None = example.label
+        return label
+
+    def show(self, example: Any) -> str:
+        return f"{example.first}\n{example.second}"
+
+    def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
+        """Tokens of the first n items as text: all of them are compared."""
+        decode = self._tokenizer.decode
+        return [
+            [(decode([token]), True) for token in (*items[index].first, *items[index].second)]
+            for index in range(min(n, len(items)))
+        ]
+
+
+def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """A vector of each text: [texts, tokens, size] → [texts, size]; padding is at the right."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        last = mask.sum(dim=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    weights = mask[..., None].to(hidden.dtype)
+    # Zeroed, not multiplied: nothing that stands in padding counts.
+    return hidden.masked_fill(weights == 0, 0).sum(dim=1) / weights.sum(dim=1)

@@ -1,0 +1,165 @@
+"""From words to the token ids of a language model.
+
+Prompt and completion are tokenised apart, so that the prompt's tokens when the model
+is used are those it was trained on.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier_api.result import ExitCode
+from luthier_trainer.data.examples import Completion
+from luthier_trainer.errors import TrainerError
+
+IGNORED = -100
+# No tokenizer has a text of more tokens; those that name no limit name a number above it.
+_UNLIMITED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of one example; `completion` is the answer with its end token.
+
+    `learn_prompt`: whether the loss counts the prompt's tokens too. `learnt`: spans [begin,
+    end) of the prompt that it counts anyway: earlier answers of a conversation. `asked`: what
+    the model is asked, where that isn't the prompt.
+    """
+
+    prompt: Sequence[int]
+    completion: Sequence[int]
+    learn_prompt: bool
+    learnt: tuple[tuple[int, int], ...] = ()
+    asked: Sequence[int] | None = None
+
+    @property
+    def ids(self) -> array[int]:
+        return array("i", self.prompt) + array("i", self.completion)
+
+    @property
+    def targets(self) -> array[int]:
+        """As `ids`, IGNORED where the loss doesn't count."""
+        targets = self.ids
+        if not self.learn_prompt:
+            targets[: len(self.prompt)] = array("i", [IGNORED]) * len(self.prompt)
+            for begin, end in self.learnt:
+                targets[begin:end] = array("i", self.prompt[begin:end])
+        return targets
+
+    @property
+    def question(self) -> list[int]:
+        """The ids that the model continues when it is asked."""
+        return list(self.prompt if self.asked is None else self.asked)
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+def compact(
+    prompt: Sequence[int],
+    completion: Sequence[int],
+    learn_prompt: bool,
+    learnt: Sequence[tuple[int, int]] = (),
+    asked: Sequence[int] | None = None,
+) -> Tokens:
+    """Tokens in 4 bytes each, in memory and between processes."""
+    spans = tuple((begin, end) for begin, end in learnt if begin < end)
+    question = None if asked is None else array("i", asked)
+    return Tokens(array("i", prompt), array("i", completion), learn_prompt, spans, question)
+
+
+def end_token(tokenizer: Any) -> int:
+    """Raises TrainerError (NoEndToken)."""
+    if tokenizer.eos_token_id is None:
+        raise TrainerError(
+            ExitCode.UNSUPPORTED,
+            "NoEndToken",
+            "the model's tokenizer names no eos_token: the model could not learn where an "
+            "answer ends; set it in tokenizer_config.json",
+            "model.uri",
+        )
+    eos: int = tokenizer.eos_token_id
+    return eos
+
+
+def pad_token(tokenizer: Any) -> int:
+    """What batches are padded with; masks, never this id, tell what is padding."""
+    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return int(found)
+    return 0
+
+
+def longest(tokenizer: Any, max_length: int, positions: int | None = None) -> int:
+    """Tokens that an example may have: training.maxLength, or what the model can read."""
+    limits = [max_length]
+    if tokenizer.model_max_length and tokenizer.model_max_length < _UNLIMITED:
+        limits.append(int(tokenizer.model_max_length))
+    return min([*limits, positions] if positions else limits)
+
+
+def plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, without begin or end tokens."""
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def begin_tokens(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before every text, if it does: its begin-of-text token."""
+    found = tokenizer("")["input_ids"]
+    return [token for token in found[:1] if token == tokenizer.bos_token_id]
+
+
+class Encoder:
+    """Encodes completions with a tokenizer of transformers; each ends with its end token."""
+
+    def __init__(self, tokenizer: Any, max_length: int, learn_prompt: bool) -> None:
+        self._eos = end_token(tokenizer)
+        self._tokenizer = tokenizer
+        self._start = begin_tokens(tokenizer)
+        self._max_length = max_length
+        self._learn_prompt = learn_prompt
+        self.truncated = 0
+
+    def completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of completions, each with the end token, once."""
+        found = plain_ids(self._tokenizer, texts)
+        return [ids if ids[-1:] == [self._eos] else [*ids, self._eos] for ids in found]
+
+    def encode(self, examples: Sequence[Completion]) -> list[Tokens]:
+        """Examples as tokens, at most max_length each.
+
+        A prompt that is too long loses its start, so that what stands right before the
+        answer stays; with loss on the whole text, the text loses its end.
+        """
+        prompts = plain_ids(self._tokenizer, [example.prompt for example in examples])
+        completions = self.completions([example.completion for example in examples])
+        return [self.fit(p, c) for p, c in zip(prompts, completions, strict=True)]
+
+    def fit(self, prompt: list[int], completion: list[int]) -> Tokens:
+        if prompt[:1] != self._start:
+            prompt = self._start + prompt
+        if not prompt and not self._learn_prompt:
+            # Without any prompt the first token of the answer has nothing to follow from.
+            prompt = [self._eos]
+        excess = len(prompt) + len(completion) - self._max_length
+        if excess > 0:
+            self.truncated += 1
+            if self._learn_prompt:
+                completion = completion[: max(0, self._max_length - len(prompt))]
+                prompt = prompt[: self._max_length]
+            else:
+                kept = max(0, len(prompt) - len(self._start) - excess)
+                prompt = self._start + prompt[len(prompt) - kept :] or [self._eos]
+                completion = completion[: self._max_length - len(prompt)]
+        return compact(prompt, completion, self._learn_prompt)
+
+
+def learns_prompt(loss_on: str, task: str, from_template: bool) -> bool:
+    """Whether the loss counts the prompt. Auto: for a template of the task generation."""
+    return task == "generation" and from_template if loss_on == "Auto" else loss_on == "All"

@@ -1,0 +1,25 @@
+"""What a report says of a run beside its spec, its course and its measurements."""
+
+from dataclasses import dataclass, field
+
+from luthier_api.finetunejob import Estimate
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`artifact`: the folder to load, adapter or model. `auto_class`: of objective.head.
+    `merged`: whether model/ is there too. `warnings`: of data and training."""
+
+    base_digest: str
+    dataset_digest: str
+    summary: str
+    steps: int
+    artifact: str
+    auto_class: str
+    labels: tuple[str, ...] = ()
+    licence: str | None = None  # of the base model, as its card on the hub says
+    best_step: int | None = None
+    merged: bool = False
+    resolved: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    estimate: Estimate = field(default_factory=Estimate)

@@ -1,0 +1,31 @@
+"""Numbers for people. Pure."""
+
+from luthier_api.finetunejob import Change
+
+_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float, unit: str = "") -> str:
+    """For people: 1.2k, 3.4M, 0.001; 1.9 GB with the unit B."""
+    for size, prefix in _UNITS:
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{' ' if unit else ''}{prefix}{unit}"
+    return f"{value:.3g}{' ' if unit and unit != '%' else ''}{unit}"
+
+
+def measured(value: float | None) -> str:
+    """A metric's value: four digits, and thousands in full, e.g. 0.8712, 21,440."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def changed(change: Change | None) -> tuple[str, str]:
+    """(by how much, 95% interval), with their signs."""
+    if change is None:
+        return "", ""
+    return _signed(change.by), f"{_signed(change.low)} to {_signed(change.high)}"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + measured(value)

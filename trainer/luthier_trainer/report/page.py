@@ -1,0 +1,120 @@
+"""report/index.html: a run on one page, which needs nothing but itself. Pure."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from luthier_api.finetunejob import EvaluationResult
+from luthier_api.runspec import RunSpec
+from luthier_trainer.pages import document
+from luthier_trainer.report.curve import figure
+from luthier_trainer.report.facts import Facts
+from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.training.journal import Journal
+
+# (title, unit, [(name, value of the journal)])
+_CURVES = (
+    ("loss", "", [("train", "loss"), ("eval", "eval_loss")]),
+    ("learning rate", "", [("learning rate", "learning_rate")]),
+    ("norm of the gradient", "", [("norm", "grad_norm")]),
+    ("tokens per second", "", [("tokens", "tokens_per_second")]),
+    ("peak memory", "B", [("memory", "peak_memory_bytes")]),
+    ("time waiting for data", "%", [("waiting", "data_wait_percent")]),
+    ("GPU busy", "%", [("GPU", "gpu_percent")]),
+)
+# File → what it is.
+LINKS = {
+    "data.html": "what preflight saw of the data",
+    "sheet.html": "answers of both models, to compare blindly",
+    "evaluation.json": "metrics by class, and more",
+    "metrics.jsonl": "the course in numbers",
+}
+
+
+def page(
+    spec: RunSpec,
+    journal: Journal,
+    evaluation: EvaluationResult | None,
+    facts: Facts,
+    links: Iterable[str] = LINKS,
+) -> str:
+    """`links`: files beside it."""
+    name = escape(f"{spec.run.namespace}/{spec.run.name}")
+    tuning = spec.fine_tuning
+    best = f"; the weights are those of step {facts.best_step}" if facts.best_step else ""
+    about = {
+        "base model": tuning.model.uri,
+        "data": f"{tuning.dataset.uri} ({facts.summary})",
+        "task": tuning.task,
+        "method": tuning.method.type,
+        "steps": f"{facts.steps}{best}",
+        **_estimate(facts),
+    }
+    parts = [
+        f"<h1>{name}</h1>",
+        f'<p class="dim">revision {escape(spec.run.revision)}, attempt {spec.run.attempt}</p>',
+        *(f'<p class="warning">{escape(warning)}</p>' for warning in facts.warnings),
+        "<h2>Result</h2>",
+        _result(evaluation),
+        "<h2>Course</h2>",
+        f'<div class="curves">{_curves(journal)}</div>',
+        "<h2>Run</h2>",
+        _pairs(about),
+        "<h2>Settings as they were resolved</h2>",
+        _pairs(facts.resolved),
+        "<h2>More</h2>",
+        "<ul>",
+        *(f'<li><a href="{link}">{link}</a>: {LINKS[link]}</li>' for link in links),
+        "</ul>",
+    ]
+    return document(f"{spec.run.namespace}/{spec.run.name}", "\n".join(parts))
+
+
+def _result(evaluation: EvaluationResult | None) -> str:
+    if evaluation is None:
+        return "<p>Not measured: the dataset names neither eval nor test rows.</p>"
+    rows = [
+        (
+            escape(name),
+            measured(evaluation.base.get(name)),
+            measured(tuned),
+            *changed(evaluation.change.get(name)),
+        )
+        for name, tuned in evaluation.tuned.items()
+    ]
+    split = escape(evaluation.split or "")
+    seen = "which training never saw" if split == "test" else "which may have guided choices"
+    head = [("", "metric"), ("n", "base"), ("n", "tuned"), ("n", "change"), ("n", "95% interval")]
+    top = "".join(f'<th class="{style}">{name}</th>' for style, name in head)
+    body = "".join(
+        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
+        for name, *cells in rows
+    )
+    return (
+        f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
+        f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
+        "the same rows; its interval comes from drawing them again and again (paired "
+        "bootstrap).</p>"
+    )
+
+
+def _curves(journal: Journal) -> str:
+    return "".join(
+        figure(title, [(name, *journal.series(value)) for name, value in lines], unit)
+        for title, unit, lines in _CURVES
+    )
+
+
+def _estimate(facts: Facts) -> dict[str, str]:
+    found = {
+        "memory, expected": facts.estimate.memory_bytes,
+        "memory, measured": facts.estimate.measured_memory_bytes,
+    }
+    return {name: number(value, "B") for name, value in found.items() if value}
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return (
+        "<table>"
+        + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in values.items())
+        + "</table>"
+    )

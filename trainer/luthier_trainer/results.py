@@ -1,0 +1,194 @@
+"""The end of a run: base and tuned model measured, reports written, the artifact published."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier_api.result import RunResult
+from luthier_trainer import publish
+from luthier_trainer.data.page import write_page
+from luthier_trainer.evaluation import script
+from luthier_trainer.evaluation.compare import Comparison, compare, with_script
+from luthier_trainer.evaluation.measure import Measurement, measure
+from luthier_trainer.evaluation.samples import answered
+from luthier_trainer.evaluation.sheet import Answered, sheet
+from luthier_trainer.log import log
+from luthier_trainer.models import cache
+from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.report.facts import Facts
+from luthier_trainer.report.write import write_report
+
+if TYPE_CHECKING:
+    from luthier_trainer.stages import Stages
+
+# Rows of the sheet for people, and of samples.json.
+_SAMPLES = 20
+
+
+class Results:
+    """What `stages` trained, measured and published."""
+
+    def __init__(self, stages: "Stages", base: BaseModel, model_folder: Path) -> None:
+        self.stages = stages
+        self.run = stages.run
+        self.spec = stages.run.spec
+        self.base = base
+        self.base_digest = cache.digest(model_folder, base)
+        self.folder = stages.folder / "artifact"
+        self.comparison: Comparison | None = None
+        self.answers: list[Answered] = []
+
+    def execute(self) -> RunResult:
+        """Raises TrainerError, Interrupted or Superseded."""
+        self._measure()
+        self.run.reporter.stage("Publishing")
+        merged = self._save()
+        self._call_script()
+        facts = self._write_report()
+        return self._publish(facts, merged)
+
+    def _measure(self) -> None:
+        """Base and tuned model on the same rows, with the same code."""
+        stages, split = self.stages, self.stages.examples.report_split
+        if split is None:
+            log("warning: neither eval nor test rows: the result is not measured")
+            return
+        self.run.reporter.stage("Evaluating")
+        started = time.monotonic()
+        rows = stages.measured_rows()
+        tuned = self._measured(stages.tuned.model)
+        with stages.tuned.base() as model:
+            base = self._measured(model)
+        self._tell(compare(base, tuned, stages.values, split))
+        self.answers = answered(stages.objective, rows, base, tuned, _SAMPLES)
+        for name, value in self.run.evaluation.tuned.items() if self.run.evaluation else ():
+            log(f"{name}: base {base.values([name])[name]:.4f}, tuned {value:.4f}")
+        log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
+
+    def _measured(self, model: Any) -> Measurement:
+        stages, rows = self.stages, self.stages.measured_rows()
+        return measure(
+            model,
+            stages.objective,
+            stages.objective.encode(rows),
+            rows,
+            stages.values,
+            batch_size=stages.tuning.evaluation.batch_size,
+            autocast=stages.autocast,
+            samples=_SAMPLES,
+        )
+
+    def _tell(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.run.evaluation = comparison.result
+        self.run.reporter.set(evaluation=comparison.result)
+
+    def _save(self) -> dict[str, Any]:
+        """Weights and tokenizer; returns what a merge changed."""
+        stages = self.stages
+        folders = [self.folder / stages.tuned.artifact]
+        stages.tuned.save(folders[0])
+        merged: dict[str, Any] = {}
+        if stages.tuning.method.merge:
+            done = stages.tuned.merge(self.folder / "model")
+            folders.append(done.folder)
+            log(f"merged: logits differ by at most {done.difference:.1e}")
+            merged = {"difference": done.difference}
+            if self.comparison and stages.tuning.method.type == "qlora":
+                merged["metrics"] = self._against_quantized(done.folder)
+        for folder in folders:
+            stages.tokenizer.save_pretrained(folder)
+        return merged
+
+    def _against_quantized(self, folder: Path) -> dict[str, dict[str, float]]:
+        """The merged model's metrics, and how they differ from those on the 4-bit base."""
+        assert self.comparison
+        model = replace(self.stages.source, folder=folder).load(self.stages.precision)
+        model.to(self.stages.tuned.model.device)
+        values = self._measured(model).values(self.stages.values)
+        tuned = self.comparison.result.tuned
+        found = {
+            name: {"merged": value, "change": value - tuned[name]}
+            for name, value in values.items()
+            if name in tuned
+        }
+        for name, each in found.items():
+            log(f"merged: {name} {each['merged']:.4f} ({each['change']:+.4f} to the 4-bit base's)")
+        return found
+
+    def _call_script(self) -> None:
+        """The user's own evaluation of what will be published."""
+        code, source = self.stages.tuning.evaluation.script, self.stages.script
+        if code and source and self.comparison:
+            function = script.load(source, code.entrypoint)
+            found = script.evaluate(function, source, self.folder, self.stages.measured_rows())
+            self._tell(with_script(self.comparison, found))
+
+    def _write_report(self) -> Facts:
+        """What people read: card, pages, curves, samples."""
+        stages, report = self.stages, self.folder / "report"
+        report.mkdir(parents=True, exist_ok=True)
+        told, training = self.run.reporter.report, stages.tuning.training
+        facts = Facts(
+            base_digest=self.base_digest,
+            licence=self.base.licence,
+            dataset_digest=stages.examples.digest,
+            summary=self.run.data_summary() or "",
+            steps=stages.outcome.step,
+            artifact=stages.tuned.artifact,
+            auto_class=stages.objective.head.auto_class,
+            labels=stages.objective.head.labels,
+            best_step=stages.outcome.best_step,
+            merged=stages.tuning.method.merge,
+            resolved=stages.notes,
+            warnings=tuple(filter(None, [*stages.examples.warnings, told.overfitting])),
+            estimate=told.estimate or stages.resolved.estimate,
+        )
+        write_page(
+            report / "data.html",
+            stages.examples,
+            stages.facts,
+            stages.inspection.lengths,
+            stages.inspection.truncated,
+            stages.inspection.shown,
+            max_length=training.max_length,
+        )
+        if self.answers:
+            title = f"{self.spec.run.namespace}/{self.spec.run.name}"
+            (report / "sheet.html").write_text(sheet(title, self.answers, training.seed))
+        samples: Sequence[dict[str, Any]] = [asdict(answer) for answer in self.answers]
+        write_report(
+            self.folder, self.spec, stages.outcome.journal, self.comparison, list(samples), facts
+        )
+        return facts
+
+    def _publish(self, facts: Facts, merged: dict[str, Any]) -> RunResult:
+        stages, writer, attempts = self.stages, self.run.writer, self.stages.attempts
+        assert writer
+        writer.drain(self.spec.storage.retry_seconds + 60)
+        attempts.end("Succeeded", None, self.run.usage())
+        details = {
+            "baseModel": {
+                "uri": stages.tuning.model.uri,
+                "digest": self.base_digest,
+                "revision": self.base.commit,
+                "licence": self.base.licence,
+            },
+            "datasetDigest": stages.examples.digest,
+            "dataset": stages.facts.to_json(),
+            "datasetWarnings": stages.examples.warnings,
+            "checkpointCost": writer.cost.to_json(),
+            "estimate": facts.estimate.to_json(),
+            "resolved": stages.notes,
+            "merged": merged or None,
+        }
+        result = self.run.result("Succeeded")
+        ref = publish.publish(
+            stages.output, self.folder, self.spec, details, result, attempts.fence
+        )
+        log(f"published {ref.uri}")
+        self.run.reporter.stage("Done")
+        self.run.reporter.close()
+        return result.model_copy(update={"artifact": ref, "progress": self.run.reporter.progress})

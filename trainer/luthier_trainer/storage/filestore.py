@@ -1,0 +1,114 @@
+"""A folder as object store: atomic by rename, write-once by link."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from luthier_trainer.storage.objectstore import Entry
+
+# Files that are being written, and the lock of replace(): never listed.
+_HIDDEN_PREFIX = ".luthier-"
+
+
+class FileStore:
+    """Objects as files below a folder. See ObjectStore."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.uri = f"file://{root}"
+
+    def local(self, key: str) -> Path:
+        """The file of an object, to read in place."""
+        return self._path(key)
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def read_tagged(self, key: str) -> tuple[bytes, str] | None:
+        data = self.read(key)
+        return None if data is None else (data, _etag(data))
+
+    def write(self, key: str, data: bytes) -> None:
+        os.replace(self._temporary(key, data), self._path(key))
+
+    def write_once(self, key: str, data: bytes) -> bool:
+        temporary = self._temporary(key, data)
+        try:
+            os.link(temporary, self._path(key))
+        except FileExistsError:
+            return self.read(key) == data
+        finally:
+            temporary.unlink()
+        return True
+
+    def replace(self, key: str, data: bytes, etag: str) -> bool:
+        with self._lock():
+            current = self.read_tagged(key)
+            if current is None or current[1] != etag:
+                return False
+            self.write(key, data)
+            return True
+
+    def upload(self, key: str, path: Path) -> None:
+        temporary = self._temporary(key, b"")
+        shutil.copyfile(path, temporary)
+        os.replace(temporary, self._path(key))
+
+    def download(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._path(key), path)
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        found = []
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = Path(folder, name)
+                key = path.relative_to(self._root).as_posix()
+                if (
+                    key.startswith(prefix)
+                    and path.is_file()
+                    and not name.startswith(_HIDDEN_PREFIX)
+                ):
+                    stat = path.stat()
+                    found.append(Entry(key, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
+        return sorted(found, key=lambda entry: entry.key)
+
+    def delete(self, keys: list[str]) -> None:
+        for key in keys:
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            parent = path.parent
+            while parent != self._root and parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+                parent = parent.parent
+
+    def _path(self, key: str) -> Path:
+        return self._root / key
+
+    def _temporary(self, key: str, data: bytes) -> Path:
+        folder = self._path(key).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_HIDDEN_PREFIX, dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o644)
+        return Path(name)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / f"{_HIDDEN_PREFIX}lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,63 @@
+"""What every stage expects of storage, whatever is behind it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object below a store's base. `etag` changes when the content does."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class ReadableStore(Protocol):
+    """What can be listed and downloaded, whatever the URI's scheme."""
+
+    uri: str
+
+    def download(self, key: str, path: Path) -> None:
+        """Raises FileNotFoundError if there is no such object."""
+        ...
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """All objects whose key starts with `prefix`, sorted by key."""
+        ...
+
+
+class ObjectStore(ReadableStore, Protocol):
+    """Objects below one base URI, by their key relative to it.
+
+    All methods raise TrainerError for what can't heal (access denied, no such bucket) and,
+    after the allowed time of retries, for what didn't (StorageUnavailable).
+    """
+
+    def read(self, key: str) -> bytes | None:
+        """Content, or None if there is no such object."""
+        ...
+
+    def read_tagged(self, key: str) -> tuple[bytes, str] | None:
+        """Content and etag, or None."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None: ...
+
+    def write_once(self, key: str, data: bytes) -> bool:
+        """False, and nothing written, if the object exists with other content."""
+        ...
+
+    def replace(self, key: str, data: bytes, etag: str) -> bool:
+        """False, and nothing written, if the object is no longer the one with `etag`."""
+        ...
+
+    def upload(self, key: str, path: Path) -> None: ...
+
+    def delete(self, keys: list[str]) -> None: ...
+
+
+def join(uri: str, key: str) -> str:
+    """URI of an object below a base URI."""
+    return f"{uri.rstrip('/')}/{key}" if key else uri

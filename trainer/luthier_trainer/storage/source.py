@@ -1,0 +1,123 @@
+"""Where models and data are read from, by the scheme of the URI."""
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from luthier_api.result import ExitCode
+from luthier_api.runspec import RunSpec
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.storage.filestore import FileStore
+from luthier_trainer.storage.http import (
+    Http,
+    HttpError,
+    TooLargeError,
+    UnreachableError,
+    UntrustedServerError,
+)
+from luthier_trainer.storage.hub import HubStore
+from luthier_trainer.storage.objectstore import Entry, ReadableStore
+from luthier_trainer.storage.open import open_store
+
+
+def open_source(
+    uri: str,
+    kind: Literal["models", "datasets"],
+    spec: RunSpec,
+    param: str,
+    revision: str | None = None,
+) -> ReadableStore:
+    """The folder that `uri` names; for https:// that of its one file. Raises TrainerError."""
+    match urlsplit(uri).scheme:
+        case "hf":
+            seconds = spec.storage.retry_seconds
+            return HubStore(uri, kind, revision, spec.hub_endpoint, seconds, param)
+        case "https":
+            return HttpsFolder(uri, spec.storage.retry_seconds, param)
+        case "pvc":
+            return _mounted(uri, Path(spec.claims_dir), "claim", "ClaimNotMounted", param)
+        case "configmap":
+            folder = Path(spec.config_maps_dir)
+            return _mounted(uri, folder, "ConfigMap", "ConfigMapNotMounted", param)
+        case _:
+            return open_store(uri, spec.storage, param, spec.file_roots)
+
+
+def _mounted(uri: str, base: Path, what: str, code: str, param: str) -> FileStore:
+    parts = urlsplit(uri)
+    mount = (base / parts.netloc).resolve()
+    if not mount.is_relative_to(base.resolve()) or not mount.is_dir():
+        raise TrainerError(
+            ExitCode.NOT_FOUND,
+            code,
+            f"{uri}: the {what} {parts.netloc!r} isn't mounted here: outside a cluster there are "
+            "none; for `luthier run` copy the files to a folder and write file:///FOLDER",
+            param,
+        )
+    path = (mount / unquote(parts.path).lstrip("/")).resolve()
+    if not path.is_relative_to(mount):
+        raise TrainerError(
+            ExitCode.DENIED,
+            "PathEscapes",
+            f"{uri}: the path leads out of the {what}; name one inside it",
+            param,
+        )
+    return FileStore(path)
+
+
+class HttpsFolder:
+    """The folder of a URL, of which only the files that are asked for are known."""
+
+    def __init__(self, uri: str, retry_seconds: float, param: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._param = param
+        self._seconds = retry_seconds
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """Nothing: HTTP lists no folder."""
+        del prefix
+        return []
+
+    def download(self, key: str, path: Path) -> None:
+        """Raises FileNotFoundError, TrainerError."""
+        place = f"{self.uri}/{key}"
+        try:
+            Http(self._seconds).download(place, path)
+        except HttpError as error:
+            if error.status in (404, 410):
+                raise FileNotFoundError(place) from error
+            denied = error.status in (401, 403)
+            raise TrainerError(
+                ExitCode.DENIED if denied else ExitCode.STORAGE_UNAVAILABLE,
+                "SourceDenied" if denied else "SourceUnavailable",
+                f"{place}: {error}; "
+                + (
+                    "https:// sends no credentials: make the file public, or copy it to S3"
+                    if denied
+                    else "check the URL in a browser, then retry"
+                ),
+                self._param,
+            ) from error
+        except UntrustedServerError as error:
+            raise TrainerError(
+                ExitCode.DENIED,
+                "UntrustedServer",
+                f"{place}: {error}; give the pod the server's CA (SSL_CERT_FILE), or copy the "
+                "file to S3",
+                self._param,
+            ) from error
+        except TooLargeError as error:
+            raise TrainerError(
+                ExitCode.DATA,
+                "TooLarge",
+                f"{place}: {error}; split the file, or copy it to S3",
+                self._param,
+            ) from error
+        except UnreachableError as error:
+            raise TrainerError(
+                ExitCode.STORAGE_UNAVAILABLE,
+                "SourceUnavailable",
+                f"{place}: no answer for {self._seconds:.0f} s: {error}; check that it can be "
+                "reached from the pod (NetworkPolicy, proxy, DNS), or copy the file to S3",
+                self._param,
+            ) from error

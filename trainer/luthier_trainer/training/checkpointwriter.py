@@ -1,0 +1,127 @@
+"""Checkpoints in the background: training stands still only while its state is copied."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from luthier_api.finetunejob import CheckpointRef
+from luthier_api.progress import CheckpointCost
+from luthier_trainer.log import log
+from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.training.checkpoint import Snapshot, write
+from luthier_trainer.training.checkpointfolder import prune
+
+
+class CheckpointWriter:
+    """Uploads one snapshot at a time. A newer one replaces one that still waits, unless that
+    is the best so far: its weights may be the result.
+
+    `fence` raises Superseded when this pod may no longer publish. `on_written` is called
+    in the writer's thread after each upload.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        keep_last: int,
+        fence: Callable[[], None],
+        on_written: Callable[[Snapshot], None],
+        scratch: Path,
+        found: CheckpointRef | None = None,
+    ) -> None:
+        self.store = store
+        self.scratch = scratch
+        self._keep_last = keep_last
+        self._fence = fence
+        self._on_written = on_written
+        self._changed = threading.Condition()
+        self._waiting: list[Snapshot] = []
+        self._busy = False
+        self._failure: BaseException | None = None
+        self._cost = CheckpointCost()
+        self._refs = [found] if found else []
+        threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
+
+    @property
+    def refs(self) -> list[CheckpointRef]:
+        """Checkpoints that this pod wrote or went on from, newest last."""
+        with self._changed:
+            return list(self._refs)
+
+    @property
+    def cost(self) -> CheckpointCost:
+        with self._changed:
+            return self._cost
+
+    def submit(self, snapshot: Snapshot, blocked_seconds: float) -> None:
+        """Hand over a snapshot. `blocked_seconds`: how long its copy took."""
+        with self._changed:
+            self._raise_failure()
+            for older in self._waiting:
+                if older.step not in (snapshot.step, snapshot.best_step):
+                    log(f"checkpoint of step {older.step} gives way to a newer one")
+            best = (s for s in self._waiting if s.step == snapshot.best_step != snapshot.step)
+            self._waiting = [*best, snapshot]
+            self._cost = self._cost.model_copy(
+                update={"blocked_seconds": self._cost.blocked_seconds + blocked_seconds}
+            )
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raises what a background upload failed with."""
+        with self._changed:
+            self._raise_failure()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until all is uploaded; False if it takes longer. Raises what failed."""
+        with self._changed:
+            done = self._changed.wait_for(
+                lambda: self._failure or not (self._busy or self._waiting), timeout
+            )
+            self._raise_failure()
+            return bool(done)
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                snapshot, self._busy = self._waiting.pop(0), True
+            try:
+                self._write(snapshot)
+            except BaseException as failure:  # reported by the main thread
+                with self._changed:
+                    self._failure = failure
+            del snapshot  # its memory, before the next one comes
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                if self._failure:
+                    return
+
+    def _write(self, snapshot: Snapshot) -> None:
+        started = time.monotonic()
+        self._fence()
+        ref, size = write(self.store, snapshot, self.scratch)
+        seconds = time.monotonic() - started
+        with self._changed:
+            refs = [*(r for r in self._refs if r.step != ref.step), ref]
+            pinned = [r for r in refs[: -self._keep_last] if r.step == snapshot.best_step]
+            self._refs = [*pinned, *refs[-self._keep_last :]]
+            self._cost = self._cost.model_copy(
+                update={
+                    "count": self._cost.count + 1,
+                    "seconds": self._cost.seconds + seconds,
+                    "bytes": self._cost.bytes + size,
+                    "last_seconds": seconds,
+                    "last_bytes": size,
+                }
+            )
+        log(f"checkpoint of step {snapshot.step}: {size / 1e6:.1f} MB in {seconds:.2f} s")
+        self._on_written(snapshot)
+        self._fence()
+        prune(self.store, self._keep_last, snapshot.best_step)

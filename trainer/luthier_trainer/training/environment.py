@@ -1,0 +1,53 @@
+"""What a result depends on to the bit, beside spec and data."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import transformers
+
+_WORDS = {
+    "device": "the processor",
+    "instructions": "the processor's instructions",
+    "threads": "the number of threads",
+    "torch": "the version of torch",
+    "transformers": "the version of transformers",
+    "precision": "the precision",
+    "batchSize": "the batch size",
+    "gradientCheckpointing": "gradient checkpointing",
+}
+
+
+def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Processor, threads, versions, and what `auto` came to."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else _cpu(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "precision": precision,
+        **settings,
+    }
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """Why going on differs from never having stopped; None where it doesn't."""
+    changed = [
+        f"{_WORDS.get(name, name)} ({before[name]} before, {now[name]} now)"
+        for name in before
+        if name in now and before[name] != now[name]
+    ]
+    if not changed:
+        return None
+    text = f"{', '.join(changed)} changed since the checkpoint: the result may differ a little"
+    return text[:300]
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return os.uname().machine

@@ -1,0 +1,339 @@
+"""Training with transformers.Trainer: our batches, our loss, our checkpoints."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, set_seed
+
+from luthier_api.result import ExitCode
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.log import log
+from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.training import best, checkpoint, memory
+from luthier_trainer.training.arguments import arguments, scheduler_options
+from luthier_trainer.training.best import Best
+from luthier_trainer.training.checkpoint import Snapshot
+from luthier_trainer.training.environment import difference, environment
+from luthier_trainer.training.finite import FiniteCheck
+from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.loader import take_rows, train_loader
+from luthier_trainer.training.monitor import Monitor
+from luthier_trainer.training.optimizers import prepare_optimizer
+from luthier_trainer.training.resolve import let_gradients_through
+from luthier_trainer.training.session import Session
+from luthier_trainer.training.tensorfile import told_when_full
+from luthier_trainer.training.watch import Watch
+
+_DRAIN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a training, finished or interrupted."""
+
+    step: int  # the last one
+    total_steps: int
+    trained_tokens: int  # by this pod
+    journal: Journal
+    seconds: float
+    best_step: int | None = None  # whose weights the model has, where early stopping watches
+    peak_memory_bytes: int | None = None  # while this pod trained
+
+
+def train(
+    model: Any,
+    objective: Objective,
+    items: Sequence[Item],
+    eval_items: Sequence[Item],
+    session: Session,
+    snapshot: Snapshot | None,
+) -> Outcome:
+    """Train to the end, or to the step in which a stop was asked for.
+
+    With early stopping the model ends with the weights of the best evaluation. `snapshot`:
+    the state to go on from; its tensors are freed. The result equals that of an undisturbed
+    run, bit for bit on the same processor with the same settings. Raises TrainerError
+    (LossNotFinite, GradientNotFinite, DiskFull, NoInputEmbeddings, BestCheckpointLost, or
+    what storage says).
+    """
+    if snapshot and snapshot.document["done"]:
+        return _finished(model, session, snapshot)
+    evaluates = bool(eval_items) and session.training.eval_every_steps is not None
+    _check_embeddings(model, session)
+    prepare_optimizer(session.training.optimizer)
+    if session.resolved.gradient_checkpointing:
+        let_gradients_through(model)
+    trainer = _Trainer(model, objective, items, eval_items, session, snapshot, evaluates)
+    folder = None
+    if snapshot:
+        folder = str(checkpoint.local_resume_folder(snapshot, session.scratch / "resume"))
+        changed = difference(snapshot.document["environment"], trainer.environment)
+        if changed:
+            log(f"warning: {changed}")
+            session.reporter.set(inexact_resume=changed)
+    # Whatever drew random numbers before must not change the result.
+    set_seed(session.training.seed)
+    memory.reset_peak()
+    started = time.monotonic()
+    with session.interrupt.deferred(), told_when_full(session.scratch):
+        trainer.train(resume_from_checkpoint=folder)
+    peak = memory.peak_bytes()
+    if trainer.done:
+        _take_best(model, session, trainer.best, trainer.state.global_step)
+    return Outcome(
+        step=trainer.state.global_step,
+        total_steps=trainer.state.max_steps,
+        trained_tokens=trainer.trained_tokens,
+        journal=trainer.journal,
+        seconds=time.monotonic() - started,
+        best_step=trainer.best.step if trainer.best else None,
+        peak_memory_bytes=peak,
+    )
+
+
+def _finished(model: Any, session: Session, snapshot: Snapshot) -> Outcome:
+    """The end of a training whose last checkpoint this is."""
+    checkpoint.restore_model(snapshot, model)
+    snapshot.tensors.clear()
+    total = snapshot.document["trainer"]["max_steps"]
+    session.reporter.update(step=snapshot.step, total_steps=total)
+    _take_best(model, session, _best_of(snapshot), snapshot.step)
+    return Outcome(
+        step=snapshot.step,
+        total_steps=total,
+        trained_tokens=0,
+        journal=Journal(snapshot.document["journal"]),
+        seconds=0.0,
+        best_step=snapshot.best_step,
+    )
+
+
+def _take_best(model: Any, session: Session, found: Best | None, step: int) -> None:
+    """Give the model the weights of the best evaluation."""
+    if found is None or found.step == step:
+        return
+    log(f"the best {session.watched} was at step {found.step}: its weights are the result")
+    while not session.writer.drain(_DRAIN_SECONDS):
+        log("waiting for the last checkpoints to be uploaded")
+    try:
+        checkpoint.restore_weights(session.writer.store, found.step, session.scratch, model)
+    except (ValueError, KeyError) as error:
+        raise TrainerError(
+            ExitCode.NOT_FOUND,
+            "BestCheckpointLost",
+            f"the checkpoint of step {found.step}, whose weights are the result, can't be read: "
+            f"{error}; nobody but the trainer may delete below checkpoints/. Change the spec to "
+            "train anew",
+            "training.earlyStopping",
+        ) from error
+
+
+def _best_of(snapshot: Snapshot | None) -> Best | None:
+    document = snapshot.document.get("best") if snapshot else None
+    return Best(**document) if document else None
+
+
+def _check_embeddings(model: Any, session: Session) -> None:
+    if session.training.neftune_noise_alpha is None:
+        return
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    try:
+        found = base.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        found = None
+    if not isinstance(found, nn.Module):
+        raise unsupported(
+            "NoInputEmbeddings",
+            "NEFTune puts noise on the model's input embeddings, and this model has none that "
+            "transformers knows: remove neftuneNoiseAlpha",
+            "training.neftuneNoiseAlpha",
+        )
+
+
+class _Trainer(Trainer):  # type: ignore[misc]
+    """The loop of transformers with our parts. What is overridden is public or, where it
+    begins with an underscore, a hook of transformers 5."""
+
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective,
+        items: Sequence[Item],
+        eval_items: Sequence[Item],
+        session: Session,
+        snapshot: Snapshot | None,
+        evaluates: bool,
+    ) -> None:
+        self.session = session
+        self.objective = objective
+        self.items = items
+        self.evaluates = evaluates
+        self.snapshot = snapshot
+        self.environment = environment(session.precision.name, session.resolved.kept)
+        self.journal = Journal(snapshot.document["journal"] if snapshot else None)
+        self.seconds_before: float = snapshot.document["seconds"] if snapshot else 0.0
+        self.trained_tokens = 0
+        self.trained_examples = 0
+        self.paused_seconds = 0.0  # for evaluations and copies of the state
+        self.best = _best_of(snapshot)
+        self.done = False
+        # An evaluation that a stop put off.
+        self.owes_evaluation = bool(snapshot and snapshot.document["owes_evaluation"])
+        self.monitor = Monitor()
+        super().__init__(
+            model=model,
+            args=arguments(session, evaluates),
+            train_dataset=items,
+            eval_dataset=eval_items or None,
+        )
+        self.finite = FiniteCheck(session.place, scaled=self.accelerator.scaler is not None)
+        # The loss that we return is divided by all targets of the optimiser step already.
+        self.model_accepts_loss_kwargs = True
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Watch(self))
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return train_loader(
+            self.items, self.objective, self.session, self.args.dataloader_pin_memory
+        )
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        self.args.lr_scheduler_kwargs = scheduler_options(self.session.training, num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
+        started = time.monotonic()
+        batches = list(islice(epoch_iterator, num_batches))
+        self.monitor.waited(time.monotonic() - started)
+        rows = [take_rows(batch) for batch in batches]
+        self.finite.begin(rows)
+        self.trained_examples += sum(map(len, rows))
+        self.trained_tokens += sum(map(self.objective.count_tokens, batches))
+        self.session.on_tokens(self.trained_tokens)
+        targets = sum(map(self.objective.count_targets, batches))
+        return batches, torch.tensor(max(targets, 1), device=device)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss: Tensor = super().training_step(*args, **kwargs)
+        self.finite.add(loss)
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        assert not return_outputs
+        assert num_items_in_batch is not None
+        return self.objective.loss(model, inputs, num_items_in_batch)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        self.finite.check(norm, self.state.global_step + 1)
+        return norm
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        started = time.monotonic()
+        measured = self.session.measure(self.model, self.eval_dataset)
+        metrics = {f"eval_{name}": value for name, value in measured.items()}
+        self.log(dict(metrics))
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        self._judge(measured)
+        self.paused_seconds += time.monotonic() - started
+        return metrics
+
+    def _judge(self, measured: Mapping[str, float]) -> None:
+        """Keep the state if it is the best; stop if there was none better for too long."""
+        settings, step = self.session.training.early_stopping, self.state.global_step
+        if settings is None:
+            return
+        value = measured[self.session.watched]
+        self.best = best.updated(self.best, step, value, settings, self.session.lower_is_better)
+        if self.best.waited >= settings.patience and step < self.state.max_steps:
+            log(f"no better {self.session.watched} in {self.best.waited} evaluations: stopping")
+            self.done = True
+            self.control.should_training_stop = True
+        if self.best.step == step or self.done:
+            self.control.should_save = True
+
+    def evaluate_what_is_owed(self) -> None:
+        """The evaluation that the interrupted pod didn't take the time for."""
+        if self.owes_evaluation:
+            self.owes_evaluation = False
+            self._evaluate(None, None)
+            if self.control.should_save:
+                self._save_checkpoint()
+                self.control.should_save = False
+
+    def _save_checkpoint(self, *_: object) -> None:
+        started = time.monotonic()
+        snapshot = checkpoint.capture(
+            self.state.global_step,
+            self.model,
+            self.optimizer,
+            self.lr_scheduler,
+            {
+                "trainer": {**vars(self.state), "log_history": []},
+                "done": self.done,
+                "owes_evaluation": self.owes_evaluation,
+                "best": self.best.to_json() if self.best else None,
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+                "environment": self.environment,
+                "resolved": self.session.resolved.kept,
+                "loss_sum": float(self._tr_loss),
+                "last_logged_step": self._globalstep_last_logged,
+                "journal": self.journal.entries,
+                "seconds": self.seconds,
+            },
+        )
+        blocked = time.monotonic() - started
+        self.paused_seconds += blocked
+        self.session.writer.submit(snapshot, blocked)
+
+    def _load_from_checkpoint(self, *_: object) -> None:
+        checkpoint.restore_model(self._resumed(), self.model)
+
+    def _load_optimizer_and_scheduler(self, folder: str | None) -> None:
+        if folder:
+            checkpoint.restore_optimizer(self._resumed(), self.optimizer, self.lr_scheduler)
+
+    def _load_scaler(self, folder: str | None) -> None:
+        state = self._resumed().document["scaler"] if folder else None
+        if state and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state)
+
+    def _load_rng_state(self, folder: str | None) -> None:
+        if folder:
+            checkpoint.restore_generators(self._resumed())
+            self._resumed().tensors.clear()  # all is restored: its memory
+
+    def restore_logging(self) -> None:
+        """The loss summed since the last log; the loop begins with none."""
+        if self.snapshot:
+            self._tr_loss += self.snapshot.document["loss_sum"]
+            self._globalstep_last_logged = self.snapshot.document["last_logged_step"]
+
+    def begin_clock(self) -> None:
+        self._clock = time.monotonic()
+        self.monitor.start()
+
+    @property
+    def seconds(self) -> float:
+        """Time of training, over all pods."""
+        return self.seconds_before + time.monotonic() - self._clock
+
+    def _resumed(self) -> Snapshot:
+        assert self.snapshot
+        return self.snapshot

@@ -1,0 +1,61 @@
+"""Memory: how much there is, how much is in use, and the most that was."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
+# cgroup v1 says "no limit" with a number near 2^63.
+_NO_LIMIT = 1 << 60
+
+
+def limit_bytes(given: int | None = None, cgroup: Path = _CGROUP) -> int:
+    """What a training may use: the GPU's memory; else `given`, or the cgroup's limit, or the
+    machine's memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    found: list[int | None] = [given] if given else [_number(cgroup / "memory.max")]
+    found.append(_number(cgroup / "memory/memory.limit_in_bytes"))
+    found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(number for number in found if number)
+
+
+def reset_peak() -> None:
+    """Count the peak from now on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # Where it isn't allowed, the peak is the one since the process began.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    """The most that was in use: on the GPU where there is one, else by this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return _status("VmHWM")
+
+
+def resident_bytes() -> int:
+    """In use now: on the GPU where there is one, else by this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_allocated())
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {name}")
+
+
+def _number(path: Path) -> int | None:
+    try:
+        value = int(path.read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return value if value < _NO_LIMIT else None

@@ -1,0 +1,162 @@
+"""What `auto` comes to, and what the training is expected to need."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier_api.finetunejob import Estimate
+from luthier_api.training import Training
+from luthier_trainer.errors import OUT_OF_MEMORY_REMEDY
+from luthier_trainer.log import log
+from luthier_trainer.models.load import Precision
+from luthier_trainer.objectives.items import lengths as lengths_of
+from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.training import memory
+from luthier_trainer.training.estimate import Calibration, Memory, calibrate, memory_of
+
+# Larger batches are no faster there.
+_LARGEST_ON_CPU, _LARGEST_ON_GPU = 32, 256
+_USABLE = 0.9  # of the memory
+_GPU_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """`notes`: what `auto`, and what was left out, came to, for people."""
+
+    batch_size: int
+    gradient_checkpointing: bool
+    workers: int
+    estimate: Estimate
+    notes: dict[str, str]
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """What shapes the result: a resumed run takes it from its checkpoint."""
+        return {
+            "batchSize": str(self.batch_size),
+            "gradientCheckpointing": "on" if self.gradient_checkpointing else "off",
+        }
+
+
+def resolve(
+    model: Any,
+    objective: Objective,
+    items: Sequence[Item],
+    training: Training,
+    precision: Precision,
+    limit: int,
+    *,
+    packed: bool = False,
+    may_checkpoint: bool = True,
+    kept: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Decide by a forward and backward pass of the longest rows.
+
+    `limit`: bytes that the training may use (memory.limit_bytes). `may_checkpoint`: whether
+    the method can recompute activations. `kept`: of the checkpoint that is gone on from
+    (snapshot.document["resolved"]).
+    """
+    wish = training.per_device_batch_size
+    lengths = sorted(lengths_of(items), reverse=True)
+    fixed = memory.resident_bytes()
+
+    def measure(checkpointing: bool) -> tuple[Calibration, Memory]:
+        if checkpointing:
+            _enable_checkpointing(model)
+        found = calibrate(model, objective, items, precision, _first_guess(wish))
+        return found, memory_of(model, training.optimizer, fixed, found)
+
+    def tokens(batch_size: int) -> int:
+        """Of the largest batch, with its padding."""
+        if packed:
+            return batch_size * training.max_length
+        return min(batch_size, len(lengths)) * lengths[0]
+
+    def choose(needs: Memory) -> int:
+        if kept:
+            return int(kept["batchSize"])
+        if wish != "auto":
+            return wish
+        return _largest(lambda size: needs.total(tokens(size)) <= _USABLE * limit, len(lengths))
+
+    if training.gradient_checkpointing == "Auto":
+        checkpointing = bool(kept and kept["gradientCheckpointing"] == "on")
+    else:
+        checkpointing = training.gradient_checkpointing == "Always"
+    calibration, needs = measure(checkpointing)
+    batch_size = choose(needs)
+    undecided = training.gradient_checkpointing == "Auto" and not kept and may_checkpoint
+    if undecided and needs.total(tokens(batch_size)) > _USABLE * limit:
+        checkpointing = True
+        calibration, needs = measure(checkpointing)
+        batch_size = choose(needs)
+
+    total = needs.total(tokens(batch_size))
+    if total > limit:
+        log(
+            f"warning: the training may need {total / 1e9:.1f} GB and there are "
+            f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY_REMEDY}"
+        )
+    rows = _examples(training, batch_size, len(lengths))
+    seconds = calibration.seconds_per_token * rows * sum(lengths) / len(lengths)
+    workers = _workers(training.dataloader_workers)
+    return Resolved(
+        batch_size=batch_size,
+        gradient_checkpointing=checkpointing,
+        workers=workers,
+        estimate=Estimate(memory_bytes=total, duration_seconds=round(seconds, 1)),
+        notes={
+            "perDeviceBatchSize": str(batch_size),
+            "gradientCheckpointing": "on" if checkpointing else "off",
+            "dataloaderWorkers": str(workers),
+        },
+    )
+
+
+def _first_guess(wish: int | str) -> int:
+    return wish if isinstance(wish, int) else _largest_sensible()
+
+
+def _largest_sensible() -> int:
+    return _LARGEST_ON_GPU if torch.cuda.is_available() else _LARGEST_ON_CPU
+
+
+def _largest(fits: Any, rows: int) -> int:
+    """The largest power of two that fits; 1 where none does."""
+    size = 1
+    while 2 * size <= min(_largest_sensible(), max(rows, 1)) and fits(2 * size):
+        size *= 2
+    return size
+
+
+def _examples(training: Training, batch_size: int, rows: int) -> float:
+    """Examples learnt from, over all epochs."""
+    if training.max_steps:
+        return training.max_steps * training.gradient_accumulation_steps * batch_size
+    assert training.epochs
+    return math.ceil(training.epochs * rows)
+
+
+def _workers(wish: int | None) -> int:
+    """Rows are tokens already: only a GPU is fast enough to wait for their batches."""
+    if wish is not None:
+        return wish
+    if not torch.cuda.is_available():
+        return 0
+    return min(_GPU_WORKERS, max(0, len(os.sched_getaffinity(0)) - 1))
+
+
+def let_gradients_through(model: Any) -> None:
+    """Let gradients reach the checkpointed layers of a frozen base through its embeddings."""
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        model.enable_input_require_grads()
+
+
+def _enable_checkpointing(model: Any) -> None:
+    let_gradients_through(model)
+    model.activation_checkpointing_enable()

@@ -1,0 +1,106 @@
+"""The order of batches: a pure function of seed and epoch, never of a global state.
+
+So a resumed run sees the very batches that an undisturbed one would have seen.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+# Batches whose examples are sorted by length together: enough for little padding, few
+# enough that batches stay random.
+_GROUP_BATCHES = 50
+# Epochs that packed rows are counted in ahead, to have as many batches in each.
+_PROBED_EPOCHS = 8
+
+# An example, or the examples of a packed row.
+Key = int | tuple[int, ...]
+Batches = list[list[Key]]
+# The batches of an epoch.
+Plan = Callable[[int], Batches]
+# (lengths, longest row, seed, epoch) → rows: indices of examples that fit in together.
+Pack = Callable[[Sequence[int], int, int, int], list[list[int]]]
+
+
+def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> Batches:
+    """Indices of each batch of an epoch: every example once, in random order.
+
+    The last batch of the epoch is the one that may be smaller.
+    """
+    order: list[Key] = list(range(count))
+    _random(seed, epoch).shuffle(order)
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def grouped(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> Batches:
+    """As `shuffled`, but of similar length together: little padding."""
+    rng = _random(seed, epoch)
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    full_count = len(order) // batch_size * batch_size
+    full: Batches = []
+    group_size = batch_size * _GROUP_BATCHES
+    for start in range(0, full_count, group_size):
+        group = sorted(order[start : min(start + group_size, full_count)], key=lengths.__getitem__)
+        full += [list(group[i : i + batch_size]) for i in range(0, len(group), batch_size)]
+    rng.shuffle(full)
+    rest: list[Key] = list(order[full_count:])
+    return [*full, rest] if rest else full
+
+
+class PackedBatches:
+    """Batches of packed rows of at most `max_length` tokens.
+
+    How many rows come out depends on the epoch's order, but the training loop counts on the
+    same number of batches in every epoch: the rows are dealt out evenly. (A later epoch may
+    need a batch of one row more than `batch_size`.)
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], max_length: int, batch_size: int, seed: int, pack: Pack
+    ) -> None:
+        self._lengths = lengths
+        self._max_length = max_length
+        self._seed = seed
+        self._pack = pack
+        most = max(len(self._rows(epoch)) for epoch in range(_PROBED_EPOCHS))
+        self._count = -(-most // batch_size)
+
+    def __call__(self, epoch: int) -> Batches:
+        rows = self._rows(epoch)
+        while len(rows) < self._count:
+            largest = max(rows, key=lambda row: (len(row) > 1, self._tokens(row)))
+            rows.remove(largest)
+            rows += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
+        bounds = [number * len(rows) // self._count for number in range(self._count + 1)]
+        return [list(rows[a:b]) for a, b in pairwise(bounds)]
+
+    def _rows(self, epoch: int) -> list[tuple[int, ...]]:
+        packed = self._pack(self._lengths, self._max_length, self._seed, epoch)
+        return [tuple(row) for row in packed]
+
+    def _tokens(self, row: tuple[int, ...]) -> int:
+        return sum(self._lengths[index] for index in row)
+
+
+class EpochBatches:
+    """The batch sampler of a DataLoader, told the epoch by the training loop."""
+
+    def __init__(self, plan: Plan, batch_size: int) -> None:
+        self._plan = lru_cache(maxsize=1)(plan)
+        self.batch_size = batch_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self._plan(self._epoch))
+
+    def __len__(self) -> int:
+        return len(self._plan(self._epoch))
+
+
+def _random(seed: int, epoch: int) -> random.Random:
+    return random.Random(f"{seed}/{epoch}")  # noqa: S311 - an order, not a secret

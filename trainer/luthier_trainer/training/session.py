@@ -1,0 +1,46 @@
+"""What a training needs beside its model and its rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier_api.training import Training
+from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.models.load import Precision
+from luthier_trainer.objectives.objective import Batch, Item
+from luthier_trainer.progress import Reporter
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
+from luthier_trainer.training.resolve import Resolved
+from luthier_trainer.training.sampler import Pack
+
+# (model, rows of eval) → values by name: `loss`, and what early stopping watches.
+Measure = Callable[[Any, Sequence[Item]], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Several examples in one row. `collate`: a batch of rows, each a list of examples."""
+
+    pack: Pack
+    collate: Callable[[Sequence[Sequence[Item]]], Batch]
+
+
+@dataclass(frozen=True)
+class Session:
+    """`watched`: the value that early stopping watches, a name of `measure`'s.
+    `place`: where the training row of an index came from, for error messages."""
+
+    training: Training
+    precision: Precision
+    resolved: Resolved
+    scratch: Path
+    interrupt: Interrupt
+    reporter: Reporter
+    writer: CheckpointWriter
+    on_tokens: Callable[[int], None]  # told how many tokens this pod has learnt from
+    measure: Measure
+    watched: str = "loss"
+    lower_is_better: bool = True
+    place: Callable[[int], str] = field(default="row {}".format)
+    packing: Packing | None = None
