@@ -68,6 +68,7 @@ class _PlainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._phase = ""
+        self._line = ""
         self._last = 0.0
 
     def show(self, resource: Resource) -> None:
@@ -75,7 +76,9 @@ class _PlainLines:
         if phase == self._phase and now - self._last < _PLAIN_SECONDS and not outcome(resource):
             return
         self._phase, self._last = phase, now
-        self.say(view.plain_line(resource, datetime.now(UTC)))
+        if (line := view.plain_line(resource, datetime.now(UTC))) != self._line:
+            self._line = line
+            self.say(line)
 
     def say(self, note: str) -> None:
         clock = datetime.now().strftime("%H:%M:%S")

@@ -1,7 +1,9 @@
 """A manifest as a run on this machine: the run spec, and its state as a resource. Pure."""
 
+import hashlib
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +14,27 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunResult
 from luthier_api.revision import revision_name, shape_hash
-from luthier_api.runspec import ProgressTarget, RunIdentity, RunSpec, S3Access
+from luthier_api.runspec import (
+    CONFIG_MAPS_PATH,
+    ProgressTarget,
+    RunIdentity,
+    RunSpec,
+    S3Access,
+)
+from luthier_cli.configmaps import ConfigMaps
 from luthier_cli.state import Resource
 
+# What report, result and status all name alike.
+_COMMON = (
+    "checkpoints",
+    "datasetDigest",
+    "dataset",
+    "estimate",
+    "resolved",
+    "evaluation",
+    "usage",
+    "restarts",
+)
 # A run on this machine needs no fresh name: its state lies in the output folder.
 _ATTEMPT = 1
 
@@ -30,22 +50,30 @@ class Place:
     storage: S3Access
     receiver: str  # base URL
     token_file: str
+    config_maps_dir: str = CONFIG_MAPS_PATH
+    hub_endpoint: str | None = None
     report_seconds: float = 1.0
 
 
 def build_run_spec(
-    spec: FineTuneJobSpec, declared_output: str, namespace: str, name: str, place: Place
+    spec: FineTuneJobSpec,
+    declared_output: str,
+    namespace: str,
+    name: str,
+    place: Place,
+    config_maps: ConfigMaps | None = None,
 ) -> RunSpec:
     """What the operator would hand to the trainer, for this machine.
 
     The revision's hash covers the output that the manifest declares: the same
-    manifest has the same hash here and in a cluster, and in every folder. The uid is
+    manifest has the same hash here and in a cluster, and in every folder. Only ConfigMaps
+    count here too: code that was changed runs, and isn't given its old result. The uid is
     a function of owner, output and name, so that a second start goes on with the first.
     """
     fine_tuning = FineTuning.model_validate(
         {field: getattr(spec, field) for field in FineTuning.model_fields}
     )
-    digest = shape_hash(fine_tuning, declared_output)
+    digest = _with_config_maps(shape_hash(fine_tuning, declared_output), config_maps or {})
     revision = revision_name(1, digest)
     identity = "/".join((place.owner, place.output, namespace, name))
     return RunSpec(
@@ -71,7 +99,20 @@ def build_run_spec(
         gpus=spec.placement.gpus,
         # The user's own machine, with the user's own rights.
         file_roots=["/"],
+        hub_endpoint=place.hub_endpoint,
+        config_maps_dir=place.config_maps_dir,
     )
+
+
+def _with_config_maps(digest: str, config_maps: ConfigMaps) -> str:
+    if not config_maps:
+        return digest
+    content = [
+        [name, key, hashlib.sha256(value).hexdigest()]
+        for name, keys in sorted(config_maps.items())
+        for key, value in sorted(keys.items())
+    ]
+    return hashlib.sha256(json.dumps([digest, content]).encode()).hexdigest()
 
 
 def running(
@@ -102,6 +143,7 @@ def ended(run: RunIdentity, started: datetime, finished: datetime, result: RunRe
         if result.error.param:
             message = f"{message} [spec.{result.error.param.removeprefix('spec.')}]"
         conditions.append(_condition("Failed", "True", result.error.code, message))
+    conditions += _warnings(result)
     phase = {"Succeeded": "Complete"}.get(result.outcome, result.outcome)
     status = {
         "phase": phase,
@@ -118,8 +160,15 @@ def ended(run: RunIdentity, started: datetime, finished: datetime, result: RunRe
 
 def _common(source: ProgressReport | RunResult) -> dict[str, Any]:
     document = source.to_json()
-    names: Sequence[str] = ("checkpoints", "evaluation", "usage", "restarts", "datasetDigest")
-    return {name: document[name] for name in names if document.get(name)}
+    return {name: document[name] for name in _COMMON if document.get(name)}
+
+
+def _warnings(source: ProgressReport | RunResult) -> Iterator[dict[str, Any]]:
+    """The conditions that the operator makes of the same."""
+    if source.overfitting:
+        yield _condition("Overfitting", "True", "LearnsByHeart", source.overfitting)
+    if source.inexact_resume:
+        yield _condition("ResumeExact", "False", "NotReproducible", source.inexact_resume)
 
 
 def _conditions(report: ProgressReport) -> Iterator[dict[str, Any]]:
@@ -128,6 +177,7 @@ def _conditions(report: ProgressReport) -> Iterator[dict[str, Any]]:
     if report.resumed_from_step is not None:
         message = f"from the checkpoint of step {report.resumed_from_step:,}"
         yield _condition("Resumed", "True", "CheckpointFound", message)
+    yield from _warnings(report)
 
 
 def _dataset_condition(valid: bool, source: ProgressReport | RunResult) -> dict[str, Any]:

@@ -129,6 +129,9 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", help="Which FineTuneJob, if the file has several.")
     ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run the manifest's own loss and evaluation code.")
+    ] = False,
     s3_endpoint: Annotated[
         str | None,
         typer.Option(
@@ -145,8 +148,8 @@ def run(
     """Run a manifest on this machine, without Kubernetes.
 
     Results go to a local folder unless S3 is asked for by --s3 or --output.
-    Credentials come from the environment (AWS_ACCESS_KEY_ID, …). Ctrl-C saves a
-    checkpoint; the same command goes on from there.
+    Credentials come from the environment (AWS_ACCESS_KEY_ID, HF_TOKEN, …), ConfigMaps
+    from the same file. Ctrl-C saves a checkpoint; the same command goes on from there.
 
     Exit code: 0 done, 1 failed, 2 could not start, 130 interrupted.
 
@@ -170,6 +173,7 @@ def run(
             name=name,
             s3_endpoint=s3_endpoint,
             s3_region=s3_region,
+            allow_code=allow_code,
         )
         try:
             order = orders.read_order(file, options)
@@ -316,7 +320,7 @@ def _show_summary(summary: dict[str, object], as_json: bool, event: bool = False
 
     from luthier_cli.summary import render
 
-    Console().print(render(summary))
+    Console().print(render(summary), crop=False)
 
 
 def _stderr() -> Console:

@@ -1,12 +1,15 @@
 """What `luthier run` is to run: a manifest, with what the command line changes in it."""
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from luthier_api import sources
 from luthier_api.finetunejob import FineTuneJobSpec
-from luthier_cli import overrides
+from luthier_cli import configmaps, overrides
+from luthier_cli.configmaps import ConfigMaps
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding
 from luthier_cli.kinds import FINE_TUNE_JOB
@@ -30,6 +33,7 @@ class Options:
     name: str | None = None
     s3_endpoint: str | None = None
     s3_region: str | None = None
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Order:
     namespace: str
     name: str
     declared_output: str
+    config_maps: ConfigMaps = field(default_factory=dict)
 
 
 class InvalidManifestError(Exception):
@@ -52,7 +57,8 @@ class InvalidManifestError(Exception):
 
 def read_order(file: str, options: Options) -> Order:
     """The one FineTuneJob of a manifest, overridden. Raises CliError, InvalidManifestError."""
-    document = _find(file, options.name)
+    documents = _load(file)
+    document = _find(documents, file, options.name)
     spec = document.value.get("spec")
     if isinstance(spec, dict):
         spec = overrides.apply(spec, [*_shortcuts(options), *options.settings])
@@ -67,15 +73,44 @@ def read_order(file: str, options: Options) -> Order:
     assert isinstance(model, FineTuneJobSpec)
     metadata = document.value["metadata"]
     name = metadata.get("name") or metadata["generateName"].rstrip("-")
-    return Order(model, metadata.get("namespace") or "default", name, str(uri))
+    _check_place(model, allow_code=options.allow_code)
+    found = configmaps.find(model, [it.value for it in documents], metadata.get("namespace"), file)
+    return Order(model, metadata.get("namespace") or "default", name, str(uri), found)
 
 
-def _find(file: str, name: str | None) -> Document:
+def _check_place(spec: FineTuneJobSpec, *, allow_code: bool) -> None:
+    """What a cluster has, and this machine hasn't unless told."""
+    for where, uri in sources.uris(spec):
+        if uri.startswith("pvc://"):
+            raise CliError(
+                f"spec.{where}: {uri} is a cluster's volume, which isn't on this machine",
+                "name files of this machine: --model DIR, --dataset FILE, or --set "
+                f"{where}=file:///…",
+            )
+    for where, reference in sources.code(spec):
+        if not allow_code:
+            raise CliError(
+                f"spec.{where} runs code of your own ({reference.entrypoint} of "
+                f"{reference.config_map_ref.name}/{reference.config_map_ref.key})",
+                "read it, and allow it with --allow-code",
+            )
+    token = spec.model.token_secret_ref
+    if token is not None and not os.environ.get("HF_TOKEN"):
+        raise CliError(
+            f"spec.model.tokenSecretRef: the Secret {token.name} isn't read on this machine",
+            "set HF_TOKEN in the environment, or --set model.tokenSecretRef=null",
+        )
+
+
+def _load(file: str) -> list[Document]:
     [(file, text)] = read_sources([file])
     try:
-        documents = load_documents(text)
+        return list(load_documents(text))
     except YamlError as error:
         raise InvalidManifestError([Finding(file, error.line, "", error.message)]) from None
+
+
+def _find(documents: Sequence[Document], file: str, name: str | None) -> Document:
     jobs = {
         str((document.value.get("metadata") or {}).get("name")): document
         for document in documents
@@ -94,11 +129,11 @@ def _find(file: str, name: str | None) -> Document:
 
 def _shortcuts(options: Options) -> list[str]:
     settings = []
-    for field, path in (("model.uri", options.model), ("dataset.uri", options.dataset)):
+    for where, path in (("model.uri", options.model), ("dataset.uri", options.dataset)):
         if path is not None:
             if not path.exists():
-                raise CliError(f"{path} doesn't exist", f"it was to be {field}")
-            settings.append(f"{field}={json.dumps(overrides.file_uri(path))}")
+                raise CliError(f"{path} doesn't exist", f"it was to be {where}")
+            settings.append(f"{where}={json.dumps(overrides.file_uri(path))}")
     return settings
 
 

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
 from luthier_api.runspec import RunIdentity, RunSpec, S3Access
-from luthier_cli import local, receiver
+from luthier_cli import configmaps, local, receiver
 from luthier_cli.display import Display
 from luthier_cli.errors import CliError
 from luthier_cli.order import Options, Order, output_uri
@@ -49,18 +50,27 @@ def execute(order: Order, options: Options, display: Display) -> tuple[Resource,
         token_file = folder / "token"
         token_file.touch(mode=0o600)
         token_file.write_text(token)
+        configmaps.write(order.config_maps, folder / "configmaps")
         place = local.Place(
             output=output,
             owner="local" if output.startswith("file://") else f"{_user()}@{socket.gethostname()}",
             cache_dir=str(cache),
             scratch_dir=scratch,
+            config_maps_dir=str(folder / "configmaps"),
+            hub_endpoint=os.environ.get("HF_ENDPOINT"),
             storage=_storage(options),
             receiver=base_url,
             token_file=str(token_file),
         )
         run_spec = local.build_run_spec(
-            order.spec, order.declared_output, order.namespace, order.name, place
+            order.spec,
+            order.declared_output,
+            order.namespace,
+            order.name,
+            place,
+            order.config_maps,
         )
+        finished = _is_finished(run_spec.output)
         log = logs / f"{order.namespace}-{order.name}-{run_spec.run.revision}.log"
         started = datetime.now(UTC)
         result_file = folder / "result.json"
@@ -69,7 +79,8 @@ def execute(order: Order, options: Options, display: Display) -> tuple[Resource,
             result_file, _last_known(run_spec.run, reports), code, interrupts, log
         )
     state = local.ended(run_spec.run, started, datetime.now(UTC), result)
-    return state, _extras(run_spec.output, result, log), code
+    extras = _extras(run_spec.output, result, log)
+    return state, replace(extras, finished_before=finished), code
 
 
 def _supervise(
@@ -163,6 +174,12 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def _is_finished(output: str) -> bool:
+    """Whether a folder holds a result already: it is given again, and nothing is run."""
+    parts = urlsplit(output)
+    return parts.scheme == "file" and Path(unquote(parts.path), "manifest.json").exists()
 
 
 def _extras(output: str, result: RunResult, log: Path) -> Extras:

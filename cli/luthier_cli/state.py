@@ -5,6 +5,9 @@ from typing import Any, Literal
 Resource = dict[str, Any]
 Outcome = Literal["Complete", "Failed"]
 
+# Conditions that warn, and the status in which they do.
+WARNINGS = {"Overfitting": "True", "ResumeExact": "False"}
+
 RETRY_ANNOTATION = "luthier.dev/retry"
 
 
@@ -59,3 +62,12 @@ def cause(resource: Resource) -> tuple[str, str]:
         if found and found["status"] == status:
             return found["reason"], found.get("message", "")
     return "", ""
+
+
+def warnings(resource: Resource) -> list[str]:
+    """What the trainer noticed, and the run goes on with."""
+    return [
+        f"{kind}: {found.get('message', '')}"
+        for kind, status in WARNINGS.items()
+        if (found := condition(resource, kind)) and found["status"] == status
+    ]

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier_cli import text
-from luthier_cli.state import Resource, cause, outcome, status_of
+from luthier_cli.state import Resource, cause, outcome, status_of, warnings
 
 # Metrics of which less is better.
 _LESS_IS_BETTER = ("loss", "perplexity")
@@ -29,6 +29,13 @@ class Sample:
     base: str
     tuned: str
     expected: str = ""
+
+
+_FINISHED_BEFORE = (
+    "! this is the result of an earlier run: to run again, e.g. on changed data, remove its folder "
+    "or set another --output"
+)
+_SHOWN_SAMPLES = 3  # all of them are in report/sheet.html
 
 
 def parse_samples(document: str) -> list[Sample]:
@@ -48,6 +55,7 @@ class Extras:
     samples: Sequence[Sample] = ()
     next_commands: Sequence[str] = ()
     log: str | None = None
+    finished_before: bool = False  # the result is an earlier run's
 
 
 def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any]:
@@ -72,6 +80,10 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "loss": (status.get("progress") or {}).get("loss"),
         "checkpointStep": checkpoints[-1]["step"] if checkpoints else None,
         "evaluation": status.get("evaluation"),
+        "warnings": warnings(resource),
+        "dataset": status.get("dataset"),
+        "estimate": status.get("estimate"),
+        "resolved": status.get("resolved"),
         "artifact": status.get("artifact"),
         "files": [{"path": path, "bytes": size} for path, size in extras.files],
         "lossCurve": extras.loss_curve,
@@ -79,6 +91,7 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "usage": status.get("usage"),
         "restarts": status.get("restarts"),
         "log": extras.log,
+        "finishedBefore": extras.finished_before or None,
         "nextCommands": list(extras.next_commands),
     }
     return {key: value for key, value in summary.items() if value not in (None, "", [], {})}
@@ -87,15 +100,22 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
 def render(summary: Mapping[str, Any]) -> RenderableType:
     """The report for a terminal."""
     parts: list[RenderableType] = [_headline(summary)]
+    parts += [Text(f"! {warning}", style="yellow") for warning in summary.get("warnings", ())]
+    if summary.get("finishedBefore"):
+        parts.append(Text(_FINISHED_BEFORE, style="yellow"))
     if evaluation := summary.get("evaluation"):
         parts += ["", metrics_table(evaluation)]
     if facts := list(_facts(summary)):
         parts += ["", _grid(facts)]
     if samples := summary.get("samples"):
-        parts += ["", _samples_table(samples)]
+        parts += ["", _samples_table(samples[:_SHOWN_SAMPLES])]
     if commands := summary.get("nextCommands"):
         parts += ["", Text("Next:", style="bold")]
-        parts += [Text(f"  {command}", style="cyan") for command in commands]
+        # Not folded: a command is copied whole.
+        parts += [
+            Text(f"  {command}", style="cyan", no_wrap=True, overflow="ignore")
+            for command in commands
+        ]
     return Group(*parts)
 
 
@@ -118,11 +138,14 @@ def metrics_table(evaluation: Mapping[str, Any]) -> RenderableType:
     """Base against tuned, on the same rows."""
     base, tuned = evaluation.get("base") or {}, evaluation.get("tuned") or {}
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    for heading in ("Metric", "Base", "Tuned", "Change"):
+    changes: Mapping[str, Mapping[str, float]] = evaluation.get("change") or {}
+    for heading in ("Metric", "Base", "Tuned", "Change", *(["95% interval"] if changes else [])):
         table.add_column(heading, justify="left" if heading == "Metric" else "right")
     for name in dict.fromkeys([*tuned, *base]):
-        before, after = base.get(name), tuned.get(name)
-        table.add_row(escape(name), _number(before), _number(after), _change(name, before, after))
+        before, after, change = base.get(name), tuned.get(name), changes.get(name)
+        interval = [_interval(change)] if changes else []
+        difference = _change(name, before, after, change)
+        table.add_row(escape(name), _number(before), _number(after), difference, *interval)
     rows = evaluation.get("examples")
     if not rows:
         return table
@@ -135,15 +158,26 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def _change(name: str, before: float | None, after: float | None) -> Text:
+def _change(
+    name: str, before: float | None, after: float | None, change: Mapping[str, float] | None
+) -> Text:
+    """Green or red where it is sure: an interval that holds 0 says that it may be chance."""
     if before is None or after is None:
         return Text("")
     difference = after - before
     lower_is_better = any(word in name for word in _LESS_IS_BETTER)
     better = difference < 0 if lower_is_better else difference > 0
-    style = "green" if better else "red" if difference else ""
-    sign = "+" if difference >= 0 else "−"
-    return Text(f"{sign}{_number(abs(difference))}", style=style)
+    sure = change is None or not change["low"] <= 0 <= change["high"]
+    style = "" if not difference or not sure else "green" if better else "red"
+    return Text(_signed(difference), style=style)
+
+
+def _interval(change: Mapping[str, float] | None) -> str:
+    return f"{_signed(change['low'])} to {_signed(change['high'])}" if change else ""
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else '−'}{_number(abs(value))}"
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -158,15 +192,22 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if revision := summary.get("revision"):
         attempt = summary.get("attempt", 1)
         facts.append(("Revision", revision if attempt == 1 else f"{revision}, attempt {attempt}"))
+    if known := text.dataset(summary.get("dataset") or {}):
+        facts.append(("Data", known))
+    if expected := text.estimate(summary.get("estimate") or {}):
+        facts.append(("Expected", expected))
+    if resolved := summary.get("resolved"):
+        facts.append(("Chosen", ", ".join(f"{name} {value}" for name, value in resolved.items())))
     if summary.get("steps"):
         loss = f", loss {summary['loss']:.4g}" if "loss" in summary else ""
-        facts.append(("Training", f"{summary['steps']:,} steps{loss}"))
+        steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']:,} steps"
+        facts.append(("Training", f"{steps}{loss}"))
     # A complete run has its artifact; any other goes on from here.
     if "checkpointStep" in summary and summary["outcome"] != "Complete":
         facts.append(("Checkpoint", f"of step {summary['checkpointStep']:,}"))
     if usage := summary.get("usage"):
         facts.append(("Used", _usage(usage)))
-    if interruptions := _restarts(summary.get("restarts") or {}):
+    if interruptions := text.restarts(summary.get("restarts") or {}):
         facts.append(("Restarts", interruptions))
     if log := summary.get("log"):
         facts.append(("Log", log))
@@ -180,14 +221,6 @@ def _usage(usage: Mapping[str, Any]) -> str:
     if usage.get("trainedTokens"):
         parts.append(f"{usage['trainedTokens']:,} tokens learnt from")
     return ", ".join(parts)
-
-
-def _restarts(restarts: Mapping[str, Any]) -> str:
-    counted = (
-        (restarts.get("failures", 0), "failure"),
-        (restarts.get("disruptions", 0), "disruption"),
-    )
-    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counted if n)
 
 
 def _grid(rows: Sequence[tuple[str, str]]) -> Table:

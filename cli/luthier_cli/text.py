@@ -1,6 +1,8 @@
 """Numbers and times for people."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -36,3 +38,37 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
     """Seconds from one RFC 3339 time to another, if both are there."""
     first, last = parse_time(start), parse_time(end)
     return (last - first).total_seconds() if first and last else None
+
+
+def estimate(of: Mapping[str, Any]) -> str:
+    """What a run needs: 1.2 GiB of memory (1.1 GiB seen) and 3m 05s; empty where it's unknown."""
+    parts = []
+    if memory := of.get("memoryBytes"):
+        seen = of.get("measuredMemoryBytes")
+        parts.append(f"{size(memory)} of memory" + (f" ({size(seen)} seen)" if seen else ""))
+    if seconds := of.get("durationSeconds"):
+        parts.append(duration(seconds))
+    return " and ".join(parts)
+
+
+def restarts(counted: Mapping[str, Any]) -> str:
+    """1 failure, 2 disruptions; empty where there were none."""
+    words = {"failures": "failure", "disruptions": "disruption"}
+    found = ((counted.get(name, 0), word) for name, word in words.items())
+    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in found if n)
+
+
+def dataset(facts: Mapping[str, Any]) -> str:
+    """What preflight counted, without what it found none of."""
+    rows = [f"{facts[name]:,} {name}" for name in ("train", "eval", "test") if facts.get(name)]
+    parts = [f"{', '.join(rows)} rows"] if rows else []
+    if labels := facts.get("labels"):
+        parts.append(f"{labels:,} labels")
+    if median := facts.get("tokensMedian"):
+        parts.append(f"{median:,} tokens a row (95% to {facts.get('tokensP95', median):,})")
+    for name, words in (("duplicates", "duplicates"), ("leaked", "rows of eval or test in train")):
+        if count := facts.get(name):
+            parts.append(f"{count:,} {words}")
+    if cut := facts.get("truncatedPercent"):
+        parts.append(f"{cut:.3g}% cut at maxLength")
+    return "; ".join(parts)

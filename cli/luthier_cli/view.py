@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier_cli import text
-from luthier_cli.state import Resource, cause, outcome, retry_pending, status_of
+from luthier_cli.state import (
+    WARNINGS,
+    Resource,
+    cause,
+    outcome,
+    retry_pending,
+    status_of,
+    warnings,
+)
 
 _BAR_WIDTH = 40
 # Conditions that are bad news when they are True.
@@ -95,15 +103,16 @@ def _facts(resource: Resource, now: datetime) -> Iterator[str]:
     if speed := progress.get("tokensPerSecond"):
         yield f"{speed:,.0f} tok/s"
     finish = text.parse_time(progress.get("estimatedFinish"))
-    if finish and outcome(resource) is None:
+    left = progress.get("step", 0) < progress.get("totalSteps", 1)
+    if finish and left and outcome(resource) is None:
         yield f"ETA {text.duration((finish - now).total_seconds())}"
+    # Until the first step shows how it goes.
+    if not progress.get("step") and (expected := text.estimate(status.get("estimate") or {})):
+        yield f"expected {expected}"
     if checkpoints := status.get("checkpoints"):
         yield f"checkpoint at step {checkpoints[-1]['step']:,}"
-    restarts = status.get("restarts") or {}
-    if failures := restarts.get("failures"):
-        yield f"{failures} failed"
-    if disruptions := restarts.get("disruptions"):
-        yield f"{disruptions} disrupted"
+    if interruptions := text.restarts(status.get("restarts") or {}):
+        yield interruptions
 
 
 def _conditions(resource: Resource) -> Table:
@@ -126,6 +135,8 @@ def _conditions(resource: Resource) -> Table:
 def _mark(kind: str, status: str) -> Text | None:
     if status == "Unknown":
         return Text("?", style="yellow")
+    if kind in WARNINGS:
+        return Text("!", style="yellow") if status == WARNINGS[kind] else None
     if kind in _BAD:
         return Text("✘", style="red") if status == "True" else None
     if status == "True":
@@ -146,4 +157,5 @@ def plain_line(resource: Resource, now: datetime) -> str:
     reason, message = cause(resource)
     if reason and outcome(resource) is None:
         parts.append(f"{reason}: {message}" if message else reason)
+    parts += warnings(resource)
     return "  ".join(parts)

@@ -48,6 +48,18 @@ def test_a_second_start_is_the_same_run_and_another_place_another() -> None:
     assert build(training__maxSteps=5).run.revision != first.revision
 
 
+def test_changed_code_is_another_revision() -> None:
+    spec = FineTuneJobSpec.model_validate(FINE_TUNE_JOB["spec"])
+
+    def revision(**keys: bytes) -> str:
+        config_maps = {"code": keys} if keys else None
+        place = ("s3://artifacts/models", "team-a", "tone", PLACE)
+        return local.build_run_spec(spec, *place, config_maps).run.revision
+
+    assert revision(a=b"1", b=b"2") == revision(b=b"2", a=b"1")
+    assert len({revision(), revision(a=b"1"), revision(a=b"2"), revision(b=b"1")}) == 4
+
+
 def test_defaults_that_were_not_set_stay_out_of_the_hash() -> None:
     assert build(training__learningRate=2e-4).shape_hash == build().shape_hash
 

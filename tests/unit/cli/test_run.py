@@ -54,9 +54,16 @@ def test_a_run_to_its_end(manifest: Path, model: Path, dataset: Path, tmp_path: 
         file["path"] for file in summary["files"]
     }
     assert Path(summary["lossCurve"]).read_bytes().startswith(b"\x89PNG")
-    assert len(summary["samples"]) == 3
+    assert len(summary["samples"]) == 20
     assert "Training" in done.stderr
     assert Path(summary["log"]).is_relative_to(tmp_path)
+    assert "finishedBefore" not in summary
+
+    again = luthier(*options, "--set", "training.maxSteps=4", within=WITHIN, HOME=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert found["finishedBefore"]
+    assert found["evaluation"] == summary["evaluation"]
 
 
 @pytest.mark.timeout(2 * WITHIN + 60)

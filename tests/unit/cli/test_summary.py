@@ -1,5 +1,6 @@
 """The report at the end, and the picture before it."""
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,16 +9,17 @@ from rich.console import Console, RenderableType
 from unit.cli.statuses import complete, condition, failed, resource, running
 
 from luthier_cli import view
-from luthier_cli.summary import Extras, Sample, render, summarize
+from luthier_cli.summary import Extras, Sample, metrics_table, render, summarize
 from luthier_cli.text import duration, parse_time, size
 
 NOW = datetime(2026, 1, 1, 10, 0, 30, tzinfo=UTC)
 
 
 def text_of(renderable: RenderableType, width: int = 100) -> str:
-    console = Console(width=width, color_system=None, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(renderable)
-    return console.export_text()
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(renderable, crop=False)
+    return captured.get()
 
 
 def test_a_complete_run() -> None:
@@ -45,6 +47,12 @@ def test_a_complete_run() -> None:
         "kubectl get ftj",
     ):
         assert words in shown, shown
+
+
+def test_a_result_of_an_earlier_run_is_called_so() -> None:
+    shown = text_of(render(summarize(complete(), Extras(finished_before=True))))
+    assert "the result of an earlier run" in shown
+    assert "earlier run" not in text_of(render(summarize(complete())))
 
 
 def test_a_failed_run_tells_why() -> None:
@@ -79,7 +87,7 @@ def test_the_live_picture() -> None:
     for words in (
         "team-a/tone  Running: Training  r1-2319d176",
         "40/120 steps 33%",
-        "loss 1.234   5,321 tok/s   ETA 1m 30s   checkpoint at step 40   1 failed   2 disrupted",
+        "loss 1.234   5,321 tok/s   ETA 1m 30s   checkpoint at step 40   1 failure, 2 disruptions",
         "✔ Scheduled    on the pool cpu",
         "a note",
     ):
@@ -100,6 +108,8 @@ def test_plain_line() -> None:
     assert view.plain_line(body, NOW).startswith(
         "Running: Training  step 40/120  loss 1.234  5,321 tok/s  ETA 1m 30s"
     )
+    body = running(stage="Evaluating", step=120, estimatedFinish="2026-01-01T10:02:00Z")
+    assert "ETA" not in view.plain_line(body, NOW)  # training ends then, and the run later
 
 
 def test_before_the_operator_has_seen_it() -> None:
@@ -125,3 +135,64 @@ def test_parse_time() -> None:
     assert parse_time("2026-01-01T10:00:30") == NOW
     assert parse_time("soon") is None
     assert parse_time(None) is None
+
+
+def test_a_change_with_its_interval_and_what_was_noticed() -> None:
+    change = {
+        "accuracy": {"by": 0.46, "low": 0.4, "high": 0.52},
+        "loss": {"by": -2.69, "low": -5.5, "high": 0.1},
+    }
+    facts = {"train": 4500, "eval": 300, "labels": 3, "duplicates": 7, "truncatedPercent": 1.25}
+    body = complete(
+        dataset=facts,
+        estimate={
+            "memoryBytes": 2**31,
+            "durationSeconds": 65,
+            "measuredMemoryBytes": 2**30,
+        },
+        resolved={"training.precision": "bf16"},
+    )
+    body["status"]["evaluation"]["change"] = change
+    body["status"]["conditions"] += [
+        condition("Overfitting", "True", "LearnsByHeart", "eval loss rises"),
+        condition("ResumeExact", "False", "NotReproducible", "other CPUs"),
+    ]
+    summary = summarize(body)
+    assert summary["warnings"] == ["Overfitting: eval loss rises", "ResumeExact: other CPUs"]
+    assert summary["dataset"] == facts
+    shown = text_of(render(summary))
+    for words in (
+        "0.410    0.870    +0.460    +0.400 to +0.520",
+        "3.200    0.510    −2.690    −5.500 to +0.100",
+        "! Overfitting: eval loss rises",
+        "4,500 train, 300 eval rows; 3 labels; 7 duplicates; 1.25% cut at maxLength",
+        "2.0 GiB of memory (1.0 GiB seen) and 1m 05s",
+        "training.precision bf16",
+    ):
+        assert words in shown, shown
+
+
+def test_a_change_that_may_be_chance_has_no_colour() -> None:
+    evaluation = {"base": {"f1": 0.5}, "tuned": {"f1": 0.6}}
+
+    def coloured(low: float) -> bool:
+        change = {"f1": {"by": 0.1, "low": low, "high": 0.2}}
+        console = Console(width=100, color_system="standard", force_terminal=True)
+        with console.capture() as captured:
+            console.print(metrics_table(evaluation | {"change": change}))
+        return "\x1b[32m+0.100" in captured.get()
+
+    assert coloured(0.01)
+    assert not coloured(-0.01)
+
+
+def test_warnings_and_the_estimate_while_it_runs() -> None:
+    body = running(step=0)
+    body["status"]["estimate"] = {"memoryBytes": 2**30, "durationSeconds": 120}
+    body["status"]["conditions"].append(condition("Overfitting", "True", "X", "eval loss rises"))
+    shown = text_of(view.Live().frame(body, NOW))
+    assert "expected 1.0 GiB of memory and 2m 00s" in shown
+    assert "! Overfitting" in shown
+    assert view.plain_line(body, NOW).endswith("Overfitting: eval loss rises")
+    body["status"]["progress"]["step"] = 1
+    assert "expected" not in text_of(view.Live().frame(body, NOW))
