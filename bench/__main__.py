@@ -1,4 +1,7 @@
-"""`python -m bench [training|latency|memory …]`: a table of those, or of all."""
+"""`python -m bench [training|quality|olive|…]`: a table of those, or of all.
+
+`python -m bench results` runs the examples and writes docs/results.md; it is never part of all.
+"""
 
 import argparse
 import json
@@ -9,13 +12,21 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-Rows = list[tuple[str, str]]
+from bench.figures import Rows
 
 
-def training() -> Rows:
-    from bench.training import rows
+def on_this_machine(chosen: set[str]) -> Rows:
+    """Those that need no cluster."""
+    from bench import olive, preflight, quality, results, training
 
-    return rows()
+    measures = {
+        "training": training.rows,
+        "quality": quality.rows,
+        "olive": olive.rows,
+        "preflight": preflight.rows,
+        "results": results.rows,
+    }
+    return [row for name, measure in measures.items() if name in chosen for row in measure()]
 
 
 def on_cluster(chosen: set[str]) -> Rows:
@@ -36,14 +47,17 @@ def on_cluster(chosen: set[str]) -> Rows:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = ("training", "latency", "memory")
-    parser.add_argument("what", nargs="*", metavar="|".join(names), help="default: all")
+    names = ("training", "quality", "olive", "preflight", "latency", "memory")
+    choices = (*names, "results")
+    parser.add_argument(
+        "what", nargs="*", metavar="|".join(choices), help="default: all but results"
+    )
     parser.add_argument("--output", choices=("table", "json"), default="table")
     options = parser.parse_args()
-    if unknown := set(options.what) - set(names):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}: use {', '.join(names)}")
+    if unknown := set(options.what) - set(choices):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: use {', '.join(choices)}")
     chosen = set(options.what or names)
-    rows = (training() if "training" in chosen else []) + on_cluster(chosen)
+    rows = on_this_machine(chosen) + on_cluster(chosen)
     if options.output == "json":
         json.dump(dict(rows), sys.stdout, indent=2, ensure_ascii=False)
         return

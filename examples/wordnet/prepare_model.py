@@ -24,7 +24,7 @@ def package_folder() -> Path:
 
 def convert(source: Path, output: Path) -> None:
     """Write config, tokenizer and bfloat16 weights of the GGUF file to `output`."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}  # no bars of its many tensors
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
