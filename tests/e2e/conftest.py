@@ -100,7 +100,8 @@ def pools() -> list[Json]:
 def luthier(full_cluster: Cluster, s3: Any) -> Cluster:
     """The cluster with the chart installed and the operator ready."""
     tag = install.operator_image(full_cluster)
-    install.install(full_cluster, install.values(full_cluster, tag, pools()))
+    consent = {"customCode": ["methods"]}
+    install.install(full_cluster, install.values(full_cluster, tag, pools(), consent=consent))
     return full_cluster
 
 
