@@ -1,6 +1,8 @@
 """CPU limits, CPU flags, and the event files of TensorBoard."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,31 @@ def test_tensorboard_reads_our_event_files(tmp_path: Path) -> None:
         (1001.0, 1, 2.5),
         (1002.0, 300, 1.25),
     ]
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level packages that a process has imported after `code`."""
+    program = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.split())
+
+
+def test_the_start_imports_nothing_slow() -> None:
+    """An import budget by names: a time would depend on the machine."""
+    slow = {"torch", "transformers", "peft", "accelerate", "pyarrow", "pandas", "boto3"}
+    assert not slow & loaded("import luthier_trainer.main")
+
+
+def test_training_imports_only_what_it_needs() -> None:
+    code = (
+        "from luthier_trainer.runtime import hide_unused_packages\n"
+        "hide_unused_packages()\n"
+        "import luthier_trainer.stages, luthier_trainer.training.finetune, peft"
+    )
+    # Those that were hidden are in sys.modules by name: what counts is what they bring.
+    needless = {"pyarrow", "matplotlib", "sacrebleu", "rouge_score", "nltk", "lxml"}
+    found = loaded(code)
+    assert not needless & found
+    assert {"torch", "transformers", "peft"} <= found
