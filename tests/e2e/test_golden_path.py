@@ -46,7 +46,7 @@ def finished(luthier: Cluster, s3: Any, manifest: dict[str, Any]) -> Run:
         "AGE",
     ]
     assert re.search(r"\d+%", columns[1]), columns[1]
-    run.wait("Ready", within=400)
+    run.wait("Ready", within=800)
     return run
 
 

@@ -14,8 +14,8 @@ from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training import generators, memory
 
 _FP32 = 4
-# Tokens that are enough to learn the rest from: a second or two, on either.
-_SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 512, 8192
+# Tokens that are enough to learn the rest from: half a second, on either.
+_SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 256, 8192
 
 
 @dataclass(frozen=True)
