@@ -21,6 +21,7 @@ from luthier_api.runspec import RunIdentity, RunSpec, S3Access
 LABELS = ["red", "green", "deep blue"]
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 _WAIT_SECONDS = 60
+_RUN_SECONDS = 240
 
 
 def colour_rows(count: int, offset: int = 0) -> list[dict[str, str]]:
@@ -117,11 +118,11 @@ class TrainerProcess:
     result_file: Path
 
     def wait(self) -> int:
-        return self.process.wait(_WAIT_SECONDS * 2)
+        return self.process.wait(_RUN_SECONDS)
 
     def wait_for(self, text: str) -> None:
         """Until the log has `text`; fails when the process ends before, or after a limit."""
-        deadline = time.monotonic() + _WAIT_SECONDS * 2
+        deadline = time.monotonic() + _RUN_SECONDS
         while text not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()

@@ -14,6 +14,9 @@ from luthier_trainer.data.prepare import load
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import TrainerError
 
+# pyarrow looks for pandas when it writes.
+pytestmark = pytest.mark.usefixtures("nothing_hidden")
+
 
 @pytest.fixture
 def prepare(tmp_path: Path, make_spec: MakeSpec) -> Prepare:
