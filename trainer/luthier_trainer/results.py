@@ -17,6 +17,7 @@ from luthier_trainer.evaluation.sheet import Answered, sheet
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
 from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.objectives.objective import Item
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.write import write_report
 
@@ -38,6 +39,7 @@ class Results:
         self.base_digest = cache.digest(model_folder, base)
         self.folder = stages.folder / "artifact"
         self.comparison: Comparison | None = None
+        self.items: Sequence[Item] = []  # the measured rows, encoded once for all models
         self.answers: list[Answered] = []
 
     def execute(self) -> RunResult:
@@ -58,6 +60,7 @@ class Results:
         self.run.reporter.stage("Evaluating")
         started = time.monotonic()
         rows = stages.measured_rows()
+        self.items = stages.objective.encode(rows)
         tuned = self._measured(stages.tuned.model)
         with stages.tuned.base() as model:
             base = self._measured(model)
@@ -68,12 +71,12 @@ class Results:
         log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
 
     def _measured(self, model: Any) -> Measurement:
-        stages, rows = self.stages, self.stages.measured_rows()
+        stages = self.stages
         return measure(
             model,
             stages.objective,
-            stages.objective.encode(rows),
-            rows,
+            self.items,
+            stages.measured_rows(),
             stages.values,
             batch_size=stages.tuning.evaluation.batch_size,
             autocast=stages.autocast,
@@ -158,9 +161,9 @@ class Results:
         if self.answers:
             title = f"{self.spec.run.namespace}/{self.spec.run.name}"
             (report / "sheet.html").write_text(sheet(title, self.answers, training.seed))
-        samples: Sequence[dict[str, Any]] = [asdict(answer) for answer in self.answers]
+        samples = [asdict(answer) for answer in self.answers]
         write_report(
-            self.folder, self.spec, stages.outcome.journal, self.comparison, list(samples), facts
+            self.folder, self.spec, stages.outcome.journal, self.comparison, samples, facts
         )
         return facts
 
