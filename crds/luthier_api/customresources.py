@@ -165,14 +165,28 @@ OPTIMIZE_JOB = CustomResource(
     plural="optimizejobs",
     short_name="opj",
     description="A model or an adapter becomes ONNX: quantised, proven equal enough, measured, in "
-    "S3. Not reconciled yet: the resource is stored, and a condition says so.",
+    "S3.",
     spec=OptimizeJobSpec,
     status=OptimizeJobStatus,
     columns=(
         _PHASE,
+        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
         PrinterColumn("Precision", ".status.artifact.precision", "What was published."),
+        PrinterColumn(
+            "Bytes",
+            '.status.candidates[?(@.verdict=="Chosen")].sizeBytes',
+            "Size of what was published.",
+            "integer",
+        ),
+        PrinterColumn(
+            "Tokens/s",
+            '.status.candidates[?(@.verdict=="Chosen")].tokensPerSecond',
+            "Speed of what was published.",
+            "number",
+        ),
         _AGE,
         _REASON,
+        PrinterColumn("Source", ".status.source.uri", "What is optimised.", wide=True),
         _ARTIFACT,
     ),
 )
@@ -181,11 +195,20 @@ ADAPTER_BUNDLE = CustomResource(
     kind="AdapterBundle",
     plural="adapterbundles",
     short_name="ab",
-    description="Many adapters on one shared base become one multi-adapter ONNX package. Not "
-    "reconciled yet: the resource is stored, and a condition says so.",
+    description="Many adapters on one shared base become one multi-adapter ONNX package, kept "
+    "fresh.",
     spec=AdapterBundleSpec,
     status=AdapterBundleStatus,
-    columns=(_PHASE, _AGE, _REASON, _ARTIFACT),
+    columns=(
+        _PHASE,
+        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
+        PrinterColumn(
+            "Adapters", ".status.proof.adapters", "Adapters of the package in use.", "integer"
+        ),
+        _AGE,
+        _REASON,
+        PrinterColumn("Package", ".status.current.uri", "The package in use.", wide=True),
+    ),
 )
 
 CUSTOM_RESOURCES = (FINE_TUNE_JOB, OPTIMIZE_JOB, ADAPTER_BUNDLE)

@@ -6,98 +6,18 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from luthier_api.finetuning import FineTuning
-from luthier_api.meta import Condition, Model, Name, ObjectName, Rule, list_map
+from luthier_api.meta import Model, Rule
 from luthier_api.optimizers import NEEDS_GPU
+from luthier_api.output import Output, StorageAccess
+from luthier_api.placement import Limits, Placement
+from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.search import Promote, Retrain, Search
-from luthier_api.uris import Uri
 
 
 class Checkpoints(Model):
     """States of a run in S3 that it can go on from."""
 
     keep_last: int = Field(default=3, ge=1, le=100, description="How many are kept.")
-
-
-class Output(Model):
-    """Where results go."""
-
-    uri: Uri = Field(
-        description="Results lie below it, under NAMESPACE/NAME/REVISION/. s3:// (file:// with "
-        "`luthier run`)."
-    )
-
-    rules = (
-        Rule(
-            "self.uri.startsWith('s3://')",
-            "results go to S3: name the output as s3://BUCKET/PREFIX",
-            field=".uri",
-        ),
-        # S3 keys end at 1,024 bytes, and much comes below.
-        Rule(
-            "self.uri.size() <= 512",
-            "the output's URI is too long: use at most 512 characters",
-            field=".uri",
-        ),
-    )
-
-
-class StorageAccess(Model):
-    """Access to S3, with the namespace's own credentials."""
-
-    secret_name: ObjectName | None = Field(
-        default=None,
-        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Left out: the "
-        "namespace's default in luthier.yaml.",
-    )
-    service_account_name: ObjectName | None = Field(
-        default=None,
-        description="Service account of the pods, e.g. one bound to a cloud identity. Left out: "
-        "the namespace's default.",
-    )
-
-
-class Placement(Model):
-    """Where a run goes. Nodes and images are the pool's, not the user's."""
-
-    pool: Name | None = Field(
-        default=None, description="Pool of luthier.yaml. Left out: the namespace's default."
-    )
-    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of the pod.")
-    nodes: int = Field(default=1, ge=1, le=256, description="Pods that train together.")
-    queue_name: Name | None = Field(
-        default=None, description="LocalQueue of Kueue that admits the run."
-    )
-
-    rules = (
-        Rule("self.nodes == 1", "more than one node isn't built yet: set nodes to 1", ".nodes"),
-        Rule("self.gpus <= 1", "more than one GPU isn't built yet: set gpus to 0 or 1", ".gpus"),
-    )
-
-
-class Limits(Model):
-    """When to give up, and when to tidy."""
-
-    active_deadline_seconds: int | None = Field(
-        default=None,
-        ge=1,
-        le=31_536_000,
-        description="The run fails when it is older. Time spent pending counts; it starts anew "
-        "after a suspension.",
-    )
-    max_restarts: int = Field(
-        default=5,
-        ge=0,
-        le=100,
-        description="Pods that may fail before the run does. Disruptions (eviction, preemption) "
-        "don't count.",
-    )
-    ttl_seconds_after_finished: int | None = Field(
-        default=None,
-        ge=0,
-        le=31_536_000,
-        description="Remove the finished run's Job and pods after this time. The resource and its "
-        "artifacts stay.",
-    )
 
 
 class FineTuneJobSpec(FineTuning):
@@ -185,13 +105,6 @@ class CheckpointRef(Model):
     sha256: str = Field(max_length=64, description="Digest of its manifest.")
 
 
-class ArtifactRef(Model):
-    """The published result."""
-
-    uri: str = Field(max_length=2048, description="Its folder; adapter/ below it is what to load.")
-    manifest_sha256: str = Field(max_length=64, description="Digest of its manifest.json.")
-
-
 ShortText = Annotated[str, Field(max_length=1024)]
 Metrics = Annotated[dict[str, float], Field(max_length=32)]
 
@@ -255,64 +168,9 @@ class Estimate(Model):
     )
 
 
-class Usage(Model):
-    """Summed over all attempts and pods of this revision."""
-
-    cpu_seconds: float = Field(default=0, description="CPU time.")
-    gpu_seconds: float = Field(default=0, description="GPUs × time that the pods held them.")
-    trained_tokens: int = Field(default=0, description="Tokens learnt from, without padding.")
-
-
-class Restarts(Model):
-    """Pods of this revision that ended early."""
-
-    failures: int = Field(default=0, description="Crashes and out-of-memory kills.")
-    disruptions: int = Field(default=0, description="Evictions, preemptions, deletions.")
-    total: int = Field(
-        default_factory=lambda counts: counts["failures"] + counts["disruptions"],
-        description="The sum of both.",
-    )
-
-
-class RevisionRecord(Model):
-    """How an earlier revision ended."""
-
-    revision: str = Field(max_length=64, description="Its name.")
-    attempt: int = Field(default=1, description="Its last attempt.")
-    outcome: Literal["Complete", "Failed", "Superseded"] = Field(description="How it ended.")
-    finished: str | None = Field(default=None, max_length=32, description="When (RFC 3339).")
-    artifact_uri: str | None = Field(default=None, max_length=2048, description="Its result.")
-
-
-class FineTuneJobStatus(Model):
+class FineTuneJobStatus(RunStatus):
     """The state, as the operator sees it."""
 
-    phase: str | None = Field(
-        default=None,
-        max_length=32,
-        description="The state in a word, for people; programs read `conditions`.",
-    )
-    observed_generation: int | None = Field(
-        default=None, description="The generation of the spec that this status is about."
-    )
-    conditions: list[Condition] = Field(
-        default=[],
-        max_length=32,
-        json_schema_extra=list_map("type"),
-        description="The state, for programs.",
-    )
-    revision: str | None = Field(
-        default=None, max_length=64, description="Name of what this spec asks for."
-    )
-    attempt: int | None = Field(
-        default=None, description="Which try of this revision it is, from 1."
-    )
-    retry_token: str | None = Field(
-        default=None, max_length=256, description="Value of luthier.dev/retry that is served."
-    )
-    job_name: str | None = Field(default=None, max_length=63, description="The run's Job.")
-    start_time: str | None = Field(default=None, max_length=32, description="First pod's start.")
-    completion_time: str | None = Field(default=None, max_length=32, description="End of the run.")
     progress: Progress | None = Field(default=None, description="How far the run is.")
     checkpoints: list[CheckpointRef] = Field(
         default=[], max_length=100, description="States in S3, oldest first."
@@ -327,10 +185,3 @@ class FineTuneJobStatus(Model):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
-    usage: Usage | None = Field(default=None, description="What this revision has cost so far.")
-    restarts: Restarts | None = Field(
-        default=None, description="Pods of this revision that ended early."
-    )
-    history: list[RevisionRecord] = Field(
-        default=[], max_length=10, description="Earlier revisions, newest first."
-    )

@@ -130,8 +130,9 @@ def optimizers_page() -> str:
         "# Optimisers",
         "",
         "`training.optimizer` takes every name of transformers. The names below work: "
-        "tests/unit/trainer/test_optimizers.py trains with each of them on a CPU, and goes on "
-        "from a checkpoint bit for bit. Their settings are transformers' defaults, but for "
+        "tests/unit/trainer/test_optimizers.py trains with each of them on a CPU, and "
+        "tests/gpu/test_gpu_optimizers.py on a GPU; both go on from a checkpoint bit for bit. "
+        "Their settings are transformers' defaults, but for "
         "`learningRate` and `weightDecay`. Biases and the weights of norms don't decay.",
         "",
         "| name | what it is | package | bytes of state per weight | on a CPU |",

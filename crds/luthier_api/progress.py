@@ -12,11 +12,12 @@ from luthier_api.finetunejob import (
     Estimate,
     EvaluationResult,
     Progress,
-    Restarts,
-    Usage,
 )
 from luthier_api.meta import Model
+from luthier_api.optimizejob import Candidate
+from luthier_api.result import AdapterEnd
 from luthier_api.runspec import RunIdentity
+from luthier_api.runstatus import Restarts, Usage
 
 PROGRESS_ROUTE = "/v1/progress"
 MAX_REPORT_BYTES = 64 * 1024
@@ -72,5 +73,8 @@ class ProgressReport(Model):
     checkpoints: list[CheckpointRef] = []
     checkpoint_cost: CheckpointCost = CheckpointCost()
     evaluation: EvaluationResult | None = None
+    baseline: Candidate | None = Field(default=None, description="Of a run that optimises.")
+    candidates: list[Candidate] = []
+    adapters: list[AdapterEnd] = Field(default=[], description="Of a run that builds a bundle.")
     usage: Usage = Usage()
     restarts: Restarts = Restarts()

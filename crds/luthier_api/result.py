@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from luthier_api.adapterbundle import BundleProof
 from luthier_api.finetunejob import (
-    ArtifactRef,
     CheckpointRef,
     DatasetFacts,
     Estimate,
     EvaluationResult,
     Progress,
-    Restarts,
-    Usage,
 )
-from luthier_api.meta import Model
+from luthier_api.meta import Model, Name
+from luthier_api.optimizejob import Candidate, OptimizedArtifact
+from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 
 MAX_RESULT_BYTES = 4000
 
@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     DENIED = 77  # credentials missing or refused
     UNSUPPORTED = 78  # the combination of model, task and method
     OUTPUT_CLAIMED = 79  # another resource writes there
+    NOT_GOOD_ENOUGH = 80  # no candidate passed the gates
 
 
 # The Job fails at once on these: trying again can't heal them.
@@ -48,6 +49,7 @@ TERMINAL_EXIT_CODES = (
     ExitCode.DENIED,
     ExitCode.UNSUPPORTED,
     ExitCode.OUTPUT_CLAIMED,
+    ExitCode.NOT_GOOD_ENOUGH,
 )
 
 
@@ -61,25 +63,13 @@ class RunError(Model):
     )
 
 
-class RunResult(Model):
-    """The end of one pod of a run."""
+class RunEnd(Model):
+    """The end of one pod of a run, whatever it makes."""
 
     revision: str
     attempt: int
     outcome: Literal["Succeeded", "Failed", "Interrupted"]
     error: RunError | None = None
-    dataset_digest: str | None = None
-    dataset_valid: bool | None = None
-    dataset_summary: str | None = Field(default=None, max_length=200)
-    dataset: DatasetFacts | None = None
-    estimate: Estimate | None = None
-    resolved: dict[str, str] = {}
-    overfitting: str | None = Field(default=None, max_length=300)
-    inexact_resume: str | None = Field(default=None, max_length=300)
-    progress: Progress | None = None
-    checkpoints: list[CheckpointRef] = []
-    evaluation: EvaluationResult | None = None
-    artifact: ArtifactRef | None = None
     usage: Usage | None = None
     restarts: Restarts | None = None
 
@@ -98,11 +88,44 @@ class RunResult(Model):
                 return encoded
         raise ValueError(f"the result of {self.revision} exceeds {MAX_RESULT_BYTES} bytes")
 
-    def _ever_smaller(self) -> Iterator["RunResult"]:
+    def _ever_smaller(self) -> Iterator["RunEnd"]:
         """Itself, and then with one thing less each time."""
         document = self
         yield document
-        changes: tuple[dict[str, Any], ...] = (
+        for change in self._dispensable():
+            document = document.model_copy(update=change)
+            yield document
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        """Changes that make it smaller; what matters least comes first."""
+        return (self._error_of(600), self._error_of(200))
+
+    def _error_of(self, characters: int) -> dict[str, Any]:
+        """The error with a shorter message: its beginning says what and where."""
+        if self.error is None or len(self.error.message) <= characters:
+            return {"error": self.error}
+        message = self.error.message[: characters - 1] + "…"
+        return {"error": self.error.model_copy(update={"message": message})}
+
+
+class RunResult(RunEnd):
+    """The end of one pod of a fine-tuning run."""
+
+    dataset_digest: str | None = None
+    dataset_valid: bool | None = None
+    dataset_summary: str | None = Field(default=None, max_length=200)
+    dataset: DatasetFacts | None = None
+    estimate: Estimate | None = None
+    resolved: dict[str, str] = {}
+    overfitting: str | None = Field(default=None, max_length=300)
+    inexact_resume: str | None = Field(default=None, max_length=300)
+    progress: Progress | None = None
+    checkpoints: list[CheckpointRef] = []
+    evaluation: EvaluationResult | None = None
+    artifact: ArtifactRef | None = None
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        return (
             {"checkpoints": self.checkpoints[-1:]},
             self._error_of(600),
             {"dataset_summary": None},
@@ -117,9 +140,6 @@ class RunResult(Model):
             {"progress": None},
             {"evaluation": None},
         )
-        for change in changes:
-            document = document.model_copy(update=change)
-            yield document
 
     def _evaluation_without_change(self) -> dict[str, Any]:
         """The metrics without their intervals: the manifest has them."""
@@ -127,9 +147,53 @@ class RunResult(Model):
             return {}
         return {"evaluation": self.evaluation.model_copy(update={"change": {}})}
 
-    def _error_of(self, characters: int) -> dict[str, Any]:
-        """The error with a shorter message: its beginning says what and where."""
-        if self.error is None or len(self.error.message) <= characters:
-            return {"error": self.error}
-        message = self.error.message[: characters - 1] + "…"
-        return {"error": self.error.model_copy(update={"message": message})}
+
+class OptimizeResult(RunEnd):
+    """The end of one pod of a run that optimises."""
+
+    baseline: Candidate | None = None
+    candidates: list[Candidate] = []
+    artifact: OptimizedArtifact | None = None
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        brief = [
+            it.model_copy(update={"reason": it.reason and it.reason[:80]}) for it in self.candidates
+        ]
+        mute = [it.model_copy(update={"reason": None}) for it in self.candidates]
+        return (
+            self._error_of(600),
+            {"candidates": brief},
+            self._error_of(200),
+            {"candidates": mute},
+            {"baseline": None},
+            {"candidates": []},
+        )
+
+
+class AdapterEnd(Model):
+    """What became of an adapter of a bundle."""
+
+    name: Name
+    included: bool
+    code: str | None = Field(default=None, max_length=64, description="Why not, in CamelCase.")
+    message: str | None = Field(default=None, max_length=400)
+
+
+class BundleResult(RunEnd):
+    """The end of one pod of a run that builds a bundle."""
+
+    adapters: list[AdapterEnd] = []
+    proof: BundleProof | None = None
+    artifact: ArtifactRef | None = None
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        def cut(characters: int) -> dict[str, Any]:
+            shorter = [
+                it.model_copy(update={"message": it.message and it.message[:characters]})
+                for it in self.adapters
+            ]
+            return {"adapters": shorter}
+
+        # Without a word about it, an adapter is included.
+        left_out = [it.model_copy(update={"message": None}) for it in self.adapters if it.code]
+        return (self._error_of(600), cut(120), self._error_of(200), cut(0), {"adapters": left_out})

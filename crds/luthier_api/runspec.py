@@ -6,11 +6,13 @@ the kubelet fills from the tenant's Secret.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from luthier_api.adapterbundle import Bundling
 from luthier_api.finetunejob import Checkpoints
 from luthier_api.finetuning import FineTuning
-from luthier_api.meta import Model
+from luthier_api.meta import Model, Name
+from luthier_api.optimizejob import Optimizing, SourceRef
 
 # The paths of a trainer pod.
 RUNSPEC_PATH = "/etc/luthier/run/runspec.json"
@@ -32,7 +34,7 @@ RUNSPEC_ANNOTATION = "luthier.dev/runspec"
 class RunIdentity(Model):
     """Whose run it is."""
 
-    kind: Literal["FineTuneJob"] = "FineTuneJob"
+    kind: Literal["FineTuneJob", "OptimizeJob", "AdapterBundle"] = "FineTuneJob"
     namespace: str
     name: str
     uid: str
@@ -60,14 +62,12 @@ class ProgressTarget(Model):
     token_file: str = PROGRESS_TOKEN_PATH
 
 
-class RunSpec(Model):
-    """A fine-tuning run, complete."""
+class RunOrder(Model):
+    """What every run is told, whatever it makes."""
 
     api_version: Literal["luthier.dev/v1alpha1"] = "luthier.dev/v1alpha1"
     run: RunIdentity
-    fine_tuning: FineTuning
     shape_hash: str = Field(description="The hash of the revision: sha256 hex, see revision.py.")
-    checkpoints: Checkpoints = Checkpoints()
     output: str = Field(description="Folder of this revision: s3://… or file://…")
     storage: S3Access = S3Access()
     progress: ProgressTarget | None = None
@@ -88,3 +88,64 @@ class RunSpec(Model):
     memory_bytes: int | None = Field(
         default=None, description="Memory that the run may use; left out: its cgroup's limit."
     )
+
+
+class RunSpec(RunOrder):
+    """A fine-tuning run, complete."""
+
+    fine_tuning: FineTuning
+    checkpoints: Checkpoints = Checkpoints()
+
+
+class OptimizeOrder(RunOrder):
+    """A run that optimises, complete.
+
+    `source` is one of: the artifact of a FineTuneJob (its manifest's digest is given, and
+    says what lies there), or a model's folder, with or without that of an adapter.
+    """
+
+    optimizing: Optimizing
+    source: SourceRef
+    source_revision: str | None = Field(default=None, description="Of a model on a hub.")
+    adapter_uri: str | None = None
+
+
+class AdapterOrder(Model):
+    """An adapter of a bundle: the artifact of a FineTuneJob, or an adapter's folder."""
+
+    name: Name
+    source: SourceRef
+
+
+class BundleOrder(RunOrder):
+    """A run that builds a bundle, complete."""
+
+    bundling: Bundling
+    adapters: list[AdapterOrder] = Field(min_length=1)
+    previous: str | None = Field(
+        default=None,
+        description="Folder of the package in use: what is the same is taken from there.",
+    )
+    keep_last: int = Field(
+        default=3, ge=1, description="Packages that are kept, the one to be made included."
+    )
+    expendable: list[str] = Field(
+        default=[],
+        description="Folders of the packages beyond `keep_last`, newest first: they may go once "
+        "the new one is published, and may be gone already.",
+    )
+
+
+_KINDS: dict[str, type[RunSpec] | type[OptimizeOrder] | type[BundleOrder]] = {
+    "FineTuneJob": RunSpec,
+    "OptimizeJob": OptimizeOrder,
+    "AdapterBundle": BundleOrder,
+}
+_DOCUMENT = TypeAdapter(dict[str, object])
+
+
+def read_order(document: bytes) -> RunSpec | OptimizeOrder | BundleOrder:
+    """The order in a run spec's JSON, by its run's kind. Raises pydantic.ValidationError."""
+    run = _DOCUMENT.validate_json(document).get("run")
+    kind = run.get("kind", "FineTuneJob") if isinstance(run, dict) else "FineTuneJob"
+    return _KINDS.get(str(kind), RunSpec).model_validate_json(document)

@@ -41,14 +41,14 @@ Uri = Annotated[
 ]
 
 
-def scheme_rule(what: str, schemes: tuple[str, ...]) -> Rule:
-    """Refuses schemes that `what` can't be read from."""
-    known = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in schemes)
+def scheme_rule(what: str, schemes: tuple[str, ...], field: str = "uri") -> Rule:
+    """Refuses schemes that `what` can't be read from. A `field` other than uri may be left out."""
+    known = " || ".join(f"self.{field}.startsWith('{scheme}://')" for scheme in schemes)
     listed = ", ".join(f"{scheme}://" for scheme in schemes)
     return Rule(
-        known,
+        known if field == "uri" else f"!has(self.{field}) || {known}",
         f"{what} are read from {listed}: copy it to one of them, e.g. s3://BUCKET/KEY",
-        field=".uri",
+        field=f".{field}",
     )
 
 

@@ -130,8 +130,43 @@ ACCEPTED = {
         },
     ),
     "AdapterBundle": ADAPTER_BUNDLE,
-    "AdapterBundle that serves": changed(
-        ADAPTER_BUNDLE, {"spec.serve": {"replicas": 2, "pool": "cpu"}}
+    "AdapterBundle that refuses what doesn't fit": changed(
+        ADAPTER_BUNDLE,
+        {
+            "spec.onIncompatible": "Fail",
+            "spec.maxMetricDrop": 0.01,
+            "spec.keepLast": 2,
+            "spec.precision": "int4",
+            "spec.int4": {"blockSize": 64, "symmetric": False},
+        },
+    ),
+    "OptimizeJob of an adapter on a hub's model": changed(
+        OPTIMIZE_JOB,
+        {
+            "spec.source": {
+                "modelUri": "hf://org/model",
+                "revision": "main",
+                "tokenSecretRef": {"name": "hub", "key": "token"},
+                "adapterUri": "s3://artifacts/adapter",
+            },
+            "spec.objective": "Fastest",
+            "spec.adapter": "Separate",
+            "spec.gates": {
+                "metric": "accuracy",
+                "maxMetricDrop": 0.01,
+                "maxMemory": "1Gi",
+                "whenUndecided": "Accept",
+            },
+            "spec.evaluation": {
+                "task": "classification",
+                "dataset": {
+                    "uri": "s3://datasets/rows",
+                    "template": "{text} {label}",
+                    "test": "test",
+                },
+                "metrics": ["accuracy"],
+            },
+        },
     ),
 }
 

@@ -352,6 +352,37 @@ WRONG_OPTIMIZE_JOBS = [
     _wrong("twice", {"precisions": ["int8", "int8"]}, "spec.precisions", "name each once"),
     _wrong("size", {"gates.maxSize": "300 MB"}, "spec.gates.maxSize", "300M or 1.5Gi"),
     _wrong("drop of nothing", {"gates.maxMetricDrop": 0.1}, "spec.gates.metric", "belong together"),
+    _wrong(
+        "model from nowhere",
+        {"source": {"modelUri": "gs://models/m"}},
+        "spec.source.modelUri",
+        "copy it to one of them",
+    ),
+    _wrong(
+        "revision in a bucket",
+        {"source": {"modelUri": "s3://models/m", "revision": "main"}},
+        "spec.source",
+        "remove them",
+    ),
+    _wrong(
+        "gate without rows",
+        {"source": {"modelUri": "s3://models/m"}, "gates.maxPerplexityIncrease": 0.1},
+        "spec.gates",
+        "set evaluation",
+    ),
+    _wrong(
+        "evaluation of one's own",
+        {
+            "evaluation": {
+                "task": "generation",
+                "dataset": {"uri": "s3://datasets/rows", "template": "{text}"},
+                "script": {"configMapRef": {"name": "eval", "key": "eval.py"}, "entrypoint": "f"},
+            }
+        },
+        "spec.evaluation.script",
+        "remove script",
+    ),
+    _wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
 ]
 
 WRONG_ADAPTER_BUNDLES = [
@@ -363,5 +394,9 @@ WRONG_ADAPTER_BUNDLES = [
         "spec.adapters[1]",
         "Duplicate value",
     ),
-    _wrong("base of a hub", {"base.uri": "hf://org/m"}, "spec.base.uri", "s3://BUCKET"),
+    _wrong("base from nowhere", {"base.uri": "gs://a/m"}, "spec.base.uri", "copy it to one"),
+    _wrong("base's revision", {"base.revision": "main"}, "spec.base", "remove them"),
+    _wrong("serving", {"serve": {"replicas": 2}}, "spec.serve", "isn't built yet"),
+    _wrong("for a GPU", {"target": {"device": "cuda"}}, "spec.target.device", "leave target out"),
+    _wrong("keeps all", {"keepLast": 11}, "spec.keepLast", "less than or equal to 10"),
 ]

@@ -3,11 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from luthier_api.finetunejob import FineTuneJobSpec, Restarts
+from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.progress import ProgressReport
 from luthier_api.revision import shape_hash
 from luthier_api.runspec import ProgressTarget, RunIdentity, RunSpec, S3Access
+from luthier_api.runstatus import Restarts
 
 IDENTITY = RunIdentity(
     namespace="team-a", name="tone", uid="1c6b", revision="r1-5f2c1e9a", attempt=1

@@ -5,17 +5,15 @@ import math
 import pytest
 
 from luthier_api.finetunejob import (
-    ArtifactRef,
     Change,
     CheckpointRef,
     DatasetFacts,
     Estimate,
     EvaluationResult,
     Progress,
-    Restarts,
-    Usage,
 )
 from luthier_api.result import MAX_RESULT_BYTES, RunError, RunResult
+from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 
 # The longest URI below an output of 512 characters: NAMESPACE/NAME/REVISION.
 LONG_URI = "s3://" + "é" * 507 + f"/{'n' * 63}/{'j' * 40}/r1234-5f2c1e9a"

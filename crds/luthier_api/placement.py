@@ -1,0 +1,49 @@
+"""Where a run goes, and when to give it up."""
+
+from pydantic import Field
+
+from luthier_api.meta import Model, Name, Rule
+
+
+class Placement(Model):
+    """Where a run goes. Nodes and images are the pool's, not the user's."""
+
+    pool: Name | None = Field(
+        default=None, description="Pool of luthier.yaml. Left out: the namespace's default."
+    )
+    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of the pod.")
+    nodes: int = Field(default=1, ge=1, le=256, description="Pods that train together.")
+    queue_name: Name | None = Field(
+        default=None, description="LocalQueue of Kueue that admits the run."
+    )
+
+    rules = (
+        Rule("self.nodes == 1", "more than one node isn't built yet: set nodes to 1", ".nodes"),
+        Rule("self.gpus <= 1", "more than one GPU isn't built yet: set gpus to 0 or 1", ".gpus"),
+    )
+
+
+class Limits(Model):
+    """When to give up, and when to tidy."""
+
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=31_536_000,
+        description="The run fails when it is older. Time spent pending counts; it starts anew "
+        "after a suspension.",
+    )
+    max_restarts: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Pods that may fail before the run does. Disruptions (eviction, preemption) "
+        "don't count.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="Remove the finished run's Job and pods after this time. The resource and its "
+        "artifacts stay.",
+    )

@@ -1,0 +1,81 @@
+"""What the status of every kind says of its runs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier_api.meta import Condition, Model, list_map
+
+
+class ArtifactRef(Model):
+    """The published result."""
+
+    uri: str = Field(max_length=2048, description="Its folder; adapter/ below it is what to load.")
+    manifest_sha256: str = Field(max_length=64, description="Digest of its manifest.json.")
+
+
+class Usage(Model):
+    """Summed over all attempts and pods of this revision."""
+
+    cpu_seconds: float = Field(default=0, description="CPU time.")
+    gpu_seconds: float = Field(default=0, description="GPUs × time that the pods held them.")
+    trained_tokens: int = Field(default=0, description="Tokens learnt from, without padding.")
+
+
+class Restarts(Model):
+    """Pods of this revision that ended early."""
+
+    failures: int = Field(default=0, description="Crashes and out-of-memory kills.")
+    disruptions: int = Field(default=0, description="Evictions, preemptions, deletions.")
+    total: int = Field(
+        default_factory=lambda counts: counts["failures"] + counts["disruptions"],
+        description="The sum of both.",
+    )
+
+
+class RevisionRecord(Model):
+    """How an earlier revision ended."""
+
+    revision: str = Field(max_length=64, description="Its name.")
+    attempt: int = Field(default=1, description="Its last attempt.")
+    outcome: Literal["Complete", "Failed", "Superseded"] = Field(description="How it ended.")
+    finished: str | None = Field(default=None, max_length=32, description="When (RFC 3339).")
+    artifact_uri: str | None = Field(default=None, max_length=2048, description="Its result.")
+
+
+class RunStatus(Model):
+    """The state, as the operator sees it."""
+
+    phase: str | None = Field(
+        default=None,
+        max_length=32,
+        description="The state in a word, for people; programs read `conditions`.",
+    )
+    observed_generation: int | None = Field(
+        default=None, description="The generation of the spec that this status is about."
+    )
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=32,
+        json_schema_extra=list_map("type"),
+        description="The state, for programs.",
+    )
+    revision: str | None = Field(
+        default=None, max_length=64, description="Name of what this spec asks for."
+    )
+    attempt: int | None = Field(
+        default=None, description="Which try of this revision it is, from 1."
+    )
+    retry_token: str | None = Field(
+        default=None, max_length=256, description="Value of luthier.dev/retry that is served."
+    )
+    job_name: str | None = Field(default=None, max_length=63, description="The run's Job.")
+    start_time: str | None = Field(default=None, max_length=32, description="First pod's start.")
+    completion_time: str | None = Field(default=None, max_length=32, description="End of the run.")
+    usage: Usage | None = Field(default=None, description="What this revision has cost so far.")
+    restarts: Restarts | None = Field(
+        default=None, description="Pods of this revision that ended early."
+    )
+    history: list[RevisionRecord] = Field(
+        default=[], max_length=10, description="Earlier revisions, newest first."
+    )
