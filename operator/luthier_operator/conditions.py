@@ -44,6 +44,10 @@ class Conditions:
         """Add a condition."""
         self._add(kind, "True" if holds else "False", reason, message)
 
+    def unknown(self, kind: str, reason: str, message: str = "") -> None:
+        """Add a condition that can't be told yet."""
+        self._add(kind, "Unknown", reason, message)
+
     def keep(self, kind: str) -> None:
         """Add a condition as it was, about this generation, if there was one."""
         if known := self._previous.get(kind):

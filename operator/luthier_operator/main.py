@@ -14,30 +14,28 @@ from prometheus_client import REGISTRY
 
 from luthier_api.platform import Platform
 from luthier_operator import metrics, runs
-from luthier_operator.adapterbundle import status as adapterbundle_status
+from luthier_operator.adapterbundle.kind import ADAPTER_BUNDLE
 from luthier_operator.cluster import Cluster, load_configuration
 from luthier_operator.config import ConfigError, Settings, load_platform, read_settings
 from luthier_operator.events import Recorder
-from luthier_operator.finetunejob.reconcile import FineTuneJobReconciler
+from luthier_operator.finetunejob.kind import FINE_TUNE_JOB
 from luthier_operator.handlers import build_registry, build_settings
 from luthier_operator.http import health_app, metrics_app, progress_app, serve
-from luthier_operator.optimizejob import status as optimizejob_status
+from luthier_operator.optimizejob.kind import OPTIMIZE_JOB
 from luthier_operator.progress import Receiver
 from luthier_operator.queue import WorkQueue
 from luthier_operator.relist import Lister
 from luthier_operator.reports import Reports
 from luthier_operator.resources import (
-    ADAPTER_BUNDLES,
     FINE_TUNE_JOBS,
-    OPTIMIZE_JOBS,
     OWNERS,
     UID_LABEL,
     Obj,
     Resource,
     key_of,
 )
+from luthier_operator.run.reconcile import Kind, Reconciler
 from luthier_operator.store import Store
-from luthier_operator.unbuilt_reconcile import UnbuiltReconciler
 from luthier_operator.work import Reconcile, WorkKey, work
 
 log = logging.getLogger(__name__)
@@ -63,18 +61,23 @@ class Operator:
             self._store,
             self._reports,
             ready=lambda: self._ready,
-            changed=lambda key: self._queue.add(WorkKey(FINE_TUNE_JOBS, key)),
+            changed=lambda resource, key: self._queue.add(WorkKey(resource, key)),
         )
+
+        def reconciler(kind: Kind[Any, Any, Any]) -> Reconcile:
+            return Reconciler(
+                kind,
+                self._cluster,
+                self._store,
+                self._reports,
+                self._recorder,
+                platform,
+                written=self._follow,
+            )
+
         self._reconcilers: dict[Resource, Reconcile] = {
-            FINE_TUNE_JOBS: FineTuneJobReconciler(
-                self._cluster, self._store, self._reports, self._recorder, platform
-            ),
-            OPTIMIZE_JOBS: UnbuiltReconciler(
-                self._cluster, self._store, OPTIMIZE_JOBS, optimizejob_status.compute
-            ),
-            ADAPTER_BUNDLES: UnbuiltReconciler(
-                self._cluster, self._store, ADAPTER_BUNDLES, adapterbundle_status.compute
-            ),
+            kind.resource: reconciler(kind)
+            for kind in (FINE_TUNE_JOB, OPTIMIZE_JOB, ADAPTER_BUNDLE)
         }
         REGISTRY.register(
             metrics.RunCollector(
@@ -141,11 +144,18 @@ class Operator:
         """Put the resource that an object belongs to on the queue."""
         if resource in OWNERS:
             self._queue.add(WorkKey(resource, key_of(obj)))
+            self._follow(resource, obj)
             return
         label = (obj["metadata"].get("labels") or {}).get(UID_LABEL, "")
         owner = self._store.find(label)
         if owner is not None:
             self._queue.add(WorkKey(owner[0], key_of(owner[1])))
+
+    def _follow(self, resource: Resource, obj: Obj) -> None:
+        """Put what takes the result of a FineTuneJob on the queue."""
+        if resource == FINE_TUNE_JOBS:
+            for follower, key in self._store.followers(key_of(obj)):
+                self._queue.add(WorkKey(follower, key))
 
 
 async def _run(settings: Settings, platform: Platform) -> None:

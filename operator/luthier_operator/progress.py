@@ -17,14 +17,13 @@ from pydantic import ValidationError
 from luthier_api.progress import MAX_REPORT_BYTES, PROGRESS_ROUTE, ProgressReport
 from luthier_api.revision import revision_number
 from luthier_api.runspec import PROGRESS_AUDIENCE, RunIdentity
+from luthier_api.runstatus import RunStatus
 from luthier_operator import metrics
 from luthier_operator.conditions import is_true
 from luthier_operator.errors import ApiError, ApiUnreachableError
-from luthier_operator.finetunejob.observe import parse_job, parse_status
-from luthier_operator.reports import Reports
+from luthier_operator.reports import Reports, resource_of
 from luthier_operator.resources import (
     ATTEMPT_LABEL,
-    FINE_TUNE_JOBS,
     JOBS,
     PODS,
     REVISION_LABEL,
@@ -33,6 +32,7 @@ from luthier_operator.resources import (
     Resource,
     controller_uid,
 )
+from luthier_operator.run.observe import parse_any_status, parse_job
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Receiver:
         reports: Reports,
         *,
         ready: Callable[[], bool],
-        changed: Callable[[Key], None],
+        changed: Callable[[Resource, Key], None],
     ) -> None:
         self._api = api
         self._store = store
@@ -181,7 +181,7 @@ class Receiver:
             raise Refused(503, "the API server doesn't answer: try again") from error
         key = (report.run.namespace, report.run.name)
         if self._reports.put(report, datetime.now(UTC)):
-            self._changed(key)
+            self._changed(resource_of(report), key)
 
     async def _authorise(self, caller: Caller, report: ProgressReport) -> None:
         """Pod → Job → resource, by controlling owners. Raises Refused."""
@@ -199,10 +199,11 @@ class Receiver:
             str(run.attempt),
         ):
             raise denied
-        resource = self._store.get(FINE_TUNE_JOBS, (run.namespace, run.name))
-        if resource is None or resource["metadata"]["uid"] != run.uid:
+        resource = resource_of(report)
+        owner = self._store.get(resource, (run.namespace, run.name))
+        if owner is None or owner["metadata"]["uid"] != run.uid:
             raise denied
-        if is_over(resource, job, run):
+        if is_over(parse_any_status(resource, owner), job, run):
             raise Refused(409, f"{run.revision}, attempt {run.attempt} is over")
 
     def _owner(self, pod: Obj | None) -> Obj | None:
@@ -220,9 +221,8 @@ class Receiver:
         return known if known and known["metadata"]["uid"] == uid else None
 
 
-def is_over(resource: Obj, job: Obj, run: RunIdentity) -> bool:
+def is_over(status: RunStatus, job: Obj, run: RunIdentity) -> bool:
     """Whether a newer revision or attempt has taken over, or this one's end is on record."""
-    status = parse_status(resource.get("status") or {})
     parsed = parse_job(job)
     if parsed.end is not None:
         return True

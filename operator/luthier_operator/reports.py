@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from luthier_api.progress import ProgressReport
 from luthier_operator.conditions import timestamp
-from luthier_operator.resources import Key
+from luthier_operator.resources import OWNERS, Key, Resource
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Reports:
     """Reports by run. The newest attempt wins, and within a pod the highest sequence."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, Received] = {}
+        self._last: dict[tuple[Resource, Key], Received] = {}
 
-    def get(self, key: Key) -> Received | None:
-        """The last report about a run."""
-        return self._last.get(key)
+    def get(self, resource: Resource, key: Key) -> Received | None:
+        """The last report about a resource's run."""
+        return self._last.get((resource, key))
 
     def put(self, report: ProgressReport, now: datetime) -> bool:
         """Remember a report; False for one that came late."""
-        key = (report.run.namespace, report.run.name)
+        key = (resource_of(report), (report.run.namespace, report.run.name))
         known = self._last.get(key)
         if (
             known is not None
@@ -40,9 +40,14 @@ class Reports:
         self._last[key] = Received(_with_times(report, now), now)
         return True
 
-    def drop(self, key: Key) -> None:
-        """Forget a run."""
-        self._last.pop(key, None)
+    def drop(self, resource: Resource, key: Key) -> None:
+        """Forget a resource's run."""
+        self._last.pop((resource, key), None)
+
+
+def resource_of(report: ProgressReport) -> Resource:
+    """The kind of resource that a report is about."""
+    return next(resource for resource in OWNERS if resource.kind == report.run.kind)
 
 
 def duration(seconds: float) -> str:

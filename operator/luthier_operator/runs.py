@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
-from luthier_operator.finetunejob.observe import parse_status
+from luthier_api.runstatus import RunStatus
 from luthier_operator.metrics import RunSample
 from luthier_operator.reports import Reports
-from luthier_operator.resources import FINE_TUNE_JOBS, Obj
+from luthier_operator.resources import OWNERS, Key, Obj, Resource
+from luthier_operator.run.observe import parse_any_status
 from luthier_operator.store import Store
 
 
@@ -17,33 +18,42 @@ def samples(
     store: Store, reports: Reports, platform: Platform, now: datetime
 ) -> Iterator[RunSample]:
     """One sample a resource. What only reports tell is there while the operator remembers it."""
-    for key, obj in store.all(FINE_TUNE_JOBS):
-        status = parse_status(obj.get("status") or {})
-        received = reports.get(key)
-        report = received.report if received else None
-        if report is not None and report.run.revision != status.revision:
-            report = None
-        running = status.phase in ("Running", "Restarting")
-        progress = report.progress if report and running else status.progress
-        values: dict[str, float | None] = {}
-        if progress is not None:
-            values |= {
-                "step": progress.step,
-                "total_steps": progress.total_steps,
-                "loss": progress.loss,
-                "eval_loss": progress.eval_loss,
-                "learning_rate": progress.learning_rate,
-                "tokens_per_second": progress.tokens_per_second,
-                "memory_bytes": progress.memory_bytes if running else None,
-                "eta_seconds": _eta(progress.estimated_finish, now) if running else None,
-            }
-        yield RunSample(
-            labels=(*key, FINE_TUNE_JOBS.kind, _pool(obj, platform)),
-            phase=status.phase or "Pending",
-            values=values | _totals(status, report) | (_machine(report) if running else {}),
-            eval_metrics=report.eval_metrics if report and running else {},
-            evaluation=_evaluation(status),
-        )
+    for resource in OWNERS:
+        for key, obj in store.all(resource):
+            yield _sample(resource, key, obj, reports, platform, now)
+
+
+def _sample(
+    resource: Resource, key: Key, obj: Obj, reports: Reports, platform: Platform, now: datetime
+) -> RunSample:
+    status = parse_any_status(resource, obj)
+    received = reports.get(resource, key)
+    report = received.report if received else None
+    if report is not None and report.run.revision != status.revision:
+        report = None
+    running = status.phase in ("Running", "Restarting")
+    progress = status.progress if isinstance(status, FineTuneJobStatus) else None
+    if report and running:
+        progress = report.progress
+    values: dict[str, float | None] = {}
+    if progress is not None:
+        values |= {
+            "step": progress.step,
+            "total_steps": progress.total_steps,
+            "loss": progress.loss,
+            "eval_loss": progress.eval_loss,
+            "learning_rate": progress.learning_rate,
+            "tokens_per_second": progress.tokens_per_second,
+            "memory_bytes": progress.memory_bytes if running else None,
+            "eta_seconds": _eta(progress.estimated_finish, now) if running else None,
+        }
+    return RunSample(
+        labels=(*key, resource.kind, _pool(obj, platform)),
+        phase=status.phase or "Pending",
+        values=values | _totals(status, report) | (_machine(report) if running else {}),
+        eval_metrics=report.eval_metrics if report and running else {},
+        evaluation=_evaluation(status),
+    )
 
 
 def _machine(report: ProgressReport | None) -> dict[str, float | None]:
@@ -62,13 +72,13 @@ def _hundredth(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def _evaluation(status: FineTuneJobStatus) -> dict[str, dict[str, float]]:
-    if status.evaluation is None:
+def _evaluation(status: RunStatus) -> dict[str, dict[str, float]]:
+    if not isinstance(status, FineTuneJobStatus) or status.evaluation is None:
         return {}
     return {"base": status.evaluation.base, "tuned": status.evaluation.tuned}
 
 
-def _totals(status: FineTuneJobStatus, report: ProgressReport | None) -> dict[str, float | None]:
+def _totals(status: RunStatus, report: ProgressReport | None) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     if status.restarts is not None:
         values["restarts_failures"] = status.restarts.failures

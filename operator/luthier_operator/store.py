@@ -6,8 +6,10 @@ from typing import Any
 
 from luthier_api import GROUP
 from luthier_operator.resources import (
+    ADAPTER_BUNDLES,
     CHILDREN,
     JOBS,
+    OPTIMIZE_JOBS,
     OWNERS,
     PODS,
     UID_LABEL,
@@ -82,6 +84,8 @@ class Store:
         }
         self._children: dict[tuple[Resource, str], dict[Key, Obj]] = {}
         self._by_uid: dict[str, tuple[Resource, Key]] = {}
+        # FineTuneJob → the resources that take its result.
+        self._followers: dict[Key, set[tuple[Resource, Key]]] = {}
         self._graves: OrderedDict[str, None] = OrderedDict()
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
@@ -101,6 +105,10 @@ class Store:
         """The Jobs or pods that carry the label of that owner."""
         return list(self._children.get((resource, owner_uid), {}).values())
 
+    def followers(self, fine_tune_job: Key) -> list[tuple[Resource, Key]]:
+        """The OptimizeJobs and AdapterBundles that take the result of a FineTuneJob."""
+        return list(self._followers.get(fine_tune_job, ()))
+
     def put(self, resource: Resource, obj: Obj) -> bool:
         """Remember an object; False where the store knows this version, a newer one, or its end."""
         if obj["metadata"]["uid"] in self._graves:
@@ -117,6 +125,8 @@ class Store:
         self._by_uid[trimmed["metadata"]["uid"]] = (resource, key)
         if resource in CHILDREN and (owner := _owner_label(trimmed)):
             self._children.setdefault((resource, owner), {})[key] = trimmed
+        for followed in _followed(resource, trimmed):
+            self._followers.setdefault(followed, set()).add((resource, key))
         return True
 
     def remove(self, resource: Resource, obj: Obj) -> None:
@@ -136,6 +146,11 @@ class Store:
             siblings.pop(key, None)
             if not siblings:
                 self._children.pop((resource, owner), None)
+        for followed in _followed(resource, obj):
+            followers = self._followers.get(followed, set())
+            followers.discard((resource, key))
+            if not followers:
+                self._followers.pop(followed, None)
 
     def behind(self, resource: Resource, listed: Iterable[Obj]) -> list[Obj]:
         """Objects of an earlier list that the store still lacks, or has an older version of."""
@@ -161,3 +176,16 @@ class Store:
 def _owner_label(obj: Obj) -> str | None:
     label: str | None = (obj["metadata"].get("labels") or {}).get(UID_LABEL)
     return label
+
+
+def _followed(resource: Resource, obj: Obj) -> set[Key]:
+    """The FineTuneJobs that an object names as its sources."""
+    spec = obj["spec"]
+    named: list[dict[str, Any]] = []
+    if resource == OPTIMIZE_JOBS:
+        named = [spec.get("source") or {}]
+    elif resource == ADAPTER_BUNDLES:
+        named = spec.get("adapters") or []
+    references = [source.get("fineTuneJobRef") or {} for source in named]
+    namespace = obj["metadata"].get("namespace", "")
+    return {(namespace, it["name"]) for it in references if "name" in it}

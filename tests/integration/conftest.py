@@ -9,7 +9,7 @@ import pytest
 from integration.kube import Kube
 from integration.kubelet import Kubelet, heartbeat, join
 from integration.operatorprocess import OperatorProcess
-from integration.user import User
+from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User
 
 from luthier_cluster import Cluster, ExternalCluster
 
@@ -72,6 +72,18 @@ def operator(shared_operator: OperatorProcess) -> OperatorProcess:
 def user(kube: Kube, namespace: str) -> User:
     """Somebody with FineTuneJobs in a namespace."""
     return User(kube, namespace)
+
+
+@pytest.fixture
+def optimizer(kube: Kube, namespace: str) -> User:
+    """The same person, with OptimizeJobs."""
+    return User(kube, namespace, OPTIMIZE_JOB)
+
+
+@pytest.fixture
+def bundler(kube: Kube, namespace: str) -> User:
+    """The same person, with AdapterBundles."""
+    return User(kube, namespace, ADAPTER_BUNDLE)
 
 
 @pytest.fixture

@@ -22,19 +22,24 @@ PATHS = {
 }
 
 
-def eventually(check: Callable[[], T | None], seconds: float = 20.0) -> T:
-    """The first truthy answer; a failing `check` is tried again until the time is up."""
-    end = time.monotonic() + seconds
+def eventually(check: Callable[[], T | None], seconds: float = 30.0) -> T:
+    """The first truthy answer; a failing `check` is tried again until the time is up.
+
+    A step counts a second at most: a machine that stood still meanwhile delays nobody.
+    """
+    left = seconds
     while True:
+        began = time.monotonic()
         try:
             if answer := check():
                 return answer
             failure: Exception = AssertionError(f"still {answer!r} after {seconds} s")
         except (AssertionError, KeyError, IndexError, ApiException) as error:
             failure = error
-        if time.monotonic() > end:
+        if left <= 0:
             raise failure
         time.sleep(0.1)
+        left -= min(1.0, time.monotonic() - began)
 
 
 def now() -> str:

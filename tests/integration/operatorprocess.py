@@ -81,14 +81,16 @@ class OperatorProcess:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
-        """Wait for /readyz."""
-        end = time.monotonic() + seconds
+    def wait_ready(self, seconds: float = 60.0) -> None:
+        """Wait for /readyz. A step counts a second at most, as in `eventually`."""
+        left = seconds
         while self.probe("readyz") != 200:
+            began = time.monotonic()
             code = self._process.poll() if self._process else 1
-            if code is not None or time.monotonic() > end:
+            if code is not None or left <= 0:
                 raise AssertionError(f"not ready (exit code {code}):\n{self.log.read_text()}")
             time.sleep(0.05)
+            left -= min(1.0, time.monotonic() - began)
 
     def probe(self, name: str) -> int:
         """The code of /healthz or /readyz; 0 without an answer."""

@@ -69,7 +69,7 @@ def test_suspend_and_resume(operator: OperatorProcess, user: User, kubelet: Kube
     pod = kubelet.run(name)
     kubelet.end(pod, 0, published(user.phase("Running"), user))
     user.phase("Complete")
-    assert {"Suspended", "Resumed", "Completed"} <= set(user.events())
+    eventually(lambda: {"Suspended", "Resumed", "Completed"} <= set(user.events()))
 
 
 def test_created_suspended_there_is_no_job(operator: OperatorProcess, user: User) -> None:

@@ -4,22 +4,24 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import apply_crds
 from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
 from integration.operatorprocess import OperatorProcess
-from integration.user import User, published
+from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, Kind, User, published
 
 from luthier_cluster import Cluster
 
 
-def _burst(user: User, count: int) -> list[str]:
+def _burst(user: User, count: int, **spec: Any) -> list[str]:
     names = [f"run-{number:03}" for number in range(count)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(user.create, names))
+        list(pool.map(partial(user.create, **spec), names))
     return names
 
 
@@ -32,7 +34,7 @@ def _one_job_each(user: User, names: list[str]) -> bool:
 
 def _all_told(user: User, field: str) -> None:
     def told() -> bool:
-        items = user.kube.list("finetunejobs", user.namespace)
+        items = user.kube.list(user.kind.plural, user.namespace)
         return all((it.get("status") or {}).get(field) for it in items)
 
     eventually(told)
@@ -56,6 +58,28 @@ def test_killed_in_a_burst_nothing_is_created_twice(
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(_burst, user, 30)
         time.sleep(delay)
+        operator.kill()
+        names = burst.result()
+    operator.start()
+    eventually(lambda: _one_job_each(user, names), 60)
+    _all_told(user, "jobName")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (OPTIMIZE_JOB, {"source": {"modelUri": "s3://models/smollm2"}}),
+        (ADAPTER_BUNDLE, {"adapters": [{"name": "tone", "uri": "s3://adapters/tone"}]}),
+    ],
+    ids=["OptimizeJob", "AdapterBundle"],
+)
+def test_the_other_kinds_survive_it_as_well(
+    operator: OperatorProcess, kube: Kube, namespace: str, kind: Kind, spec: Obj
+) -> None:
+    user = User(kube, namespace, kind)
+    with ThreadPoolExecutor(1) as pool:
+        burst = pool.submit(_burst, user, 30, **spec)
+        time.sleep(0.3)
         operator.kill()
         names = burst.result()
     operator.start()

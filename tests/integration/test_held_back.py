@@ -106,38 +106,3 @@ def test_pods_pass_the_restricted_level(
     user.create()
     kubelet.run(user.job()["metadata"]["name"])
     user.phase("Running")
-
-
-def test_kinds_that_are_not_built_say_so(operator: OperatorProcess, user: User) -> None:
-    manifests = {
-        "optimizejobs": {
-            "kind": "OptimizeJob",
-            "spec": {
-                "source": {"fineTuneJobRef": {"name": "tone"}},
-                "output": {"uri": "s3://artifacts/models"},
-            },
-        },
-        "adapterbundles": {
-            "kind": "AdapterBundle",
-            "spec": {
-                "base": {"uri": "s3://models/smollm2"},
-                "adapters": [{"name": "tone", "fineTuneJobRef": {"name": "tone"}}],
-                "output": {"uri": "s3://artifacts/models"},
-            },
-        },
-    }
-    for plural, manifest in manifests.items():
-        obj = {
-            "apiVersion": "luthier.dev/v1alpha1",
-            "metadata": {"name": "tone"},
-            **manifest,
-        }
-        user.kube.create(plural, user.namespace, obj)
-
-        def conditions(plural: str = plural) -> dict[str, str]:
-            got = user.kube.get(plural, user.namespace, "tone")
-            return {
-                it["type"]: f"{it['status']} {it['reason']}" for it in got["status"]["conditions"]
-            }
-
-        assert eventually(conditions) == {"Ready": "False NotBuilt", "Stalled": "True NotBuilt"}

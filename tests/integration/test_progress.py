@@ -38,9 +38,10 @@ def token(kube: Kube, pod: Obj, audience: str = AUDIENCE) -> str:
 
 def report(user: User, pod: Obj, sequence: int = 1, **fields: object) -> Obj:
     """A report about the user's run `tone`."""
-    got = user.kube.get("finetunejobs", user.namespace, "tone")
+    got = user.kube.get(user.kind.plural, user.namespace, "tone")
     labels = pod["metadata"]["labels"]
     run = {
+        "kind": user.kind.name,
         "namespace": user.namespace,
         "name": "tone",
         "uid": got["metadata"]["uid"],

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
 from integration.operatorprocess import ROOT, OperatorProcess
 from integration.test_progress import post, report, token
-from integration.user import User, published
+from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User, published
 
 from luthier_cluster import Cluster, binaries
 
@@ -65,6 +66,10 @@ def kubeconfig_of(cluster: Cluster, kube: Kube, folder: Path, system: str) -> Pa
     return path
 
 
+def _started(user: User) -> bool:
+    return "Started" in user.events()
+
+
 @pytest.mark.parametrize("mode", ["cluster", "namespaces"])
 def test_a_whole_run_with_the_charts_rights(
     control_plane: Cluster,
@@ -107,5 +112,18 @@ def test_a_whole_run_with_the_charts_rights(
         user.change(training={"maxSteps": 6})
         eventually(lambda: user.status()["revision"].startswith("r3-"))
         eventually(lambda: "Completed" in user.events())
+        # The other kinds, with owner references and status writes of their own.
+        source = {"modelUri": "s3://models/smollm2"}
+        adapters = [{"name": "tone", "uri": "s3://adapters/tone"}]
+        optimizer = User(kube, namespace, OPTIMIZE_JOB)
+        bundler = User(kube, namespace, ADAPTER_BUNDLE)
+        optimizer.create(source=source)
+        bundler.create(adapters=adapters)
+        for other in (optimizer, bundler):
+            pod = kubelet.run(other.job()["metadata"]["name"])
+            other.phase("Running")
+            assert post(operator, token(kube, pod), report(other, pod)) == 204
+        for other in (optimizer, bundler):
+            eventually(partial(_started, other))
         log = operator.log.read_text()
         assert "orbidden" not in log, log

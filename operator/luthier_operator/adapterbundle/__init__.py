@@ -1,1 +1,1 @@
-"""AdapterBundle: accepted, and said plainly not to be reconciled yet."""
+"""AdapterBundle: observe → decide → act → status, one file each."""

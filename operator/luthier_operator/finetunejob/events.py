@@ -1,75 +1,9 @@
-"""Transitions of a status that are worth an Event. Pure."""
+"""Transitions of a FineTuneJob's status that are worth an Event. Pure."""
 
-from dataclasses import dataclass
-
-from luthier_api.finetunejob import FineTuneJobStatus
-from luthier_operator.conditions import find, is_true
 from luthier_operator.finetunejob.evidence import OVERFITTING
+from luthier_operator.run.events import Told
 
-
-@dataclass(frozen=True)
-class Note:
-    """An Event to be."""
-
-    reason: str
-    message: str
-    warning: bool = False
-
-
-def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Note]:
-    """What happened between two statuses of one resource."""
-    notes: list[Note] = []
-    new_run = (before.revision, before.attempt) != (after.revision, after.attempt)
-    if before.revision and before.revision != after.revision and after.revision:
-        text = f"Revision {before.revision} gives way to {after.revision}."
-        notes.append(Note("Superseded", text))
-    if after.job_name and (new_run or before.job_name != after.job_name):
-        text = f"Job {after.job_name} for {after.revision}, attempt {after.attempt}."
-        notes.append(Note("Created", text))
-
-    def became(kind: str) -> bool:
-        return is_true(after.conditions, kind) and (new_run or not is_true(before.conditions, kind))
-
-    def message(kind: str) -> str:
-        condition = find(after.conditions, kind)
-        return condition.message if condition else ""
-
-    if became("Running"):
-        if before.start_time and not new_run:
-            notes.append(Note("Restarted", "The trainer runs again."))
-        else:
-            notes.append(Note("Started", "The trainer runs."))
-    notes += _interruptions(before, after)
-    if became("CheckpointSaved"):
-        notes.append(Note("CheckpointSaved", f"First checkpoint. {message('CheckpointSaved')}"))
-    if became(OVERFITTING):
-        notes.append(Note(OVERFITTING, message(OVERFITTING), warning=True))
-    if became("Suspended"):
-        notes.append(Note("Suspended", message("Suspended")))
-    elif is_true(before.conditions, "Suspended") and not is_true(after.conditions, "Suspended"):
-        notes.append(Note("Resumed", "spec.suspend is false."))
-    if became("Complete"):
-        notes.append(Note("Completed", message("Ready")))
-    if became("Failed"):
-        failed = find(after.conditions, "Failed")
-        text = f"{failed.reason}: {failed.message}" if failed else ""
-        notes.append(Note("Failed", text, warning=True))
-    elif became("Stalled"):
-        stalled = find(after.conditions, "Stalled")
-        text = f"{stalled.reason}: {stalled.message}" if stalled else ""
-        notes.append(Note("Stalled", text, warning=True))
-    return notes
-
-
-def _interruptions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Note]:
-    if after.restarts is None or before.revision != after.revision:
-        return []
-    was = before.restarts
-    disruptions = after.restarts.disruptions - (was.disruptions if was else 0)
-    failures = after.restarts.failures - (was.failures if was else 0)
-    notes = []
-    if disruptions > 0:
-        notes.append(Note("Interrupted", "A pod was evicted, preempted or deleted.", warning=True))
-    if failures > 0:
-        notes.append(Note("PodFailed", "A pod crashed or ran out of memory.", warning=True))
-    return notes
+TOLD = (
+    Told("CheckpointSaved", prefix="First checkpoint. "),
+    Told(OVERFITTING, warning=True),
+)

@@ -3,21 +3,19 @@
 from dataclasses import dataclass, field, replace
 
 from luthier_api.finetunejob import (
-    ArtifactRef,
     CheckpointRef,
     DatasetFacts,
     Estimate,
     EvaluationResult,
     FineTuneJobStatus,
     Progress,
-    Restarts,
-    Usage,
 )
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
+from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 from luthier_operator.conditions import find
-from luthier_operator.finetunejob.build import Revision
-from luthier_operator.finetunejob.observe import Pod, parse_result
+from luthier_operator.run.evidence import told
+from luthier_operator.run.model import Pod, Revision
 
 # Conditions that say what the trainer noticed.
 OVERFITTING = "Overfitting"
@@ -106,16 +104,8 @@ def gather(
             overfitting=_message(previous, OVERFITTING),
             inexact_resume=_message(previous, RESUME_EXACT),
         )
-    if report is not None and not _about(report, revision):
-        report = None
-    if report is not None and report.pod not in {pod.name for pod in pods}:
-        evidence = evidence.after(report)
-    for pod in pods:
-        if report is not None and report.pod == pod.name:
-            evidence = evidence.after(report)
-        result = parse_result(pod.message) if pod.message else None
-        if result and (result.revision, result.attempt) == (revision.name, revision.attempt):
-            evidence = evidence.after(result)
+    for newer in told(revision, report, pods, RunResult):
+        evidence = evidence.after(newer)
     return evidence
 
 
@@ -128,7 +118,3 @@ def _message(previous: FineTuneJobStatus, kind: str) -> str | None:
 def _bounded(resolved: dict[str, str]) -> dict[str, str]:
     """No more than a status holds: a report is the trainer's word, and mustn't block the rest."""
     return {name: value[:RESOLVED_LENGTH] for name, value in list(resolved.items())[:RESOLVED]}
-
-
-def _about(report: ProgressReport, revision: Revision) -> bool:
-    return (report.run.revision, report.run.attempt) == (revision.name, revision.attempt)

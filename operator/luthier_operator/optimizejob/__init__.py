@@ -1,1 +1,1 @@
-"""OptimizeJob: accepted, and said plainly not to be reconciled yet."""
+"""OptimizeJob: observe → decide → act → status, one file each."""

@@ -7,12 +7,14 @@ from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.platform import Platform
-from luthier_operator.finetunejob.build import Owner, Revision, build
+from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.observe import Observed, observe
+from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.run.model import Around, Owner, Revision
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
-OWNER = Owner("team", "tone", UID)
+OWNER = Owner(FINE_TUNE_JOBS, "team", "tone", UID)
 
 SPEC: dict[str, Any] = {
     "model": {"uri": "s3://models/smollm2"},
@@ -73,6 +75,18 @@ def job_of(
 ) -> dict[str, Any]:
     """The Job of a revision; `end` is Complete or Failed."""
     built = build(OWNER, spec(), revision, platform())[-1]
+    return stored(built, revision, end=end, reason=reason, suspend=suspend)
+
+
+def stored(
+    built: dict[str, Any],
+    revision: Revision,
+    *,
+    end: str | None = None,
+    reason: str = "",
+    suspend: bool = False,
+) -> dict[str, Any]:
+    """A Job of a revision, as the store has it; `end` is Complete or Failed."""
     conditions = (
         [
             {
@@ -150,8 +164,18 @@ def observed(
     **changes: Any,
 ) -> Observed:
     """What a reconciliation sees."""
-    seen = observe(
-        obj or resource(),
+    return replace(observe(obj or resource(), around(jobs=jobs, pods=pods)), **changes)
+
+
+def around(
+    *,
+    jobs: list[dict[str, Any]] | None = None,
+    pods: list[dict[str, Any]] | None = None,
+    fine_tune_jobs: list[dict[str, Any]] | None = None,
+) -> Around:
+    """What the store knows beside the resource."""
+    named = {it["metadata"]["name"]: it for it in fine_tune_jobs or []}
+    return Around(
         jobs=jobs or [],
         pods=pods or [],
         report=None,
@@ -159,5 +183,42 @@ def observed(
         workload=None,
         platform=platform(),
         now=NOW,
+        look_up=named.get,
     )
-    return replace(seen, **changes)
+
+
+def fine_tune_job(
+    name: str = "tone", *, published: int = 0, state: str = "", **fields: Any
+) -> dict[str, Any]:
+    """A FineTuneJob that others follow: with the result of its revision number `published`, or
+    with a condition (`state`: Failed, Stalled), or still running."""
+    revision = f"r{published or 1}-{published:08}"
+    kind = "Complete" if published else state
+    condition = {
+        "type": kind,
+        "status": "True",
+        "reason": "Because",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    status: dict[str, Any] = {"revision": revision, "conditions": [condition] if kind else []}
+    if published:
+        uri = f"s3://artifacts/models/team/{name}/{revision}"
+        status["artifact"] = {"uri": uri, "manifestSha256": f"{published:064}"}
+    metadata = {"namespace": "team", "name": name, "uid": f"uid-{name}", "generation": 1}
+    return {"metadata": metadata, "spec": SPEC | fields, "status": status}
+
+
+def owned(
+    kind: str, name: str, spec: dict[str, Any], *, generation: int = 1, **fields: Any
+) -> dict[str, Any]:
+    """A resource of another kind, as the store has it. `fields`: status, and retry."""
+    annotations = {"luthier.dev/retry": fields["retry"]} if fields.get("retry") else {}
+    metadata = {
+        "namespace": "team",
+        "name": name,
+        "uid": f"uid-{kind}-{name}",
+        "generation": generation,
+        "resourceVersion": "1",
+        "annotations": annotations,
+    }
+    return {"metadata": metadata, "spec": spec, "status": fields.get("status") or {}}

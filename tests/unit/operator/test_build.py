@@ -5,16 +5,19 @@ from typing import Any
 from unit.operator.builders import CODE, OWNER, SPEC, platform, spec
 
 from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec
-from luthier_operator.finetunejob.build import Owner, Revision, build, job_name
+from luthier_operator.finetunejob.build import build
+from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.run.build import job_name
+from luthier_operator.run.model import Owner, Revision
 
 REVISION = Revision("r1-12345678", 1, "12345678" * 8)
 
 
 def test_names_differ_by_uid_revision_and_attempt_and_fit() -> None:
-    long = Owner("team", "a.long-name-" + "x" * 240, "u1")
+    long = Owner(FINE_TUNE_JOBS, "team", "a.long-name-" + "x" * 240, "u1")
     names = {
         job_name(long, REVISION),
-        job_name(Owner("team", long.name, "u2"), REVISION),
+        job_name(Owner(FINE_TUNE_JOBS, "team", long.name, "u2"), REVISION),
         job_name(long, Revision("r2-12345678", 1, "")),
         job_name(long, Revision("r1-12345678", 2, "")),
     }
@@ -75,7 +78,7 @@ def test_the_failure_policy_in_its_order() -> None:
     assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert rules[1]["onExitCodes"]["values"] == [75]
-    assert rules[2]["onExitCodes"]["values"] == [64, 65, 66, 69, 76, 77, 78, 79]
+    assert rules[2]["onExitCodes"]["values"] == [64, 65, 66, 69, 76, 77, 78, 79, 80]
     assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"trainer"}
     assert job["spec"]["backoffLimit"] == 7
     assert job["spec"]["podReplacementPolicy"] == "Failed"
@@ -134,7 +137,7 @@ def test_a_queued_job_starts_suspended_and_others_do_not() -> None:
 
 
 def test_gpus_are_limits() -> None:
-    rich = Owner("rich", "tone", "u")
+    rich = Owner(FINE_TUNE_JOBS, "rich", "tone", "u")
     (job,) = build(rich, spec(placement={"pool": "gpu", "gpus": 1}), REVISION, platform())
     resources = job["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == "1"

@@ -15,9 +15,9 @@ from unit.operator.builders import (
 )
 
 from luthier_api.revision import revision_name, shape_hash
-from luthier_operator.finetunejob.build import Revision
 from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.status import compute
+from luthier_operator.run.model import Revision
 
 SHAPE = shape_hash(spec(), spec().output.uri)
 FIRST = Revision(revision_name(1, SHAPE), 1, SHAPE)

@@ -6,9 +6,23 @@ from typing import Any
 import pytest
 from unit.operator.builders import CODE, SPEC, platform, spec
 
+from luthier_api.finetunejob import FineTuneJobSpec
+from luthier_api.platform import Platform
+from luthier_api.sources import of_fine_tuning
 from luthier_operator.config import ConfigError, load_platform, read_settings
-from luthier_operator.errors import ApiError, ApiUnreachableError, classify, refusal_of
-from luthier_operator.finetunejob.policy import check
+from luthier_operator.errors import (
+    ApiError,
+    ApiUnreachableError,
+    Refusal,
+    classify,
+    refusal_of,
+)
+from luthier_operator.run import policy
+
+
+def check(spec: FineTuneJobSpec, namespace: str, platform: Platform) -> Refusal | None:
+    return policy.check(spec.placement, of_fine_tuning(spec), namespace, platform)
+
 
 MIXED = SPEC["dataset"] | {"mix": [{"uri": "file:///database/b.csv"}]}
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from unit.operator.builders import NOW, UID, platform, resource
+from unit.operator.builders import NOW, UID, owned, platform, resource
 
 from luthier_api.progress import ProgressReport
 from luthier_operator import runs
 from luthier_operator.metrics import RunCollector
 from luthier_operator.progress import Authenticator, Refused
 from luthier_operator.reports import Reports, duration
-from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.resources import ADAPTER_BUNDLES, FINE_TUNE_JOBS, OPTIMIZE_JOBS
 from luthier_operator.store import Store
 
 
@@ -45,12 +45,24 @@ def test_a_late_report_of_the_same_pod_is_dropped_and_a_new_pods_is_not() -> Non
     assert not reports.put(report(5), NOW)
     assert not reports.put(report(4), NOW)
     assert reports.put(report(1, pod="b"), NOW)
-    received = reports.get(("team", "tone"))
+    received = reports.get(FINE_TUNE_JOBS, ("team", "tone"))
     assert received is not None
     assert received.report.progress.eta == "1m30s"
     assert received.report.progress.estimated_finish == "2026-01-02T03:05:35Z"
-    reports.drop(("team", "tone"))
-    assert reports.get(("team", "tone")) is None
+    reports.drop(FINE_TUNE_JOBS, ("team", "tone"))
+    assert reports.get(FINE_TUNE_JOBS, ("team", "tone")) is None
+
+
+def test_namesakes_of_other_kinds_have_reports_of_their_own() -> None:
+    reports = Reports()
+    assert reports.put(report(5), NOW)
+    run = {**report(1).run.to_json(), "kind": "OptimizeJob"}
+    assert reports.put(report(1, run=run), NOW)
+    for resource_, sequence in ((FINE_TUNE_JOBS, 5), (OPTIMIZE_JOBS, 1)):
+        received = reports.get(resource_, ("team", "tone"))
+        assert received is not None
+        assert received.report.sequence == sequence
+    assert reports.get(ADAPTER_BUNDLES, ("team", "tone")) is None
 
 
 @pytest.mark.parametrize(
@@ -160,6 +172,34 @@ def test_runs_as_metrics_come_and_go_with_the_resource() -> None:
     assert f"luthier_run_eta_seconds{{{labels}}} 60.0" in scrape()
     store.remove(FINE_TUNE_JOBS, obj)
     assert not [line for line in scrape() if "tone" in line]
+
+
+def test_runs_of_every_kind_have_a_series() -> None:
+    store, reports = Store(), Reports()
+    for kind, resource_ in (("OptimizeJob", OPTIMIZE_JOBS), ("AdapterBundle", ADAPTER_BUNDLES)):
+        status = {
+            "phase": "Running",
+            "revision": "r1-a",
+            "restarts": {"failures": 1, "disruptions": 0},
+            "usage": {"cpuSeconds": 8},
+        }
+        store.put(resource_, owned(kind, "tone", {"placement": {"pool": "gpu"}}, status=status))
+        run = {**report(1).run.to_json(), "kind": kind}
+        told = report(3, run=run, progress={"step": 2, "totalSteps": 6, "memoryBytes": 512})
+        reports.put(told, NOW)
+    registry = CollectorRegistry()
+    registry.register(RunCollector(lambda: runs.samples(store, reports, platform(), NOW)))
+    lines = generate_latest(registry).decode().splitlines()
+    for kind in ("OptimizeJob", "AdapterBundle"):
+        labels = f'kind="{kind}",name="tone",namespace="team",pool="gpu"'
+        for series in (
+            f"luthier_run_step{{{labels}}} 2.0",
+            f"luthier_run_total_steps{{{labels}}} 6.0",
+            f"luthier_run_memory_bytes{{{labels}}} 512.0",
+            f"luthier_run_restarts_failures{{{labels}}} 1.0",
+            f"luthier_run_cpu_seconds{{{labels}}} 8.0",
+        ):
+            assert series in lines
 
 
 def test_load_and_metrics_by_name() -> None:

@@ -14,18 +14,20 @@ from unit.operator.builders import (
     spec,
 )
 
-from luthier_api.finetunejob import FineTuneJobStatus, Restarts
+from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.progress import ProgressReport
 from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_api.revision import revision_name, shape_hash
+from luthier_api.runstatus import Restarts
 from luthier_operator.conditions import find
 from luthier_operator.errors import Refusal
-from luthier_operator.finetunejob.build import Revision
 from luthier_operator.finetunejob.decide import decide
-from luthier_operator.finetunejob.events import transitions
+from luthier_operator.finetunejob.events import TOLD
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.patches import merge_diff
+from luthier_operator.run.events import transitions
+from luthier_operator.run.model import Revision
 
 SHAPE = shape_hash(spec(), spec().output.uri)
 FIRST = Revision(revision_name(1, SHAPE), 1, SHAPE)
@@ -124,7 +126,7 @@ def report(step: int, pod: str = "pod-1", **fields: Any) -> ProgressReport:
     run = {
         "namespace": "team",
         "name": "tone",
-        "uid": observed().uid,
+        "uid": observed().owner.uid,
         "revision": FIRST.name,
         "attempt": 1,
     }
@@ -236,11 +238,11 @@ def test_events_tell_each_transition_once() -> None:
     none = FineTuneJobStatus()
     pending = status(observed(jobs=[job]))
     running = status(observed(jobs=[job], pods=[pod_of(job)]))
-    assert [note.reason for note in transitions(none, pending)] == ["Created"]
-    assert [note.reason for note in transitions(pending, running)] == ["Started"]
-    assert transitions(running, running) == []
+    assert [note.reason for note in transitions(none, pending, TOLD)] == ["Created"]
+    assert [note.reason for note in transitions(pending, running, TOLD)] == ["Started"]
+    assert transitions(running, running, TOLD) == []
     disrupted = running.model_copy(update={"restarts": Restarts(disruptions=1)})
-    assert [note.reason for note in transitions(running, disrupted)] == ["Interrupted"]
+    assert [note.reason for note in transitions(running, disrupted, TOLD)] == ["Interrupted"]
 
 
 FACTS: dict[str, Any] = {
@@ -263,9 +265,9 @@ def test_what_the_trainer_noticed_outlives_its_report() -> None:
     assert reason(running, "ResumeExact") == "False NotReproducible"
     again = status(observed(resource(status=document), jobs=[job], pods=[pod_of(job)]))
     assert again == running
-    assert [note.reason for note in transitions(FineTuneJobStatus(), running) if note.warning] == [
-        "Overfitting"
-    ]
+    assert [
+        note.reason for note in transitions(FineTuneJobStatus(), running, TOLD) if note.warning
+    ] == ["Overfitting"]
 
 
 def test_a_warning_goes_when_it_is_not_repeated_and_a_fact_stays() -> None:

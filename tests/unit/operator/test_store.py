@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, UID_LABEL
+from luthier_operator.resources import (
+    ADAPTER_BUNDLES,
+    FINE_TUNE_JOBS,
+    JOBS,
+    OPTIMIZE_JOBS,
+    UID_LABEL,
+)
 from luthier_operator.store import Store, trim
 
 
@@ -61,6 +67,30 @@ def test_children_by_owner_and_objects_by_uid() -> None:
     assert found[0] == FINE_TUNE_JOBS
     store.remove(JOBS, obj(4))
     assert store.children(JOBS, "owner") == []
+
+
+def test_who_takes_the_result_of_a_fine_tune_job() -> None:
+    def bundle(version: int, *names: str) -> dict[str, Any]:
+        adapters: list[dict[str, Any]] = [{"name": "by-uri", "uri": "s3://a/b"}]
+        adapters += [{"name": name, "fineTuneJobRef": {"name": name}} for name in names]
+        return obj(version, uid="ab", name="bundle") | {"spec": {"adapters": adapters}}
+
+    store = Store()
+    source = {"source": {"fineTuneJobRef": {"name": "tone"}}}
+    optimize = obj(1, uid="opj", name="small") | {"spec": source}
+    by_uri = obj(2, uid="opj2", name="other") | {"spec": {"source": {"modelUri": "s3://a/b"}}}
+    store.put(OPTIMIZE_JOBS, optimize)
+    store.put(OPTIMIZE_JOBS, by_uri)
+    store.put(ADAPTER_BUNDLES, bundle(3, "tone", "mood"))
+    small, voices = (OPTIMIZE_JOBS, ("team", "small")), (ADAPTER_BUNDLES, ("team", "bundle"))
+    assert set(store.followers(("team", "tone"))) == {small, voices}
+    assert store.followers(("team", "mood")) == [voices]
+    assert store.followers(("elsewhere", "tone")) == []
+    store.put(ADAPTER_BUNDLES, bundle(4, "mood"))
+    assert store.followers(("team", "tone")) == [small]
+    store.remove(OPTIMIZE_JOBS, optimize)
+    store.remove(ADAPTER_BUNDLES, bundle(5, "mood"))
+    assert store.followers(("team", "tone")) == store.followers(("team", "mood")) == []
 
 
 def test_trimmed_to_what_is_read() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from luthier_operator.cluster import Cluster
-from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.resources import Obj
+from luthier_operator.run.model import AnyObserved
 
 PATIENCE = timedelta(seconds=2)
 # A pod that pulls a large image is normal; ask about its mounts later.
@@ -38,7 +38,7 @@ class Enquiry:
         self._next = float("-inf")
         self._pause = FIRST_SECONDS
 
-    async def ask(self, cluster: Cluster, observed: Observed, clock: float) -> bool:
+    async def ask(self, cluster: Cluster, observed: AnyObserved, clock: float) -> bool:
         """Ask if something is stuck and it is time; True where there are new answers."""
         stuck = find_stuck(observed)
         if stuck is None or stuck.uid != self._about:
@@ -48,12 +48,12 @@ class Enquiry:
         self._next = clock + self._pause
         self._pause = min(MOST_SECONDS, self._pause * 2)
         if stuck.queued:
-            self.workload = await cluster.workload(observed.namespace, stuck.job_uid)
+            self.workload = await cluster.workload(observed.owner.namespace, stuck.job_uid)
         else:
-            self.notes = tuple(await cluster.warnings(observed.namespace, stuck.uid))
+            self.notes = tuple(await cluster.warnings(observed.owner.namespace, stuck.uid))
         return True
 
-    def due(self, observed: Observed, clock: float) -> float | None:
+    def due(self, observed: AnyObserved, clock: float) -> float | None:
         """Seconds until the next question; None where nothing is stuck."""
         stuck = find_stuck(observed)
         if stuck is None:
@@ -66,7 +66,7 @@ class Enquiry:
         self._next, self._pause = float("-inf"), FIRST_SECONDS
 
 
-def find_stuck(observed: Observed) -> Stuck | None:
+def find_stuck(observed: AnyObserved) -> Stuck | None:
     """The Job without a pod, or the pod on a node whose container hasn't started."""
     for job in observed.jobs:
         if job.end is not None or job.deleting:

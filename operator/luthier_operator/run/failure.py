@@ -1,24 +1,23 @@
 """Why a run failed, in words for its user. Pure."""
 
-from luthier_api.finetunejob import FineTuneJobSpec
-from luthier_api.result import ExitCode, RunError
+from luthier_api.placement import Limits
+from luthier_api.result import ExitCode, RunEnd, RunError
 from luthier_operator.conditions import reason_or
-from luthier_operator.finetunejob.observe import JobEnd, Pod, parse_result
-
-MEMORY_LEVERS = (
-    "lower training.perDeviceBatchSize or training.maxLength, or choose a pool with more memory "
-    "(placement.pool)"
-)
+from luthier_operator.run.model import JobEnd, Pod
+from luthier_operator.run.observe import parse_result
+from luthier_operator.run.words import Words
 
 
-def explain(end: JobEnd, pods: list[Pod], spec: FineTuneJobSpec) -> tuple[str, str]:
+def explain(
+    end: JobEnd, pods: list[Pod], limits: Limits, result: type[RunEnd], words: Words
+) -> tuple[str, str]:
     """Reason and message of `Failed`. `pods` are the Job's, oldest first."""
     if end.reason == "DeadlineExceeded":
-        limit = spec.limits.active_deadline_seconds
+        limit = limits.active_deadline_seconds
         return (
             "DeadlineExceeded",
             f"The run is older than limits.activeDeadlineSeconds ({limit}), time spent pending "
-            "included: raise it and the run goes on from its checkpoint.",
+            f"included: raise it and the run {words.deadline}.",
         )
     ended = [pod for pod in pods if not pod.alive]
     last = ended[-1] if ended else None
@@ -30,14 +29,14 @@ def explain(end: JobEnd, pods: list[Pod], spec: FineTuneJobSpec) -> tuple[str, s
         return (
             "OutOfMemory",
             "The trainer was killed for want of memory, again without getting further: "
-            f"{MEMORY_LEVERS}.",
+            f"{words.memory}.",
         )
-    result = parse_result(last.message)
-    error = result.error if result else None
+    left = parse_result(result, last.message)
+    error = left.error if left else None
     if end.reason == "BackoffLimitExceeded":
         return (
             "TooManyRestarts",
-            f"{len(ended)} pods failed (limits.maxRestarts is {spec.limits.max_restarts}). The "
+            f"{len(ended)} pods failed (limits.maxRestarts is {limits.max_restarts}). The "
             f"last one: {_words(error, last)}",
         )
     if last.exit_code == ExitCode.NO_PROGRESS:

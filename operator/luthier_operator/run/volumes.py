@@ -31,10 +31,12 @@ def pod_volumes(
     reports: bool,
     claims: Sequence[str],
     config_maps: Mapping[str, Sequence[str]],
+    optional: bool,
 ) -> tuple[list[Obj], list[Obj]]:
     """Volumes and mounts: the order, scratch, cache, token and CA; then the pool's and the spec's.
 
-    What the spec names is read-only, and must exist: the kubelet says what is missing.
+    What the spec names is read-only, and must exist (the kubelet says what is missing) but for
+    `optional` ConfigMaps.
     """
     volumes: list[Obj] = []
     mounts: list[Obj] = []
@@ -84,7 +86,7 @@ def pod_volumes(
         )
     for index, (name, keys) in enumerate(config_maps.items()):
         items = [{"key": key, "path": key} for key in keys]
-        code_or_rows: Obj = {"configMap": {"name": name, "items": items, "optional": False}}
+        code_or_rows: Obj = {"configMap": {"name": name, "items": items, "optional": optional}}
         add(f"config-map-{index}", f"{CONFIG_MAPS_PATH}/{name}", code_or_rows, read_only=True)
     more_volumes, more_mounts = _claims(pool, claims)
     return volumes + more_volumes, mounts + more_mounts

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from luthier_operator.conditions import reason_or
 from luthier_operator.errors import creation_reason
-from luthier_operator.finetunejob.observe import Job, Observed, Pod
 from luthier_operator.resources import Obj
+from luthier_operator.run.model import AnyObserved, Job, Pod
 
 IMAGE_REASONS = (
     "ErrImagePull",
@@ -30,7 +30,7 @@ class Scheduling:
 WAITING = Scheduling(False, "WaitingForPod", "The run's pod isn't on a node yet.")
 
 
-def explain(observed: Observed, job: Job, pod: Pod | None) -> Scheduling:
+def explain(observed: AnyObserved, job: Job, pod: Pod | None) -> Scheduling:
     """From the outside in: the queue, the pod's creation, its node, its container."""
     if job.queue is not None and job.suspended:
         return _queued(job.queue, observed.workload)

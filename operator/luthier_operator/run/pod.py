@@ -6,8 +6,8 @@ from types import MappingProxyType
 from luthier_api.meta import SecretKeyRef
 from luthier_api.platform import Pool, Proxy
 from luthier_api.runspec import RUNSPEC_PATH, SCRATCH_PATH, TERMINATION_LOG_PATH
-from luthier_operator.finetunejob.volumes import pod_volumes
 from luthier_operator.resources import Obj
+from luthier_operator.run.volumes import pod_volumes
 
 CONTAINER = "trainer"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -23,6 +23,7 @@ def pod_spec(
     hub_token: SecretKeyRef | None,
     claims: Sequence[str] = (),
     config_maps: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    optional: bool = False,
     gpus: int,
     reports: bool,
 ) -> Obj:
@@ -30,7 +31,8 @@ def pod_spec(
 
     The run spec is read from the template's annotation, or from `config_map`.
     `secret` holds the S3 keys; without one the service account's identity is used.
-    `claims` and `config_maps` (with their keys) are those that the user's spec names.
+    `claims` and `config_maps` (with their keys) are those that the user's spec names;
+    `optional`: the pod starts without those ConfigMaps.
     """
     volumes, mounts = pod_volumes(
         pool,
@@ -39,6 +41,7 @@ def pod_spec(
         reports=reports,
         claims=claims,
         config_maps=config_maps,
+        optional=optional,
     )
     container: Obj = {
         "name": CONTAINER,

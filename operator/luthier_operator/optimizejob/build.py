@@ -1,0 +1,59 @@
+"""Spec and source → the order of a run that optimises, and the run's objects. Pure."""
+
+from luthier_api import sources
+from luthier_api.optimizejob import OptimizeJobSpec, Optimizing, SourceRef
+from luthier_api.platform import Platform
+from luthier_api.runspec import OptimizeOrder
+from luthier_api.sources import Reads
+from luthier_operator.resources import Obj
+from luthier_operator.run.build import build as build_run
+from luthier_operator.run.build import run_order
+from luthier_operator.run.followed import Followed
+from luthier_operator.run.model import Owner, Revision
+
+
+def build(
+    owner: Owner,
+    spec: OptimizeJobSpec,
+    source: Followed,
+    revision: Revision,
+    platform: Platform,
+) -> list[Obj]:
+    """The objects of a run in the order of their creation; the Job comes last."""
+    return build_run(
+        owner,
+        spec,
+        revision,
+        platform,
+        order=optimize_order(owner, spec, source, revision, platform),
+        reads=reads(spec, source),
+    )
+
+
+def optimize_order(
+    owner: Owner,
+    spec: OptimizeJobSpec,
+    source: Followed,
+    revision: Revision,
+    platform: Platform,
+) -> OptimizeOrder:
+    """The order for the trainer. The source must be there."""
+    assert source.taken is not None
+    return OptimizeOrder(
+        **dict(run_order(owner, spec, revision, platform)),
+        optimizing=optimizing(spec),
+        # A FineTuneJob's artifact has a revision and a digest; a model's folder has neither.
+        source=source.taken if source.job else SourceRef(uri=source.taken.uri),
+        source_revision=spec.source.revision,
+        adapter_uri=spec.source.adapter_uri,
+    )
+
+
+def optimizing(spec: OptimizeJobSpec) -> Optimizing:
+    """The part of the spec that shapes the result."""
+    return Optimizing(**{name: getattr(spec, name) for name in Optimizing.model_fields})
+
+
+def reads(spec: OptimizeJobSpec, source: Followed) -> Reads:
+    """What the run reads beside S3."""
+    return sources.of_optimizing(spec, source.job, source.spec)

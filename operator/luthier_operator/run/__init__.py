@@ -1,0 +1,1 @@
+"""What the runs of all kinds have in common."""

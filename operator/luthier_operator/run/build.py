@@ -1,0 +1,212 @@
+"""Order and pool → the objects of a run. Pure: the same input gives the same objects."""
+
+import hashlib
+import json
+
+from luthier_api import API_VERSION
+from luthier_api.platform import Platform, Pool
+from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
+from luthier_api.runspec import (
+    CA_PATH,
+    RUNSPEC_ANNOTATION,
+    RUNSPEC_PATH,
+    ProgressTarget,
+    RunIdentity,
+    RunOrder,
+    S3Access,
+)
+from luthier_api.sources import Reads
+from luthier_operator.resources import (
+    ATTEMPT_LABEL,
+    KIND_LABEL,
+    MANAGED_BY_LABEL,
+    NAME_LABEL,
+    POOL_ANNOTATION,
+    QUEUE_LABEL,
+    REVISION_LABEL,
+    UID_LABEL,
+    Obj,
+)
+from luthier_operator.run.model import Owner, Revision, Spec
+from luthier_operator.run.pod import CONTAINER, pod_spec
+
+# All annotations of an object share 256 KiB; a larger run spec goes in a ConfigMap.
+ANNOTATION_BYTES = 200 * 1024
+RUNSPEC_KEY = RUNSPEC_PATH.rsplit("/", 1)[1]
+
+
+def job_name(owner: Owner, revision: Revision) -> str:
+    """`<name>-<8 hex digits>`, at most 63 characters, another one for every uid and attempt."""
+    seed = f"{owner.uid}/{revision.name}/{revision.attempt}"
+    digest = hashlib.sha256(seed.encode()).hexdigest()[:8]
+    return f"{owner.name.replace('.', '-')[:54].rstrip('-')}-{digest}"
+
+
+def pool_of(owner: Owner, spec: Spec, platform: Platform) -> Pool:
+    """The run's pool, which must have been checked (policy.py). Raises LookupError without one."""
+    access = platform.for_namespace(owner.namespace)
+    pool = platform.pool(spec.placement.pool or access.pool or platform.default_pool)
+    if pool is None:
+        raise LookupError(f"no pool {spec.placement.pool!r}")
+    return pool
+
+
+def run_order(owner: Owner, spec: Spec, revision: Revision, platform: Platform) -> RunOrder:
+    """What the trainer is told, whatever it makes. It never holds a secret."""
+    storage, pool = platform.storage, pool_of(owner, spec, platform)
+    return RunOrder(
+        run=RunIdentity.model_validate(
+            {
+                "kind": owner.resource.kind,
+                "namespace": owner.namespace,
+                "name": owner.name,
+                "uid": owner.uid,
+                "revision": revision.name,
+                "attempt": revision.attempt,
+            }
+        ),
+        shape_hash=revision.shape_hash,
+        output="/".join((spec.output.uri.rstrip("/"), owner.namespace, owner.name, revision.name)),
+        storage=S3Access(
+            endpoint=storage.endpoint,
+            region=storage.region,
+            path_style=storage.path_style,
+            ca_file=CA_PATH if pool.ca else None,
+            retry_seconds=pool.storage_retry_seconds,
+        ),
+        progress=(
+            ProgressTarget(
+                url=platform.progress_url,
+                interval_seconds=platform.progress_interval_seconds,
+            )
+            if platform.progress_url
+            else None
+        ),
+        gpus=spec.placement.gpus,
+        grace_seconds=pool.termination_grace_period_seconds,
+        file_roots=pool.file_roots,
+        hub_endpoint=platform.hub.endpoint,
+    )
+
+
+def build(
+    owner: Owner,
+    spec: Spec,
+    revision: Revision,
+    platform: Platform,
+    *,
+    order: RunOrder,
+    reads: Reads,
+) -> list[Obj]:
+    """The objects of a run in the order of their creation; the Job comes last.
+
+    Raises LookupError for an unknown pool.
+    """
+    access, pool = platform.for_namespace(owner.namespace), pool_of(owner, spec, platform)
+    text = json.dumps(order.to_json(), separators=(",", ":"), ensure_ascii=False)
+    fits = len(text.encode()) <= ANNOTATION_BYTES
+    name = job_name(owner, revision)
+    labels = _labels(owner, revision)
+    pod = pod_spec(
+        pool,
+        config_map=None if fits else name,
+        runspec_key=RUNSPEC_KEY,
+        secret=spec.storage.secret_name or access.storage_secret_name,
+        service_account=spec.storage.service_account_name or access.service_account_name,
+        hub_token=reads.hub_token,
+        claims=reads.claims(),
+        config_maps=reads.config_maps(),
+        optional=reads.optional,
+        gpus=spec.placement.gpus,
+        reports=order.progress is not None,
+    )
+    metadata: Obj = {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": labels,
+        "ownerReferences": [_owner_reference(owner)],
+    }
+    queue = spec.placement.queue_name
+    job: Obj = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            **metadata,
+            "labels": labels | ({QUEUE_LABEL: queue} if queue else {}),
+            "annotations": {POOL_ANNOTATION: pool.name},
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": spec.limits.max_restarts,
+            # Two pods of a run never overlap: the next one comes when the last has ended.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": _failure_policy(),
+            # Kueue starts a queued Job; from then on `suspend` is Kueue's.
+            "suspend": queue is not None,
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {RUNSPEC_ANNOTATION: text} if fits else {},
+                },
+                "spec": pod,
+            },
+        },
+    }
+    if spec.limits.active_deadline_seconds is not None:
+        job["spec"]["activeDeadlineSeconds"] = spec.limits.active_deadline_seconds
+    if fits:
+        return [job]
+    config_map: Obj = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "immutable": True,
+        "data": {RUNSPEC_KEY: text},
+    }
+    return [config_map, job]
+
+
+def _labels(owner: Owner, revision: Revision) -> dict[str, str]:
+    return {
+        KIND_LABEL: owner.resource.kind,
+        # For people: a label holds 63 characters, a name up to 253. Programs use the uid.
+        NAME_LABEL: owner.name[:63].rstrip("-."),
+        UID_LABEL: owner.uid,
+        REVISION_LABEL: revision.name,
+        ATTEMPT_LABEL: str(revision.attempt),
+        MANAGED_BY_LABEL: "luthier",
+    }
+
+
+def _owner_reference(owner: Owner) -> Obj:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": owner.resource.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _failure_policy() -> Obj:
+    def on_exit(codes: list[int]) -> Obj:
+        return {"containerName": CONTAINER, "operator": "In", "values": codes}
+
+    return {
+        "rules": [
+            # Evicted, preempted, drained: not the run's fault.
+            {
+                "action": "Ignore",
+                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+            },
+            # Ended by SIGTERM, its checkpoint saved.
+            {"action": "Ignore", "onExitCodes": on_exit([int(ExitCode.INTERRUPTED)])},
+            # Trying again can't heal it.
+            {
+                "action": "FailJob",
+                "onExitCodes": on_exit(sorted(int(code) for code in TERMINAL_EXIT_CODES)),
+            },
+        ]
+    }

@@ -1,0 +1,156 @@
+"""What a decision rests on: the resource, its Jobs and pods, the trainer's last report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from luthier_api.output import Output, StorageAccess
+from luthier_api.placement import Limits, Placement
+from luthier_api.platform import Platform
+from luthier_api.progress import ProgressReport
+from luthier_api.runstatus import RunStatus
+from luthier_operator.resources import Obj, Resource
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The resource that a run belongs to."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What is to run."""
+
+    name: str
+    attempt: int
+    shape_hash: str
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a Job ended."""
+
+    complete: bool
+    reason: str
+    message: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's Job."""
+
+    obj: Obj
+    name: str
+    uid: str
+    revision: str
+    attempt: int
+    created: str
+    suspended: bool
+    deleting: bool
+    queue: str | None
+    pool: str | None
+    ttl: int | None
+    end: JobEnd | None
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of a run."""
+
+    name: str
+    uid: str
+    job_uid: str | None
+    phase: str
+    created: str
+    deleting: bool
+    node: str | None
+    unschedulable: str | None  # the scheduler's words
+    waiting: tuple[str, str] | None  # reason and message of a container that doesn't start
+    started: str | None  # when the container started
+    running: bool
+    exit_code: int | None
+    out_of_memory: bool
+    finished: str | None
+    message: str  # the termination message
+
+    @property
+    def alive(self) -> bool:
+        """Whether a container of it may still run."""
+        return self.phase not in ("Succeeded", "Failed")
+
+
+class Spec(Protocol):
+    """What the specs of all kinds have."""
+
+    @property
+    def output(self) -> Output:
+        """Where results go."""
+
+    @property
+    def storage(self) -> StorageAccess:
+        """Access to S3."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where the run goes."""
+
+    @property
+    def limits(self) -> Limits:
+        """When to give up, and when to tidy."""
+
+    @property
+    def suspend(self) -> bool:
+        """Whether not to run."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the store and the enquiry know about a resource, as JSON."""
+
+    jobs: list[Obj]
+    pods: list[Obj]
+    report: ProgressReport | None
+    notes: tuple[str, ...]  # Warning events about the Job or pod that doesn't come up
+    workload: Obj | None  # Kueue's
+    platform: Platform
+    now: datetime
+    look_up: Callable[[str], Obj | None]  # a FineTuneJob of the namespace, by name
+
+
+SpecT = TypeVar("SpecT", bound=Spec, covariant=True)
+StatusT = TypeVar("StatusT", bound=RunStatus, covariant=True)
+SourcesT = TypeVar("SourcesT", covariant=True)
+
+
+@dataclass(frozen=True)
+class Observed(Generic[SpecT, StatusT, SourcesT]):
+    """Everything that a decision rests on. `sources`: what the kind follows beside its spec."""
+
+    owner: Owner
+    generation: int
+    retry_token: str | None
+    spec: SpecT | None  # None where the stored one can't be read
+    invalid: str  # why
+    previous: StatusT
+    sources: SourcesT
+    jobs: tuple[Job, ...]
+    pods: tuple[Pod, ...]  # oldest first
+    report: ProgressReport | None
+    notes: tuple[str, ...]
+    workload: Obj | None
+    platform: Platform
+    now: datetime
+
+    def pods_of(self, job: Job | None) -> list[Pod]:
+        """The Job's pods, oldest first."""
+        return [pod for pod in self.pods if job is not None and pod.job_uid == job.uid]
+
+
+AnyObserved = Observed[Spec, RunStatus, object]

@@ -1,0 +1,62 @@
+"""Which revision and attempt is wanted, and whether it has ended. Pure."""
+
+from luthier_api.revision import revision_name, revision_number
+from luthier_operator.conditions import find, is_true
+from luthier_operator.run.model import AnyObserved, Revision
+
+
+def wanted(
+    observed: AnyObserved, shape: str, *, followed: bool = False
+) -> tuple[Revision, str | None]:
+    """The revision and attempt that is asked for, and the retry token that it serves.
+
+    `shape` is the hash of what shapes the result. A revision opens when that differs, and
+    the generation moved or what the resource follows did (`followed`); the next attempt
+    when the last failed, and the spec or the token changed.
+    """
+    previous, token = observed.previous, observed.retry_token
+    known = _known(observed)
+    if known is None:
+        return Revision(revision_name(_newest(observed) + 1, shape), 1, shape), token
+    name, attempt = known
+    stalled = find(previous.conditions, "Stalled")
+    unread = stalled is not None and stalled.reason == "InvalidSpec"
+    moved = followed or unread or previous.observed_generation != observed.generation
+    if moved and not name.endswith(f"-{shape[:8]}"):
+        return Revision(revision_name(revision_number(name) + 1, shape), 1, shape), token
+
+    failed = find(previous.conditions, "Failed")
+    if failed is not None and failed.status == "True":
+        asked = token is not None and token != previous.retry_token
+        if asked or failed.observed_generation != observed.generation:
+            return Revision(name, attempt + 1, shape), token or previous.retry_token
+    return Revision(name, attempt, shape), token or previous.retry_token
+
+
+def has_ended(observed: AnyObserved, revision: Revision) -> bool:
+    """Whether the status records the end of this revision's attempt."""
+    previous = observed.previous
+    same = (previous.revision, previous.attempt) == (revision.name, revision.attempt)
+    return same and (
+        is_true(previous.conditions, "Complete") or is_true(previous.conditions, "Failed")
+    )
+
+
+def _known(observed: AnyObserved) -> tuple[str, int] | None:
+    """The newest revision and attempt on record, or on a Job where there is no status."""
+    previous = observed.previous
+    if previous.revision:
+        return previous.revision, previous.attempt or 1
+    past = {record.revision for record in previous.history}
+    named = [
+        (job.revision, job.attempt)
+        for job in observed.jobs
+        if job.revision and job.revision not in past
+    ]
+    return max(named, key=lambda it: (revision_number(it[0]), it[1]), default=None)
+
+
+def _newest(observed: AnyObserved) -> int:
+    """The number of the newest revision in the history; 0 without one."""
+    numbers = (revision_number(record.revision) for record in observed.previous.history)
+    return max(numbers, default=0)
