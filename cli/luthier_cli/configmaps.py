@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier_api import sources
-from luthier_api.finetuning import FineTuning
+from luthier_api.sources import Reads
 from luthier_cli.errors import CliError
 
 # Content by the name of a ConfigMap and its key.
@@ -15,28 +14,32 @@ ConfigMaps = Mapping[str, Mapping[str, bytes]]
 
 
 def find(
-    spec: FineTuning, documents: Sequence[Any], namespace: str | None, file: str
+    reads: Reads, documents: Sequence[Any], namespace: str | None, file: str
 ) -> dict[str, dict[str, bytes]]:
-    """Content by name and key of what `spec` names. Raises CliError for what isn't in the file."""
+    """Content by name and key of what a run reads. Raises CliError for what isn't in the file,
+    unless the run goes on without it."""
     there = {
         document["metadata"]["name"]: document
         for document in documents
         if _is_config_map(document, namespace)
     }
     found: dict[str, dict[str, bytes]] = {}
-    for name, keys in sources.config_maps(spec).items():
+    for name, keys in reads.config_maps().items():
         if name not in there:
+            if reads.optional:
+                continue
             raise CliError(
                 f"no ConfigMap {name} in {file}, which the spec names",
-                "add it to the file as a document of its own, in the namespace of the FineTuneJob",
+                "add it to the file as a document of its own, in the namespace of the resource",
             )
         content = _content(there[name])
-        if missing := [key for key in keys if key not in content]:
+        missing = [key for key in keys if key not in content]
+        if missing and not reads.optional:
             raise CliError(
                 f"the ConfigMap {name} in {file} has no key {missing[0]}",
                 f"it has: {', '.join(content) or 'none'}",
             )
-        found[name] = {key: content[key] for key in keys}
+        found[name] = {key: content[key] for key in keys if key in content}
     return found
 
 

@@ -13,12 +13,18 @@ class Kind:
 
     name: str
     plural: str
+    short: str
     module: str
 
     @property
     def resource(self) -> str:
         """Its full resource name, e.g. finetunejobs.luthier.dev."""
         return f"{self.plural}.{GROUP}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called by, in lower case, as kubectl calls it."""
+        return (self.name.lower(), self.plural, self.short, self.resource)
 
     def collection(self, namespace: str) -> str:
         """The API path of the resources of a namespace."""
@@ -32,12 +38,13 @@ class Kind:
         return model
 
 
-FINE_TUNE_JOB = Kind("FineTuneJob", "finetunejobs", "finetunejob")
-KINDS = {
-    kind.name: kind
-    for kind in (
-        FINE_TUNE_JOB,
-        Kind("OptimizeJob", "optimizejobs", "optimizejob"),
-        Kind("AdapterBundle", "adapterbundles", "adapterbundle"),
-    )
-}
+FINE_TUNE_JOB = Kind("FineTuneJob", "finetunejobs", "ftj", "finetunejob")
+OPTIMIZE_JOB = Kind("OptimizeJob", "optimizejobs", "opj", "optimizejob")
+ADAPTER_BUNDLE = Kind("AdapterBundle", "adapterbundles", "ab", "adapterbundle")
+# In the order in which they are run: later ones may refer to earlier ones.
+KINDS = {kind.name: kind for kind in (FINE_TUNE_JOB, OPTIMIZE_JOB, ADAPTER_BUNDLE)}
+
+
+def kind_called(name: str) -> Kind | None:
+    """The kind of that name, plural or short name, in whatever case."""
+    return next((kind for kind in KINDS.values() if name.lower() in kind.names), None)

@@ -21,8 +21,8 @@ from kubernetes.config import (
 
 from luthier_api import GROUP
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import Kind
 from luthier_cli.kubeconfig import configured
+from luthier_cli.target import Target
 
 Object = dict[str, Any]
 
@@ -144,7 +144,7 @@ class Cluster:
         if error.code == 404:
             return CliError(
                 f"no {what} in the namespace {namespace or self.namespace} of {where}",
-                f"see what there is: kubectl get finetunejobs.{GROUP} --all-namespaces",
+                "see what there is: kubectl get luthier --all-namespaces",
             )
         return CliError(f"{where} refused {what}: {error} ({error.code})", "")
 
@@ -179,7 +179,7 @@ def connect(
 
 
 def watch(
-    cluster: Cluster, kind: Kind, namespace: str, name: str, deadline: float | None = None
+    cluster: Cluster, target: Target, namespace: str, deadline: float | None = None
 ) -> Iterator[Object | None]:
     """The object now, then at each of its changes; None once it is deleted.
 
@@ -190,16 +190,16 @@ def watch(
     lost_since: float | None = None
     version: str | None = None
     seen = False
-    path = kind.collection(namespace)
+    path = target.kind.collection(namespace)
     while deadline is None or time.monotonic() < deadline:
         try:
             if version is None:
-                current = cluster.request("GET", f"{path}/{name}")
+                current = cluster.request("GET", target.path(namespace))
                 version = current["metadata"]["resourceVersion"]
                 yield current
                 seen = True
             lost_since = None
-            for event in _events(cluster, path, name, version, deadline):
+            for event in _events(cluster, path, target.name, version, deadline):
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] == "DELETED":
                     yield None

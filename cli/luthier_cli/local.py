@@ -1,40 +1,32 @@
-"""A manifest as a run on this machine: the run spec, and its state as a resource. Pure."""
+"""A manifest as a run on this machine: what the operator would hand to the trainer. Pure."""
 
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from luthier_api import API_VERSION
+from luthier_api.adapterbundle import AdapterBundleSpec, BundledAdapter, Bundling
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
-from luthier_api.progress import ProgressReport
-from luthier_api.result import RunResult
-from luthier_api.revision import revision_name, shape_hash
+from luthier_api.optimizejob import OptimizeJobSpec, Optimizing, SourceRef
+from luthier_api.revision import bundle_hash, optimize_hash, revision_name, shape_hash
 from luthier_api.runspec import (
     CONFIG_MAPS_PATH,
+    AdapterOrder,
+    BundleOrder,
+    OptimizeOrder,
     ProgressTarget,
     RunIdentity,
+    RunOrder,
     RunSpec,
     S3Access,
 )
 from luthier_cli.configmaps import ConfigMaps
-from luthier_cli.state import Resource
+from luthier_cli.order import Manifest, Order
+from luthier_cli.references import Result
 
-# What report, result and status all name alike.
-_COMMON = (
-    "checkpoints",
-    "datasetDigest",
-    "dataset",
-    "estimate",
-    "resolved",
-    "evaluation",
-    "usage",
-    "restarts",
-)
 # A run on this machine needs no fresh name: its state lies in the output folder.
 _ATTEMPT = 1
 
@@ -55,39 +47,115 @@ class Place:
     report_seconds: float = 1.0
 
 
-def build_run_spec(
-    spec: FineTuneJobSpec,
-    declared_output: str,
-    namespace: str,
-    name: str,
-    place: Place,
-    config_maps: ConfigMaps | None = None,
-) -> RunSpec:
-    """What the operator would hand to the trainer, for this machine.
+def build_order(
+    order: Order, place: Place, packages: Sequence[str] = ()
+) -> RunSpec | OptimizeOrder | BundleOrder:
+    """What the operator would hand to the trainer, for this machine. `packages`: those of the
+    bundle that are there, newest first.
 
     The revision's hash covers the output that the manifest declares: the same
-    manifest has the same hash here and in a cluster, and in every folder. Only ConfigMaps
+    manifest has the same hash here and in a cluster, and in every folder; where it refers to
+    other results, these count too. Only ConfigMaps
     count here too: code that was changed runs, and isn't given its old result. The uid is
     a function of owner, output and name, so that a second start goes on with the first.
     """
-    fine_tuning = FineTuning.model_validate(
-        {field: getattr(spec, field) for field in FineTuning.model_fields}
-    )
-    digest = _with_config_maps(shape_hash(fine_tuning, declared_output), config_maps or {})
-    revision = revision_name(1, digest)
-    identity = "/".join((place.owner, place.output, namespace, name))
+    match order.manifest.spec:
+        case FineTuneJobSpec() as spec:
+            return _fine_tuning(order, spec, place)
+        case OptimizeJobSpec() as spec:
+            return _optimizing(order, spec, place)
+        case AdapterBundleSpec() as spec:
+            return _bundling(order, spec, place, packages)
+
+
+def _fine_tuning(order: Order, spec: FineTuneJobSpec, place: Place) -> RunSpec:
+    fine_tuning = FineTuning.model_validate(_part(spec, FineTuning))
+    digest = shape_hash(fine_tuning, order.manifest.declared_output)
     return RunSpec(
-        run=RunIdentity(
-            namespace=namespace,
-            name=name,
-            uid=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
-            revision=revision,
-            attempt=_ATTEMPT,
-        ),
+        **_common(order, place, digest, spec.placement.gpus),
         fine_tuning=fine_tuning,
-        shape_hash=digest,
         checkpoints=spec.checkpoints,
-        output="/".join((place.output.rstrip("/"), namespace, name, revision)),
+    )
+
+
+def _optimizing(order: Order, spec: OptimizeJobSpec, place: Place) -> OptimizeOrder:
+    optimizing = Optimizing.model_validate(_part(spec, Optimizing))
+    source = _source(spec, order.results)
+    sources = [source]
+    if spec.source.adapter_uri:
+        sources.append(SourceRef(uri=spec.source.adapter_uri))
+    # The hash of a hub's model has its revision; the order names that apart.
+    if spec.source.revision:
+        sources[0] = source.model_copy(update={"revision": spec.source.revision})
+    digest = optimize_hash(optimizing, sources, order.manifest.declared_output)
+    return OptimizeOrder(
+        **_common(order, place, digest, spec.placement.gpus),
+        optimizing=optimizing,
+        source=source,
+        source_revision=spec.source.revision,
+        adapter_uri=spec.source.adapter_uri,
+    )
+
+
+def _source(spec: OptimizeJobSpec, results: Mapping[str, Result]) -> SourceRef:
+    if spec.source.fine_tune_job_ref:
+        return results[spec.source.fine_tune_job_ref.name].source
+    assert spec.source.model_uri, "the schema wants one of them"
+    return SourceRef(uri=spec.source.model_uri)
+
+
+def _bundling(
+    order: Order, spec: AdapterBundleSpec, place: Place, packages: Sequence[str]
+) -> BundleOrder:
+    bundling = Bundling.model_validate(_part(spec, Bundling))
+    adapters = {it.name: _adapter(it, order.results) for it in spec.adapters}
+    digest = bundle_hash(bundling, adapters, order.manifest.declared_output)
+    common = _common(order, place, digest, spec.placement.gpus)
+    others = [uri for uri in packages if uri != common["output"]]
+    return BundleOrder(
+        **common,
+        bundling=bundling,
+        adapters=[AdapterOrder(name=name, source=source) for name, source in adapters.items()],
+        previous=others[0] if others else None,
+        keep_last=spec.keep_last,
+        expendable=others[spec.keep_last - 1 :],  # the new one is the first that is kept
+    )
+
+
+def _adapter(adapter: BundledAdapter, results: Mapping[str, Result]) -> SourceRef:
+    if adapter.fine_tune_job_ref:
+        return results[adapter.fine_tune_job_ref.name].source
+    assert adapter.uri, "the schema wants one of them"
+    return SourceRef(uri=adapter.uri)
+
+
+def _part(
+    spec: FineTuneJobSpec | OptimizeJobSpec | AdapterBundleSpec,
+    part: type[FineTuning | Optimizing | Bundling],
+) -> dict[str, object]:
+    """What shapes the result: the fields of `part`."""
+    return {field: getattr(spec, field) for field in part.model_fields}
+
+
+def _common(order: Order, place: Place, shape: str, gpus: int) -> dict[str, Any]:
+    """The fields of a RunOrder."""
+    manifest = order.manifest
+    digest = _with_config_maps(shape, order.config_maps)
+    revision = revision_name(1, digest)
+    identity = "/".join((place.output.rstrip("/"), manifest.namespace, manifest.name))
+    common = RunOrder(
+        run=RunIdentity.model_validate(
+            {
+                "kind": manifest.kind.name,
+                "namespace": manifest.namespace,
+                "name": manifest.name,
+                "uid": _uid(place, manifest),
+                "revision": revision,
+                "attempt": _ATTEMPT,
+            }
+        ),
+        shape_hash=digest,
+        output=f"{identity}/{revision}",
         storage=place.storage,
         progress=ProgressTarget(
             url=place.receiver,
@@ -96,12 +164,18 @@ def build_run_spec(
         ),
         cache_dir=place.cache_dir,
         scratch_dir=place.scratch_dir,
-        gpus=spec.placement.gpus,
+        gpus=gpus,
         # The user's own machine, with the user's own rights.
         file_roots=["/"],
         hub_endpoint=place.hub_endpoint,
         config_maps_dir=place.config_maps_dir,
     )
+    return dict(common)
+
+
+def _uid(place: Place, manifest: Manifest) -> str:
+    identity = "/".join((place.owner, place.output, manifest.namespace, manifest.name))
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, identity))
 
 
 def _with_config_maps(digest: str, config_maps: ConfigMaps) -> str:
@@ -113,93 +187,3 @@ def _with_config_maps(digest: str, config_maps: ConfigMaps) -> str:
         for key, value in sorted(keys.items())
     ]
     return hashlib.sha256(json.dumps([digest, content]).encode()).hexdigest()
-
-
-def running(
-    run: RunIdentity, started: datetime, report: ProgressReport | None, now: datetime
-) -> Resource:
-    """The run as a resource while it goes on."""
-    status: dict[str, Any] = {"phase": "Running" if report else "Starting"}
-    if report:
-        progress = report.progress.to_json()
-        if report.eta_seconds is not None and "estimatedFinish" not in progress:
-            finish = now + timedelta(seconds=report.eta_seconds)
-            progress["estimatedFinish"] = finish.isoformat(timespec="seconds")
-        status["progress"] = progress
-        status |= _common(report)
-        status["conditions"] = list(_conditions(report))
-    return _resource(run, started, status)
-
-
-def ended(run: RunIdentity, started: datetime, finished: datetime, result: RunResult) -> Resource:
-    """The run as a resource once it has ended, in whatever way."""
-    conditions = []
-    if result.dataset_valid is not None:
-        conditions.append(_dataset_condition(result.dataset_valid, result))
-    if result.outcome == "Succeeded":
-        conditions.append(_condition("Complete", "True", "Succeeded", "the result is published"))
-    elif result.error:
-        message = result.error.message
-        if result.error.param:
-            message = f"{message} [spec.{result.error.param.removeprefix('spec.')}]"
-        conditions.append(_condition("Failed", "True", result.error.code, message))
-    conditions += _warnings(result)
-    phase = {"Succeeded": "Complete"}.get(result.outcome, result.outcome)
-    status = {
-        "phase": phase,
-        "completionTime": finished.isoformat(timespec="seconds"),
-        "conditions": conditions,
-        **_common(result),
-    }
-    if result.progress:
-        status["progress"] = result.progress.to_json()
-    if result.artifact:
-        status["artifact"] = result.artifact.to_json()
-    return _resource(run, started, status)
-
-
-def _common(source: ProgressReport | RunResult) -> dict[str, Any]:
-    document = source.to_json()
-    return {name: document[name] for name in _COMMON if document.get(name)}
-
-
-def _warnings(source: ProgressReport | RunResult) -> Iterator[dict[str, Any]]:
-    """The conditions that the operator makes of the same."""
-    if source.overfitting:
-        yield _condition("Overfitting", "True", "LearnsByHeart", source.overfitting)
-    if source.inexact_resume:
-        yield _condition("ResumeExact", "False", "NotReproducible", source.inexact_resume)
-
-
-def _conditions(report: ProgressReport) -> Iterator[dict[str, Any]]:
-    if report.dataset_valid is not None:
-        yield _dataset_condition(report.dataset_valid, report)
-    if report.resumed_from_step is not None:
-        message = f"from the checkpoint of step {report.resumed_from_step:,}"
-        yield _condition("Resumed", "True", "CheckpointFound", message)
-    yield from _warnings(report)
-
-
-def _dataset_condition(valid: bool, source: ProgressReport | RunResult) -> dict[str, Any]:
-    reason = "Checked" if valid else "Invalid"
-    return _condition(
-        "DatasetValid", "True" if valid else "False", reason, source.dataset_summary or ""
-    )
-
-
-def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
-    return {"type": kind, "status": status, "reason": reason, "message": message}
-
-
-def _resource(run: RunIdentity, started: datetime, status: dict[str, Any]) -> Resource:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": run.kind,
-        "metadata": {"namespace": run.namespace, "name": run.name, "uid": run.uid},
-        "status": {
-            "revision": run.revision,
-            "attempt": run.attempt,
-            "startTime": started.astimezone(UTC).isoformat(timespec="seconds"),
-            **status,
-        },
-    }

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import FINE_TUNE_JOB
 from luthier_cli.kube import ApiError, Cluster, Object, UnreachableError
 from luthier_cli.state import Resource, cause, outcome, status_of
+from luthier_cli.target import Target
 
 CONTAINER = "trainer"
 UID_LABEL = "luthier.dev/uid"
@@ -23,7 +23,7 @@ class Logs:
     """Logs of one run. `write` takes lines of the log, `note` words about them."""
 
     cluster: Cluster
-    name: str
+    target: Target
     write: Write
     note: Write
     _read: set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class Logs:
             if not all_attempts:
                 self._read |= {_uid(pod) for pod in pods[:-1]}
             if not follow and not any(_has_log(pod) for pod in pods):
-                raise _no_log(resource, pods)
+                raise _no_log(self.target, resource, pods)
             while True:
                 for pod in pods:
                     if _uid(pod) not in self._read and _has_log(pod):
@@ -47,13 +47,12 @@ class Logs:
                 time.sleep(_POLL_SECONDS)
                 resource, pods = self._look()
         except (ApiError, UnreachableError) as error:
-            raise self.cluster.explain(error, f"FineTuneJob {self.name}") from None
+            raise self.cluster.explain(error, str(self.target)) from None
 
     def _look(self) -> tuple[Resource, list[Object]]:
         """The resource and its pods, oldest first."""
         namespace = self.cluster.namespace
-        path = f"{FINE_TUNE_JOB.collection(namespace)}/{self.name}"
-        resource = self.cluster.request("GET", path)
+        resource = self.cluster.request("GET", self.target.path(namespace))
         selector = {"labelSelector": f"{UID_LABEL}={resource['metadata']['uid']}"}
         pods = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods", selector)
         return resource, sorted(
@@ -105,12 +104,12 @@ def _has_log(pod: Object) -> bool:
     return False
 
 
-def _no_log(resource: Resource, pods: list[Object]) -> CliError:
-    name = resource["metadata"]["name"]
+def _no_log(target: Target, resource: Resource, pods: list[Object]) -> CliError:
+    name = target.name
     if pods:
         return CliError(
             f"the pod {pods[-1]['metadata']['name']} of {name} hasn't started",
-            f"wait for it with --follow, or see why: luthier watch {name}",
+            f"wait for it with --follow, or see why: luthier watch {target.argument}",
         )
     reason, message = cause(resource)
     phase = status_of(resource).get("phase") or "not yet seen by the operator"

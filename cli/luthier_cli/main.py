@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Fine-tune small language models on Kubernetes, or on this machine.",
+    help="Fine-tune, optimise and bundle small language models on Kubernetes, or on this machine.",
     epilog="Also works as [bold]kubectl luthier[/].",
 )
 
@@ -51,7 +51,14 @@ Kubeconfig = Annotated[
 OutputFormat = Annotated[
     Output, typer.Option("--output", "-o", help="text for people, json for programs.")
 ]
-Name = Annotated[str, typer.Argument(help="Name of the FineTuneJob.", metavar="NAME")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the FineTuneJob; of another kind: opj/NAME (OptimizeJob), ab/NAME "
+        "(AdapterBundle).",
+        metavar="[KIND/]NAME",
+    ),
+]
 
 
 @app.command()
@@ -121,14 +128,23 @@ def run(
         ),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Folder of the base model, for model.uri.")
+        Path | None,
+        typer.Option("--model", help="Folder of the base model: model.uri, base.uri, modelUri."),
     ] = None,
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", help="File or folder, for dataset.uri.")
+        Path | None, typer.Option("--dataset", help="File or folder: dataset.uri.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Which FineTuneJob, if the file has several.")
+        str | None, typer.Option("--name", help="Which resource, if the file has several.")
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="Of which kind: ftj, opj, ab, or in full.", metavar="KIND"),
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="All resources of the file, each after what it refers to."),
+    ] = False,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run the manifest's own loss and evaluation code.")
     ] = False,
@@ -149,20 +165,21 @@ def run(
 
     Results go to a local folder unless S3 is asked for by --s3 or --output.
     Credentials come from the environment (AWS_ACCESS_KEY_ID, HF_TOKEN, …), ConfigMaps
-    from the same file. Ctrl-C saves a checkpoint; the same command goes on from there.
+    from the same file. What a fineTuneJobRef names is the newest finished result of that
+    name below the same --output. Ctrl-C saves a checkpoint; the same command goes on from there.
 
-    Exit code: 0 done, 1 failed, 2 could not start, 130 interrupted.
+    Exit code: 0 done, 1 failed (no candidate keeps its gates, too), 2 could not start,
+    130 interrupted.
 
     [dim]luthier run finetunejob.yaml --model ./smollm2 --dataset ./tones.jsonl[/]
+    [dim]luthier run optimizejob.yaml[/]
     [dim]luthier run finetunejob.yaml --set training.maxSteps=5 --output /tmp/try[/]
     """
     with _errors():
         from rich.console import Console
 
         from luthier_cli import order as orders
-        from luthier_cli.display import open_display
-        from luthier_cli.run import execute
-        from luthier_cli.summary import summarize
+        from luthier_cli.several import run_all
 
         options = orders.Options(
             output=output,
@@ -171,27 +188,26 @@ def run(
             model=model,
             dataset=dataset,
             name=name,
+            kind=kind,
+            every=every,
             s3_endpoint=s3_endpoint,
             s3_region=s3_region,
             allow_code=allow_code,
         )
         try:
-            order = orders.read_order(file, options)
+            manifests = orders.read_manifests(file, options)
         except orders.InvalidManifestError as error:
             from luthier_cli.validate import OFFLINE, Report, show
 
             show(Report(findings=error.findings), OFFLINE, _stderr())
             raise typer.Exit(Exit.FAILED) from None
-        json_wanted = output_format is Output.json
-        console = _stderr() if json_wanted else Console()
-        with open_display(console, "text", "Ctrl-C saves a checkpoint and stops") as display:
-            state, extras, code = execute(order, options, display)
-        _show_summary(summarize(state, extras), json_wanted)
-        if state["status"]["phase"] == "Interrupted":
-            again = "the same command goes on from the last checkpoint"
-            _stderr().print(f"interrupted: {again}", style="yellow")
-            raise typer.Exit(Exit.INTERRUPTED)
-        raise typer.Exit(Exit.OK if code == 0 else Exit.FAILED)
+        if output_format is Output.text:
+            raise typer.Exit(run_all(manifests, options, Console(), _stderr(), _show_text))
+        summaries: list[dict[str, object]] = []
+        code = run_all(manifests, options, _stderr(), _stderr(), summaries.append)
+        document = summaries if every else summaries[0]
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -213,6 +229,7 @@ def watch(
     Exit code: 0 complete, 1 failed, 2 could not watch, 124 timed out.
 
     [dim]luthier watch tone -n team-a[/]
+    [dim]luthier watch opj/tone -n team-a[/]
     [dim]luthier watch tone -o json --timeout 3600 | jq -c .status.progress[/]
     """
     with _errors():
@@ -222,12 +239,14 @@ def watch(
         from luthier_cli.display import open_display
         from luthier_cli.state import outcome
         from luthier_cli.summary import summarize
+        from luthier_cli.target import parse_target
 
+        target = parse_target(name)
         cluster = _connect(kubeconfig, context, namespace)
         note = "Ctrl-C leaves the view; the run goes on"
         try:
             with open_display(Console(), output.value, note) as display:
-                resource = command.follow(cluster, name, display, timeout)
+                resource = command.follow(cluster, target, display, timeout)
         except KeyboardInterrupt:
             _stderr().print(
                 f"the run goes on; look again: luthier watch {name} -n {cluster.namespace}",
@@ -235,7 +254,11 @@ def watch(
             )
             raise typer.Exit(Exit.INTERRUPTED) from None
         if summary:
-            _show_summary(summarize(resource), output is Output.json, event=True)
+            found = summarize(resource)
+            if output is Output.json:
+                print(json.dumps({"event": "end", "summary": found}, ensure_ascii=False))
+            else:
+                _show_text(found)
         raise typer.Exit(Exit.OK if outcome(resource) == "Complete" else Exit.FAILED)
 
 
@@ -259,11 +282,13 @@ def logs(
     """
     with _errors():
         from luthier_cli.logs import Logs
+        from luthier_cli.target import parse_target
 
+        target = parse_target(name)
         error = _stderr()
         Logs(
             _connect(kubeconfig, context, namespace),
-            name,
+            target,
             write=lambda line: print(line, flush=follow),
             note=lambda text: error.print(f"── {text}", style="dim", markup=False),
         ).show(follow=follow, all_attempts=all_attempts, tail=tail)
@@ -277,15 +302,17 @@ def retry(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Start the next attempt of a failed run; it goes on from the last checkpoint.
+    """Start the next attempt of a failed run; it goes on from what was saved.
 
     [dim]luthier retry tone && luthier watch tone[/]
     """
     with _errors():
         from luthier_cli import retry as command
+        from luthier_cli.target import parse_target
 
+        target = parse_target(name)
         cluster = _connect(kubeconfig, context, namespace)
-        command.retry(cluster, name, force)
+        command.retry(cluster, target, force)
         print(f"{name} will be tried again; follow it: luthier watch {name} -n {cluster.namespace}")
 
 
@@ -311,11 +338,7 @@ def _cluster_configured(kubeconfig: str | None, context: str | None) -> bool:
     return configured(kubeconfig, context)
 
 
-def _show_summary(summary: dict[str, object], as_json: bool, event: bool = False) -> None:
-    if as_json:
-        document = {"event": "end", "summary": summary} if event else summary
-        print(json.dumps(document, ensure_ascii=False, indent=None if event else 2))
-        return
+def _show_text(summary: dict[str, object]) -> None:
     from rich.console import Console
 
     from luthier_cli.summary import render

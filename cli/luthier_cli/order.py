@@ -1,24 +1,37 @@
-"""What `luthier run` is to run: a manifest, with what the command line changes in it."""
+"""What `luthier run` is to run: a manifest, with what the command line changes in it, and the
+results that it refers to."""
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from luthier_api import sources
+from luthier_api.adapterbundle import AdapterBundleSpec
 from luthier_api.finetunejob import FineTuneJobSpec
-from luthier_cli import configmaps, overrides
+from luthier_api.optimizejob import OptimizeJobSpec
+from luthier_api.sources import Reads
+from luthier_cli import configmaps, overrides, references
+from luthier_cli.choice import choose
 from luthier_cli.configmaps import ConfigMaps
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding
-from luthier_cli.kinds import FINE_TUNE_JOB
-from luthier_cli.offline import check_document, is_ours, parse_spec
+from luthier_cli.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Kind
+from luthier_cli.offline import check_document, kind_of, parse_spec
+from luthier_cli.references import Result
+from luthier_cli.shortcuts import shortcuts
 from luthier_cli.validate import read_sources
 from luthier_cli.yaml import Document, YamlError, load_documents
 
-# The schema wants s3:// for the output; on this machine a folder is as good.
-_ANY_S3 = "s3://local/output"
+Spec = FineTuneJobSpec | OptimizeJobSpec | AdapterBundleSpec
+
+# Results by the namespace and name of their FineTuneJob.
+Made = Mapping[tuple[str, str], Result]
+
+# The schema wants s3:// for these; on this machine a folder is as good.
+_ANY_S3 = "s3://local/folder"
+_TOKENS = {FINE_TUNE_JOB: "model", OPTIMIZE_JOB: "source", ADAPTER_BUNDLE: "base"}
 
 
 @dataclass(frozen=True)
@@ -31,20 +44,36 @@ class Options:
     model: Path | None = None
     dataset: Path | None = None
     name: str | None = None
+    kind: str | None = None
+    every: bool = False
     s3_endpoint: str | None = None
     s3_region: str | None = None
     allow_code: bool = False
 
 
 @dataclass(frozen=True)
-class Order:
-    """A manifest that was read and found right."""
+class Manifest:
+    """A resource that was read and found right. `others`: all that lies in its file."""
 
-    spec: FineTuneJobSpec
+    kind: Kind
+    spec: Spec
     namespace: str
     name: str
     declared_output: str
+    file: str
+    others: Sequence[Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind.name} {self.name}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A manifest with all that it needs: `results`, by the name of their FineTuneJob."""
+
+    manifest: Manifest
     config_maps: ConfigMaps = field(default_factory=dict)
+    results: Mapping[str, Result] = field(default_factory=dict)
 
 
 class InvalidManifestError(Exception):
@@ -56,49 +85,172 @@ class InvalidManifestError(Exception):
 
 
 def read_order(file: str, options: Options) -> Order:
-    """The one FineTuneJob of a manifest, overridden. Raises CliError, InvalidManifestError."""
+    """The one resource of a file that the options choose. Raises CliError, InvalidManifestError."""
+    [manifest] = read_manifests(file, options)
+    return order_of(manifest, options)
+
+
+def read_manifests(file: str, options: Options) -> list[Manifest]:
+    """What the options choose of a file, overridden; with `every` in the order of references.
+
+    Raises CliError, InvalidManifestError.
+    """
     documents = _load(file)
-    document = _find(documents, file, options.name)
-    spec = document.value.get("spec")
-    if isinstance(spec, dict):
-        spec = overrides.apply(spec, [*_shortcuts(options), *options.settings])
-    declared = (spec or {}).get("output", {}) if isinstance(spec, dict) else {}
-    uri = declared.get("uri") if isinstance(declared, dict) else None
-    if isinstance(uri, str) and uri.startswith("file://"):
-        spec = spec | {"output": declared | {"uri": _ANY_S3}}
-    findings = check_document(Document(document.value | {"spec": spec}, document.lines), file)
+    chosen = choose(documents, file, name=options.name, kind=options.kind, every=options.every)
+    if options.every and options.settings:
+        raise CliError(
+            "--set changes one resource, and --all runs several",
+            "change the file, or run them one by one: --kind and --name",
+        )
+    findings: list[Finding] = []
+    read = [_read(document, documents, file, options, findings) for document in chosen]
     if findings:
         raise InvalidManifestError(findings)
-    model = parse_spec(FINE_TUNE_JOB, spec)
-    assert isinstance(model, FineTuneJobSpec)
+    return [manifest for manifest in read if manifest]
+
+
+def order_of(manifest: Manifest, options: Options, made: Made | None = None) -> Order:
+    """With the results that it refers to: those just `made`, else looked up. Raises CliError."""
+    results = _results(manifest, options, made or {})
+    reads = _reads(manifest.spec, results)
+    _check_place(manifest, reads, allow_code=options.allow_code)
+    found = configmaps.find(reads, manifest.others, manifest.namespace, manifest.file)
+    return Order(manifest, found, results)
+
+
+def check_all(manifests: Sequence[Manifest], options: Options) -> None:
+    """Raises CliError, before the first is run, for what can be told now of all of them."""
+    coming = {(it.namespace, it.name) for it in manifests if it.kind is FINE_TUNE_JOB}
+    for manifest in manifests:
+        named = {(manifest.namespace, name) for name in references_of(manifest.spec)}
+        if coming.isdisjoint(named):
+            order_of(manifest, options)
+
+
+def _read(
+    document: Document,
+    documents: Sequence[Document],
+    file: str,
+    options: Options,
+    findings: list[Finding],
+) -> Manifest | None:
+    """None: it has mistakes, which are among `findings` now."""
+    spec, kind = document.value.get("spec"), kind_of(document.value)
+    if isinstance(spec, dict) and kind:
+        changes = [
+            *shortcuts(kind, spec, options.model, options.dataset, strict=not options.every),
+            *options.settings,
+        ]
+        spec = overrides.apply(spec, changes, kind.name.lower())
+    checked = Document(document.value | {"spec": _without_folders(spec)}, document.lines)
+    mistakes = check_document(checked, file)
+    findings += mistakes
+    if mistakes or kind is None:
+        return None
     metadata = document.value["metadata"]
-    name = metadata.get("name") or metadata["generateName"].rstrip("-")
-    _check_place(model, allow_code=options.allow_code)
-    found = configmaps.find(model, [it.value for it in documents], metadata.get("namespace"), file)
-    return Order(model, metadata.get("namespace") or "default", name, str(uri), found)
+    declared = spec["output"]["uri"]
+    model = parse_spec(kind, spec | {"output": spec["output"] | {"uri": _ANY_S3}})
+    assert isinstance(model, Spec)
+    return Manifest(
+        kind=kind,
+        spec=model,
+        namespace=metadata.get("namespace") or "default",
+        name=metadata.get("name") or metadata["generateName"].rstrip("-"),
+        declared_output=declared,
+        file=file,
+        others=[it.value for it in documents],
+    )
 
 
-def _check_place(spec: FineTuneJobSpec, *, allow_code: bool) -> None:
+def _without_folders(spec: Any) -> Any:
+    """The spec as the schema wants it: S3 in place of a folder of this machine."""
+    if not isinstance(spec, dict):
+        return spec
+    stand_ins = {"output": _elsewhere(spec.get("output"))}
+    if isinstance(adapters := spec.get("adapters"), list):
+        stand_ins["adapters"] = [_elsewhere(adapter) for adapter in adapters]
+    return spec | {name: value for name, value in stand_ins.items() if value is not None}
+
+
+def _elsewhere(place: Any) -> Any:
+    uri = place.get("uri") if isinstance(place, dict) else None
+    if isinstance(uri, str) and uri.startswith("file://"):
+        return place | {"uri": _ANY_S3}
+    return place
+
+
+def references_of(spec: Spec) -> list[str]:
+    """Names of the FineTuneJobs whose results it takes, each once."""
+    match spec:
+        case FineTuneJobSpec():
+            named = []
+        case OptimizeJobSpec():
+            named = [spec.source.fine_tune_job_ref]
+        case AdapterBundleSpec():
+            named = [adapter.fine_tune_job_ref for adapter in spec.adapters]
+    return list(dict.fromkeys(reference.name for reference in named if reference))
+
+
+def _results(manifest: Manifest, options: Options, made: Made) -> dict[str, Result]:
+    output, namespace = output_uri(manifest, options), manifest.namespace
+    found: dict[str, Result] = {}
+    for name in references_of(manifest.spec):
+        result = made.get((namespace, name)) or references.newest_result(output, namespace, name)
+        if result is None:
+            raise CliError(
+                f"{manifest} takes the result of FineTuneJob {name}, and there is none in "
+                f"{output}/{namespace}/{name}",
+                f"make it first: {_command(manifest, name, options)}",
+            )
+        found[name] = result
+    return found
+
+
+def _command(manifest: Manifest, name: str, options: Options) -> str:
+    """The command that makes the result of a FineTuneJob where it is looked for."""
+    same_file = any(
+        isinstance(it, dict)
+        and it.get("kind") == FINE_TUNE_JOB.name
+        and (it.get("metadata") or {}).get("name") == name
+        for it in manifest.others
+    )
+    chosen = f"{manifest.file} --kind {FINE_TUNE_JOB.short} --name {name}"
+    what = chosen if same_file else f"MANIFEST_OF_{name}.yaml"
+    return f"luthier run {what} --output {options.output}"
+
+
+def _reads(spec: Spec, results: Mapping[str, Result]) -> Reads:
+    match spec:
+        case FineTuneJobSpec():
+            return sources.of_fine_tuning(spec)
+        case OptimizeJobSpec():
+            name = next(iter(results), "")
+            return sources.of_optimizing(spec, name, results[name].spec if name else None)
+        case AdapterBundleSpec():
+            return sources.of_bundling(spec, {name: it.spec for name, it in results.items()})
+
+
+def _check_place(manifest: Manifest, reads: Reads, *, allow_code: bool) -> None:
     """What a cluster has, and this machine hasn't unless told."""
-    for where, uri in sources.uris(spec):
+    for where, uri in reads.uris:
         if uri.startswith("pvc://"):
             raise CliError(
-                f"spec.{where}: {uri} is a cluster's volume, which isn't on this machine",
+                f"{where}: {uri} is a cluster's volume, which isn't on this machine",
                 "name files of this machine: --model DIR, --dataset FILE, or --set "
-                f"{where}=file:///…",
+                f"{where.removeprefix('spec.')}=file:///…",
             )
-    for where, reference in sources.code(spec):
+    for where, reference in reads.code:
         if not allow_code:
             raise CliError(
-                f"spec.{where} runs code of your own ({reference.entrypoint} of "
+                f"{where} runs code of your own ({reference.entrypoint} of "
                 f"{reference.config_map_ref.name}/{reference.config_map_ref.key})",
                 "read it, and allow it with --allow-code",
             )
-    token = spec.model.token_secret_ref
-    if token is not None and not os.environ.get("HF_TOKEN"):
+    if reads.hub_token is not None and not os.environ.get("HF_TOKEN"):
+        field_ = f"{_TOKENS[manifest.kind]}.tokenSecretRef"
         raise CliError(
-            f"spec.model.tokenSecretRef: the Secret {token.name} isn't read on this machine",
-            "set HF_TOKEN in the environment, or --set model.tokenSecretRef=null",
+            f"spec.{field_}: the Secret {reads.hub_token.name} isn't read on this machine",
+            f"set HF_TOKEN in the environment, or --set {field_}=null",
         )
 
 
@@ -110,41 +262,13 @@ def _load(file: str) -> list[Document]:
         raise InvalidManifestError([Finding(file, error.line, "", error.message)]) from None
 
 
-def _find(documents: Sequence[Document], file: str, name: str | None) -> Document:
-    jobs = {
-        str((document.value.get("metadata") or {}).get("name")): document
-        for document in documents
-        if is_ours(document.value) and document.value.get("kind") == FINE_TUNE_JOB.name
-    }
-    if name and name not in jobs:
-        raise CliError(f"no FineTuneJob {name} in {file}", f"there are: {', '.join(jobs)}")
-    if not jobs:
-        raise CliError(f"no FineTuneJob in {file}", "only this kind runs on this machine")
-    if len(jobs) > 1 and not name:
-        raise CliError(
-            f"{file} has {len(jobs)} FineTuneJobs", f"choose by --name: {', '.join(jobs)}"
-        )
-    return jobs[name] if name else next(iter(jobs.values()))
-
-
-def _shortcuts(options: Options) -> list[str]:
-    settings = []
-    for where, path in (("model.uri", options.model), ("dataset.uri", options.dataset)):
-        if path is not None:
-            if not path.exists():
-                raise CliError(f"{path} doesn't exist", f"it was to be {where}")
-            settings.append(f"{where}={json.dumps(overrides.file_uri(path))}")
-    return settings
-
-
-def output_uri(order: Order, options: Options) -> str:
+def output_uri(manifest: Manifest, options: Options) -> str:
     """Where results go: a folder, unless S3 was asked for by name."""
     if options.s3:
-        if not order.declared_output.startswith("s3://"):
-            raise CliError(
-                f"--s3: output.uri is {order.declared_output}", "set it to s3://BUCKET/PREFIX"
-            )
-        return order.declared_output
+        declared = manifest.declared_output
+        if not declared.startswith("s3://"):
+            raise CliError(f"--s3: output.uri is {declared}", "set it to s3://BUCKET/PREFIX")
+        return declared
     if options.output.startswith(("s3://", "file://")):
         return options.output
     return overrides.file_uri(Path(options.output))

@@ -14,8 +14,11 @@ def file_uri(path: Path) -> str:
     return "file://" + quote(str(path.absolute()))
 
 
-def apply(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """A copy of `spec` with each `path=value` set; `path=null` removes. Raises CliError."""
+def apply(
+    spec: dict[str, Any], settings: Sequence[str], kind: str = "finetunejob"
+) -> dict[str, Any]:
+    """A copy of `spec` with each `path=value` set; `path=null` removes. `kind`: as kubectl calls
+    it. Raises CliError."""
     for setting in settings:
         path, sign, text = setting.partition("=")
         parts = path.strip().removeprefix("spec.").split(".")
@@ -28,20 +31,20 @@ def apply(spec: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
             value = load_value(text)
         except YamlError as error:
             raise CliError(f"--set {setting}: {error.message}", "quote the value") from None
-        spec = _with(spec, parts, value, setting)
+        spec = _with(spec, parts, value, setting, kind)
     return spec
 
 
-def _with(node: Any, parts: Sequence[str], value: Any, setting: str) -> dict[str, Any]:
+def _with(node: Any, parts: Sequence[str], value: Any, setting: str, kind: str) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise CliError(
             f"--set {setting}: {parts[0]} can't lie below a value that isn't a mapping",
-            "name a field that is there: kubectl explain finetunejob.spec",
+            f"name a field that is there: kubectl explain {kind}.spec",
         )
     name, *rest = parts
     if rest:
         below = node.get(name)
-        value = _with({} if below is None else below, rest, value, setting)
+        value = _with({} if below is None else below, rest, value, setting, kind)
     if value is None:
         return {key: item for key, item in node.items() if key != name}
     return {**node, name: value}

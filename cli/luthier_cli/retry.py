@@ -3,7 +3,6 @@
 import secrets
 
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import FINE_TUNE_JOB
 from luthier_cli.kube import ApiError, Cluster, UnreachableError
 from luthier_cli.state import (
     RETRY_ANNOTATION,
@@ -14,13 +13,14 @@ from luthier_cli.state import (
     retry_pending,
     status_of,
 )
+from luthier_cli.target import Target
 
 
-def refusal(resource: Resource) -> CliError | None:
+def refusal(target: Target, resource: Resource) -> CliError | None:
     """Why a retry would change nothing, if so."""
-    name = resource["metadata"]["name"]
+    name, look = target.name, f"follow it: luthier watch {target.argument}"
     if retry_pending(resource):
-        return CliError(f"{name} has a retry under way already", f"follow it: luthier watch {name}")
+        return CliError(f"{name} has a retry under way already", look)
     if holds(resource, "Failed"):
         return None
     if holds(resource, "Stalled"):
@@ -32,22 +32,22 @@ def refusal(resource: Resource) -> CliError | None:
     if outcome(resource) == "Complete":
         return CliError(
             f"{name} is complete: there is nothing to try again",
-            "change its spec to train anew",
+            "change its spec to run it anew",
         )
     phase = status_of(resource).get("phase") or "not yet seen by the operator"
     return CliError(
         f"{name} hasn't failed ({phase})",
-        f"follow it: luthier watch {name}; or insist with --force",
+        f"{look}; or insist with --force",
     )
 
 
-def retry(cluster: Cluster, name: str, force: bool) -> str:
+def retry(cluster: Cluster, target: Target, force: bool) -> str:
     """Ask for the next attempt; returns the token. Raises CliError."""
-    path = f"{FINE_TUNE_JOB.collection(cluster.namespace)}/{name}"
+    path = target.path(cluster.namespace)
     token = secrets.token_hex(8)
     try:
         resource = cluster.request("GET", path)
-        if not force and (error := refusal(resource)):
+        if not force and (error := refusal(target, resource)):
             raise error
         # The version makes it this very state: a run that went on meanwhile is left alone.
         fence = {} if force else {"resourceVersion": resource["metadata"]["resourceVersion"]}
@@ -55,6 +55,6 @@ def retry(cluster: Cluster, name: str, force: bool) -> str:
         cluster.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
     except (ApiError, UnreachableError) as error:
         if isinstance(error, ApiError) and error.code == 409:
-            raise CliError(f"{name} changed meanwhile", "look at it, and try again") from None
-        raise cluster.explain(error, f"FineTuneJob {name}") from None
+            raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
+        raise cluster.explain(error, str(target)) from None
     return token

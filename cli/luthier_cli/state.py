@@ -6,7 +6,7 @@ Resource = dict[str, Any]
 Outcome = Literal["Complete", "Failed"]
 
 # Conditions that warn, and the status in which they do.
-WARNINGS = {"Overfitting": "True", "ResumeExact": "False"}
+WARNINGS = {"Overfitting": "True", "ResumeExact": "False", "AdaptersCompatible": "False"}
 
 RETRY_ANNOTATION = "luthier.dev/retry"
 
@@ -23,6 +23,20 @@ def condition(resource: Resource, kind: str) -> dict[str, Any] | None:
         if item["type"] == kind and item.get("observedGeneration", generation) >= generation:
             return dict(item)
     return None
+
+
+def stage(resource: Resource) -> str | None:
+    """What the trainer is doing, as it says."""
+    status = status_of(resource)
+    found = status.get("stage") or (status.get("progress") or {}).get("stage")
+    return str(found) if found else None
+
+
+def gated_metric(resource: Resource) -> str | None:
+    """The metric that the gates of an OptimizeJob are about."""
+    spec = resource.get("spec") or {}
+    found = (spec.get("gates") or {}).get("metric")
+    return str(found) if found else None
 
 
 def holds(resource: Resource, kind: str) -> bool:
@@ -56,6 +70,8 @@ def cause(resource: Resource) -> tuple[str, str]:
         ("Stalled", "True"),
         ("Suspended", "True"),
         ("Scheduled", "False"),
+        ("SourceReady", "False"),
+        ("AdaptersReady", "False"),
         ("DatasetValid", "False"),
     ):
         found = condition(resource, kind)

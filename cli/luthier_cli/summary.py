@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from luthier_cli import text
-from luthier_cli.state import Resource, cause, outcome, status_of, warnings
+from luthier_cli import tables, text
+from luthier_cli.state import Resource, cause, gated_metric, outcome, status_of, warnings
 
 # Metrics of which less is better.
 _LESS_IS_BETTER = ("loss", "perplexity")
@@ -51,6 +51,7 @@ class Extras:
     """What a caller knows beside the resource: shown, and part of the JSON."""
 
     files: Sequence[tuple[str, int]] = ()
+    report: str | None = None
     loss_curve: str | None = None
     samples: Sequence[Sample] = ()
     next_commands: Sequence[str] = ()
@@ -84,7 +85,14 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "dataset": status.get("dataset"),
         "estimate": status.get("estimate"),
         "resolved": status.get("resolved"),
-        "artifact": status.get("artifact"),
+        "metric": gated_metric(resource),
+        "baseline": status.get("baseline"),
+        "candidates": status.get("candidates"),
+        "adapters": status.get("adapters"),
+        "proof": status.get("proof"),
+        # Of a bundle: the package in use, which a run that failed leaves as it is.
+        "artifact": status.get("artifact") or status.get("current"),
+        "report": extras.report,
         "files": [{"path": path, "bytes": size} for path, size in extras.files],
         "lossCurve": extras.loss_curve,
         "samples": [vars(sample) for sample in extras.samples],
@@ -105,6 +113,11 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(_FINISHED_BEFORE, style="yellow"))
     if evaluation := summary.get("evaluation"):
         parts += ["", metrics_table(evaluation)]
+    if summary.get("candidates") or summary.get("baseline"):
+        found = (summary.get("baseline", {}), summary.get("candidates", []))
+        parts += ["", tables.candidates_table(*found, summary.get("metric"))]
+    if adapters := summary.get("adapters"):
+        parts += ["", tables.adapters_table(adapters)]
     if facts := list(_facts(summary)):
         parts += ["", _grid(facts)]
     if samples := summary.get("samples"):
@@ -183,10 +196,17 @@ def _signed(value: float) -> str:
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if artifact := summary.get("artifact"):
-        facts.append(("Artifact", artifact["uri"]))
+        ended = summary["outcome"] == "Complete"
+        facts.append(("Artifact" if ended else "In use", artifact["uri"]))
+        if package := _package(artifact):
+            facts.append(("Package", package))
+    if proven := summary.get("proof"):
+        facts.append(("Proven", tables.proof(proven)))
     for index, file in enumerate(summary.get("files", [])):
         label = "Files" if index == 0 else ""
         facts.append((label, f"{file['path']}  ({text.size(file['bytes'])})"))
+    if report := summary.get("report"):
+        facts.append(("Report", report))
     if curve := summary.get("lossCurve"):
         facts.append(("Loss curve", curve))
     if revision := summary.get("revision"):
@@ -212,6 +232,14 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if log := summary.get("log"):
         facts.append(("Log", log))
     return facts
+
+
+def _package(artifact: Mapping[str, Any]) -> str:
+    """What runs an optimised model."""
+    if "format" not in artifact:
+        return ""
+    runtime = {"genai": "onnxruntime-genai", "onnx": "ONNX Runtime"}[artifact["format"]]
+    return f"{artifact['precision']} for {runtime}, in model/; README.md shows how to run it"
 
 
 def _usage(usage: Mapping[str, Any]) -> str:

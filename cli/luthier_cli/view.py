@@ -5,18 +5,21 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from luthier_cli import text
+from luthier_cli import tables, text
 from luthier_cli.state import (
     WARNINGS,
     Resource,
     cause,
+    gated_metric,
     outcome,
     retry_pending,
+    stage,
     status_of,
     warnings,
 )
@@ -40,6 +43,7 @@ class Live:
             parts.append(bar)
         if facts := list(_facts(resource, now)):
             parts.append(Text("  " + "   ".join(facts)))
+        parts += _found(resource)
         parts.append(_conditions(resource))
         if note:
             parts.append(Text(f"  {note}", style="dim"))
@@ -70,10 +74,9 @@ def phase(resource: Resource) -> str:
     """The phase, and while it runs the stage of the trainer."""
     if retry_pending(resource) and outcome(resource) is None:
         return "Waiting for the retry"
-    status = status_of(resource)
-    name = str(status.get("phase") or "Waiting for the operator")
-    stage = (status.get("progress") or {}).get("stage")
-    return f"{name}: {stage}" if stage and outcome(resource) is None else name
+    name = str(status_of(resource).get("phase") or "Waiting for the operator")
+    doing = stage(resource)
+    return f"{name}: {doing}" if doing and outcome(resource) is None else name
 
 
 def _bar(resource: Resource) -> RenderableType | None:
@@ -90,6 +93,17 @@ def _bar(resource: Resource) -> RenderableType | None:
         Text(f"{100 * min(step, total) // total}%", style="bold"),
     )
     return row
+
+
+def _found(resource: Resource) -> Iterator[RenderableType]:
+    """What was found so far: candidates, or adapters."""
+    status = status_of(resource)
+    baseline, candidates = status.get("baseline") or {}, status.get("candidates") or []
+    if baseline or candidates:
+        table = tables.candidates_table(baseline, candidates, gated_metric(resource))
+        yield Padding(table, (0, 0, 0, 2))
+    if adapters := status.get("adapters"):
+        yield Padding(tables.adapters_table(adapters), (0, 0, 0, 2))
 
 
 def _facts(resource: Resource, now: datetime) -> Iterator[str]:
@@ -142,9 +156,10 @@ def _mark(kind: str, status: str) -> Text | None:
     if status == "True":
         return Text("✔", style="green")
     # False: of most it means "not yet", which goes without saying.
-    return {"DatasetValid": Text("✘", style="red"), "Scheduled": Text("…", style="yellow")}.get(
-        kind
-    )
+    if kind in ("DatasetValid", "GatesPassed"):
+        return Text("✘", style="red")
+    waits = ("Scheduled", "SourceReady", "AdaptersReady")
+    return Text("…", style="yellow") if kind in waits else None
 
 
 def plain_line(resource: Resource, now: datetime) -> str:
@@ -154,6 +169,9 @@ def plain_line(resource: Resource, now: datetime) -> str:
     if total := progress.get("totalSteps"):
         parts.append(f"step {progress.get('step', 0)}/{total}")
     parts += _facts(resource, now)
+    status = status_of(resource)
+    if words := tables.tally(status.get("candidates") or [], status.get("adapters") or []):
+        parts.append(words)
     reason, message = cause(resource)
     if reason and outcome(resource) is None:
         parts.append(f"{reason}: {message}" if message else reason)

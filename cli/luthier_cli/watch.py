@@ -5,27 +5,26 @@ import time
 from luthier_cli import kube
 from luthier_cli.display import Display
 from luthier_cli.errors import CliError, Exit
-from luthier_cli.kinds import FINE_TUNE_JOB
 from luthier_cli.state import Resource, outcome
+from luthier_cli.target import Target
 
 
 def follow(
-    cluster: kube.Cluster, name: str, display: Display, timeout: float | None = None
+    cluster: kube.Cluster, target: Target, display: Display, timeout: float | None = None
 ) -> Resource:
     """Show the run until it has ended; returns the resource as it is then. Raises CliError."""
     deadline = time.monotonic() + timeout if timeout else None
-    what = f"FineTuneJob {name}"
     try:
-        for resource in kube.watch(cluster, FINE_TUNE_JOB, cluster.namespace, name, deadline):
+        for resource in kube.watch(cluster, target, cluster.namespace, deadline):
             if resource is None:
-                raise CliError(f"{what} was deleted", "", Exit.FAILED)
+                raise CliError(f"{target} was deleted", "", Exit.FAILED)
             display.show(resource)
             if outcome(resource):
                 return resource
     except (kube.ApiError, kube.UnreachableError) as error:
-        raise cluster.explain(error, what) from None
+        raise cluster.explain(error, str(target)) from None
     raise CliError(
-        f"{what} hasn't ended within {timeout:g} s",
-        f"it goes on; look again: luthier watch {name} -n {cluster.namespace}",
+        f"{target} hasn't ended within {timeout:g} s",
+        f"it goes on; look again: luthier watch {target.argument} -n {cluster.namespace}",
         Exit.TIMEOUT,
     )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contract.manifests import FINE_TUNE_JOB, changed
+from contract.manifests import FINE_TUNE_JOB, Manifest, changed
 
 COMMAND = (sys.executable, "-m", "luthier_cli")
 
@@ -41,5 +41,10 @@ def luthier(
 
 def fine_tune_job(name: str, namespace: str, **changes: Any) -> dict[str, Any]:
     """A valid manifest; `changes` by dotted path, with __ for the dot."""
+    return named(FINE_TUNE_JOB, name, namespace, **changes)
+
+
+def named(manifest: Manifest, name: str, namespace: str, **changes: Any) -> dict[str, Any]:
+    """The manifest of that name; `changes` as of `fine_tune_job`."""
     paths = {key.replace("__", "."): value for key, value in changes.items()}
-    return changed(FINE_TUNE_JOB, {"metadata.name": name, "metadata.namespace": namespace, **paths})
+    return changed(manifest, {"metadata.name": name, "metadata.namespace": namespace, **paths})

@@ -1,35 +1,15 @@
 """A manifest as a run on this machine."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
-import pytest
-from contract.manifests import FINE_TUNE_JOB, changed
+from contract.manifests import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB
+from unit.cli.orders import PLACE, RESULT, build
 
-from luthier_api.finetunejob import CheckpointRef, FineTuneJobSpec, Progress
-from luthier_api.progress import ProgressReport
-from luthier_api.result import RunError, RunResult
-from luthier_api.revision import shape_hash
-from luthier_api.runspec import RunSpec, S3Access
-from luthier_cli import local
-from luthier_cli.state import cause, outcome
-
-NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
-PLACE = local.Place(
-    output="file:///out",
-    owner="local",
-    cache_dir="/cache",
-    scratch_dir="/scratch",
-    storage=S3Access(),
-    receiver="http://127.0.0.1:1",
-    token_file="/token",
-)
-
-
-def build(place: local.Place = PLACE, **spec: object) -> RunSpec:
-    changes = {f"spec.{path.replace('__', '.')}": value for path, value in spec.items()}
-    parsed = FineTuneJobSpec.model_validate(changed(FINE_TUNE_JOB, changes)["spec"])
-    return local.build_run_spec(parsed, parsed.output.uri, "team-a", "tone", place)
+from luthier_api.adapterbundle import Bundling
+from luthier_api.finetunejob import FineTuneJobSpec
+from luthier_api.optimizejob import Optimizing, SourceRef
+from luthier_api.revision import bundle_hash, optimize_hash, shape_hash
+from luthier_api.runspec import BundleOrder, OptimizeOrder
 
 
 def test_the_revision_is_the_one_that_a_cluster_would_give() -> None:
@@ -42,19 +22,15 @@ def test_the_revision_is_the_one_that_a_cluster_would_give() -> None:
 
 def test_a_second_start_is_the_same_run_and_another_place_another() -> None:
     first = build().run
-    assert build(replace(PLACE, receiver="http://127.0.0.1:2", scratch_dir="/b")).run == first
-    assert build(replace(PLACE, output="s3://bucket/x")).run.uid != first.uid
-    assert build(replace(PLACE, owner="someone@else")).run.uid != first.uid
+    assert build(place=replace(PLACE, receiver="http://127.0.0.1:2", scratch_dir="/b")).run == first
+    assert build(place=replace(PLACE, output="s3://bucket/x")).run.uid != first.uid
+    assert build(place=replace(PLACE, owner="someone@else")).run.uid != first.uid
     assert build(training__maxSteps=5).run.revision != first.revision
 
 
 def test_changed_code_is_another_revision() -> None:
-    spec = FineTuneJobSpec.model_validate(FINE_TUNE_JOB["spec"])
-
     def revision(**keys: bytes) -> str:
-        config_maps = {"code": keys} if keys else None
-        place = ("s3://artifacts/models", "team-a", "tone", PLACE)
-        return local.build_run_spec(spec, *place, config_maps).run.revision
+        return build(config_maps={"code": keys} if keys else {}).run.revision
 
     assert revision(a=b"1", b=b"2") == revision(b=b"2", a=b"1")
     assert len({revision(), revision(a=b"1"), revision(a=b"2"), revision(b=b"1")}) == 4
@@ -64,54 +40,45 @@ def test_defaults_that_were_not_set_stay_out_of_the_hash() -> None:
     assert build(training__learningRate=2e-4).shape_hash == build().shape_hash
 
 
-def report(**values: object) -> ProgressReport:
-    progress = Progress(stage="Training", step=4, total_steps=10)
-    return ProgressReport.model_validate(
-        {"run": build().run, "pod": "here", "sequence": 1, "progress": progress, **values}
-    )
+def test_what_is_optimised_is_the_result_that_was_found() -> None:
+    order = build(OPTIMIZE_JOB)
+    assert isinstance(order, OptimizeOrder)
+    assert (order.run.kind, order.source) == ("OptimizeJob", RESULT.source)
+    assert order.shape_hash == optimize_hash(Optimizing(), [RESULT.source], "s3://artifacts/models")
+    newer = replace(RESULT, source=RESULT.source.model_copy(update={"manifest_sha256": "2" * 64}))
+    assert build(OPTIMIZE_JOB, results={"tone": newer}).run.revision != order.run.revision
 
 
-def test_a_run_that_goes_on() -> None:
-    body = local.running(build().run, NOW, report(eta_seconds=60, resumed_from_step=3), NOW)
-    status = body["status"]
-    assert status["phase"] == "Running"
-    assert status["progress"]["estimatedFinish"] == (NOW + timedelta(minutes=1)).isoformat()
-    assert [c["message"] for c in status["conditions"]] == ["from the checkpoint of step 3"]
-    assert outcome(body) is None
+def test_a_model_and_an_adapter_by_uri() -> None:
+    source = {
+        "modelUri": "hf://org/model",
+        "revision": "abc",
+        "adapterUri": "file:///adapters/tone",
+    }
+    order = build(OPTIMIZE_JOB, source=source)
+    assert isinstance(order, OptimizeOrder)
+    assert order.source == SourceRef(uri="hf://org/model")
+    assert (order.source_revision, order.adapter_uri) == ("abc", "file:///adapters/tone")
+    taken = [SourceRef(uri="hf://org/model", revision="abc"), SourceRef(uri=order.adapter_uri)]
+    assert order.shape_hash == optimize_hash(Optimizing(), taken, "s3://artifacts/models")
 
 
-def test_before_the_first_report() -> None:
-    assert local.running(build().run, NOW, None, NOW)["status"]["phase"] == "Starting"
+def test_a_bundle_of_a_result_and_a_folder() -> None:
+    own = {"name": "own", "uri": "file:///adapters/own"}
+    adapters = [*ADAPTER_BUNDLE["spec"]["adapters"], own]
+    order = build(ADAPTER_BUNDLE, adapters=adapters)
+    assert isinstance(order, BundleOrder)
+    taken = {"tone": RESULT.source, "own": SourceRef(uri="file:///adapters/own")}
+    assert {it.name: it.source for it in order.adapters} == taken
+    bundling = Bundling.model_validate({"base": ADAPTER_BUNDLE["spec"]["base"]})
+    assert order.shape_hash == bundle_hash(bundling, taken, "s3://artifacts/models")
+    assert (order.previous, order.expendable) == (None, [])
 
 
-@pytest.mark.parametrize(
-    ("result", "ended", "words"),
-    [
-        (RunResult(revision="r1-a", attempt=1, outcome="Succeeded"), "Complete", "published"),
-        (
-            RunResult(
-                revision="r1-a",
-                attempt=1,
-                outcome="Failed",
-                error=RunError(code="BadRow", message="line 3", param="dataset.uri"),
-            ),
-            "Failed",
-            "line 3 [spec.dataset.uri]",
-        ),
-        (
-            RunResult(
-                revision="r1-a",
-                attempt=1,
-                outcome="Interrupted",
-                checkpoints=[CheckpointRef(step=4, uri="file:///x", sha256="0")],
-            ),
-            None,
-            "",
-        ),
-    ],
-)
-def test_a_run_that_has_ended(result: RunResult, ended: str | None, words: str) -> None:
-    body = local.ended(build().run, NOW, NOW + timedelta(seconds=9), result)
-    assert outcome(body) == ended
-    assert words in cause(body)[1]
-    assert len(body["status"].get("checkpoints", [])) == len(result.checkpoints)
+def test_packages_before_are_built_on_and_kept_as_long_as_asked() -> None:
+    own = build(ADAPTER_BUNDLE).output
+    packages = [own, "file:///c", "file:///b", "file:///a"]
+    order = build(ADAPTER_BUNDLE, packages=packages, keepLast=2)
+    assert isinstance(order, BundleOrder)
+    assert order.output == own  # what it is told to keep shapes no package
+    assert (order.previous, order.expendable) == ("file:///c", ["file:///b", "file:///a"])

@@ -7,6 +7,7 @@ import pytest
 from unit.cli.command import luthier
 from unit.cli.tiny import MANIFEST
 
+from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_cli import configmaps
 from luthier_cli.errors import CliError
 from luthier_cli.order import Options, Order, read_order
@@ -87,7 +88,9 @@ def test_a_hubs_token_is_the_environments(tmp_path: Path, monkeypatch: pytest.Mo
         order(tmp_path, hub)
     assert "HF_TOKEN" in refused.value.remedy
     monkeypatch.setenv("HF_TOKEN", "hf_x")
-    assert order(tmp_path, hub).spec.model.token_secret_ref is not None
+    spec = order(tmp_path, hub).manifest.spec
+    assert isinstance(spec, FineTuneJobSpec)
+    assert spec.model.token_secret_ref is not None
     assert os.environ["HF_TOKEN"] == "hf_x"
 
 

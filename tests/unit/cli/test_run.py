@@ -11,7 +11,7 @@ from unit.cli.command import COMMAND, environment, luthier
 from unit.cli.tiny import MANIFEST, write_dataset, write_model
 
 from luthier_cli.errors import CliError
-from luthier_cli.order import Options, output_uri, read_order
+from luthier_cli.order import Options, output_uri, read_manifests, read_order
 from luthier_cli.overrides import file_uri
 from luthier_cluster import Cluster
 
@@ -170,16 +170,6 @@ def test_a_model_that_is_not_there(manifest: Path) -> None:
     assert "error: /nowhere doesn't exist" in done.stderr
 
 
-def test_a_choice_among_several(tmp_path: Path) -> None:
-    file = tmp_path / "two.yaml"
-    file.write_text(MANIFEST + "---\n" + MANIFEST.replace("name: things", "name: others"))
-    with pytest.raises(CliError, match="2 FineTuneJobs"):
-        read_order(str(file), Options())
-    assert read_order(str(file), Options(name="others")).name == "others"
-    with pytest.raises(CliError, match="no FineTuneJob third"):
-        read_order(str(file), Options(name="third"))
-
-
 @pytest.mark.parametrize(
     ("options", "uri"),
     [
@@ -190,12 +180,13 @@ def test_a_choice_among_several(tmp_path: Path) -> None:
     ],
 )
 def test_where_results_go(manifest: Path, options: Options, uri: str) -> None:
-    assert output_uri(read_order(str(manifest), options), options) == uri
+    [read] = read_manifests(str(manifest), options)
+    assert output_uri(read, options) == uri
 
 
 def test_a_folder_as_the_manifests_output(manifest: Path) -> None:
     manifest.write_text(MANIFEST.replace("s3://artifacts/models", "file:///data/models"))
-    order = read_order(str(manifest), Options())
-    assert order.declared_output == "file:///data/models"
+    read = read_order(str(manifest), Options()).manifest
+    assert read.declared_output == "file:///data/models"
     with pytest.raises(CliError, match=re.escape("--s3: output.uri is file")):
-        output_uri(order, Options(s3=True))
+        output_uri(read, Options(s3=True))

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from unit.cli.command import COMMAND, environment, fine_tune_job, luthier
-from unit.cli.statuses import complete, failed, running
+from contract.manifests import ADAPTER_BUNDLE, OPTIMIZE_JOB
+from unit.cli.command import COMMAND, environment, fine_tune_job, luthier, named
+from unit.cli.statuses import bundled, complete, failed, optimized, optimizing, running
 
 from luthier_cluster import Cluster
 
@@ -22,11 +23,12 @@ def tone(control_plane: Cluster, namespace: str) -> str:
     return namespace
 
 
-def set_status(cluster: Cluster, namespace: str, body: dict[str, Any]) -> None:
+def set_status(
+    cluster: Cluster, namespace: str, body: dict[str, Any], target: str = "ftj/tone"
+) -> None:
     patch = json.dumps({"status": body["status"]})
     arguments = (
-        "ftj",
-        "tone",
+        target,
         "-n",
         namespace,
         "--subresource=status",
@@ -39,11 +41,11 @@ def set_status(cluster: Cluster, namespace: str, body: dict[str, Any]) -> None:
 
 @contextmanager
 def watching(
-    cluster: Cluster, namespace: str, *options: str
+    cluster: Cluster, namespace: str, *options: str, target: str = "tone"
 ) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
-    """A running `luthier watch tone` and the lines that it prints."""
+    """A running `luthier watch` and the lines that it prints."""
     process = subprocess.Popen(
-        [*COMMAND, "watch", "tone", "-n", namespace, *options],
+        [*COMMAND, "watch", target, "-n", namespace, *options],
         env=environment(cluster.kubeconfig, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         text=True,
@@ -104,6 +106,46 @@ def test_a_deleted_resource_ends_the_watch(control_plane: Cluster, tone: str) ->
         assert process.wait(20) == 1
 
 
+def test_an_optimize_job_and_a_bundle(control_plane: Cluster, namespace: str) -> None:
+    gates = {"metric": "accuracy", "maxMetricDrop": 0.01}
+    job = named(OPTIMIZE_JOB, "tone", namespace, spec__gates=gates)
+    bundle = named(ADAPTER_BUNDLE, "tones", namespace)
+    for manifest in (job, bundle):
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+
+    # No FineTuneJob has that name.
+    done = luthier("watch", "tone", "-n", namespace, kubeconfig=control_plane.kubeconfig)
+    assert (done.returncode, "no FineTuneJob tone" in done.stderr) == (2, True)
+    assert "kubectl get luthier --all-namespaces" in done.stderr
+
+    with watching(control_plane, namespace, target="opj/tone") as (process, lines):
+        assert "Waiting for the operator" in next(lines)
+        set_status(control_plane, namespace, optimizing(), "opj/tone")
+        assert "Running: Measuring int8  fp32 Passed" in next(lines)
+        set_status(control_plane, namespace, optimized(), "opj/tone")
+        rest = "".join(lines)
+        assert process.wait(10) == 0
+    assert "95% interval" in rest
+    assert "int4: accuracy falls by 0.2, and 0.01 is allowed" in rest
+
+    set_status(control_plane, namespace, bundled(), "ab/tones")
+    done = luthier("watch", "ab/tones", "-n", namespace, kubeconfig=control_plane.kubeconfig)
+    assert done.returncode == 0
+    assert "AdaptersCompatible: topic (Dora): it is a DoRA" in done.stdout
+
+
+def test_logs_and_retry_of_an_optimize_job(control_plane: Cluster, namespace: str) -> None:
+    manifest = json.dumps(named(OPTIMIZE_JOB, "tone", namespace))
+    control_plane.kubectl("apply", "-f", "-", input=manifest)
+    set_status(control_plane, namespace, failed("GatesNotMet", "no candidate"), "opj/tone")
+    arguments = ("opj/tone", "-n", namespace)
+    done = luthier("logs", *arguments, kubeconfig=control_plane.kubeconfig)
+    assert (done.returncode, "tone has no pod (Failed: GatesNotMet" in done.stderr) == (2, True)
+    done = luthier("retry", *arguments, kubeconfig=control_plane.kubeconfig)
+    assert (done.returncode, "luthier watch opj/tone" in done.stdout) == (0, True)
+    assert token(control_plane, namespace, "opj/tone")
+
+
 def test_retry_of_what_has_not_failed_is_refused(control_plane: Cluster, tone: str) -> None:
     def retry(*options: str) -> subprocess.CompletedProcess[str]:
         arguments = ("retry", "tone", "-n", tone, *options)
@@ -140,9 +182,9 @@ def test_retry_of_a_failed_run(control_plane: Cluster, tone: str) -> None:
     assert token(control_plane, tone) != first
 
 
-def token(cluster: Cluster, namespace: str) -> str:
+def token(cluster: Cluster, namespace: str, target: str = "ftj/tone") -> str:
     path = r"jsonpath={.metadata.annotations.luthier\.dev/retry}"
-    return cluster.kubectl("get", "ftj", "tone", "-n", namespace, "-o", path).stdout
+    return cluster.kubectl("get", target, "-n", namespace, "-o", path).stdout
 
 
 def test_logs_say_why_there_are_none(control_plane: Cluster, tone: str) -> None:
