@@ -1,0 +1,68 @@
+"""Programs that run beside the trainer: with a time limit, and gone when the trainer stops."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+# Set for training's allocations; they would make memory that was freed count as in use.
+_TRAINING_ONLY = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+_POLL_SECONDS = 0.05
+_LINES, _WIDTH = 12, 300
+
+
+class ChildError(Exception):
+    """It ended with an error, or not in time. `killed`: by SIGKILL, as for lack of memory."""
+
+    def __init__(self, problem: str, output: str, *, killed: bool = False) -> None:
+        super().__init__(f"{problem}: {output}" if output else problem)
+        self.killed = killed
+
+
+def run(
+    command: Sequence[str], log: Path, seconds: float, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run `command` with its output in the file `log`; it and its children end when this
+    process is interrupted. Raises ChildError with the last lines that it wrote."""
+    inherited = {k: v for k, v in os.environ.items() if k not in _TRAINING_ONLY}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**inherited, **(environment or {})},
+            start_new_session=True,
+        )
+    try:
+        code = _wait(process, seconds)
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code is None:
+        raise ChildError(f"it wasn't done after {seconds:.0f} s", _tail(log))
+    if code:
+        raise ChildError(f"exit code {code}", _tail(log), killed=code == -signal.SIGKILL)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code; None: the time is over. In steps that a signal can interrupt."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        code = process.poll()
+        if code is not None:
+            return code
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def _tail(log: Path) -> str:
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        last = deque((line.strip() for line in lines if line.strip()), maxlen=_LINES)
+    return " | ".join(line[-_WIDTH:] for line in last)

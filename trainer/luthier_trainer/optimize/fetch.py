@@ -1,0 +1,271 @@
+"""The files of what is optimised, fetched and verified: an artifact of a FineTuneJob, or a
+model's folder with or without an adapter's. Nothing slow is imported, nothing merged yet."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from luthier_api.finetuning import FineTuning, ModelSource
+from luthier_api.methods import Method
+from luthier_api.result import ExitCode
+from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
+from luthier_api.training import Training
+from luthier_trainer.errors import TrainerError, data_error, unsupported
+from luthier_trainer.log import log
+from luthier_trainer.models import cache
+from luthier_trainer.optimize import adapterfit
+from luthier_trainer.parallel import run_all
+from luthier_trainer.publish import MANIFEST
+from luthier_trainer.storage.objectstore import ObjectStore, join
+from luthier_trainer.storage.open import open_store
+
+_NOT_MERGEABLE = ("prefix", "prompt")
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """`model`: the folder of a whole model, or of the base of `adapter`. `method`: how that was
+    trained (methods.MethodType); "full": there is none. `digest`: sha256 over all of it.
+
+    `tuning`: how its rows are read and what is measured on them; None: there are none.
+    `dataset_digest`: what the rows must be, where a run has reported on them.
+    """
+
+    uri: str
+    digest: str
+    model: Path
+    method: str
+    adapter: Path | None = None
+    tuning: FineTuning | None = None
+    dataset_digest: str | None = None
+    licence: str | None = None
+
+
+def fetch(order: OptimizeOrder, folder: Path) -> Fetched:
+    """Download to `folder` what isn't local. Raises TrainerError."""
+    if order.source.manifest_sha256:
+        return _artifact(order, folder)
+    return _by_uri(order, folder)
+
+
+def as_fine_tuning(order: RunOrder, tuning: FineTuning) -> RunSpec:
+    """The order as one that fine-tunes, for what reads models and rows of such."""
+    common = {name: getattr(order, name) for name in RunOrder.model_fields}
+    return RunSpec(**common, fine_tuning=tuning)
+
+
+def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:
+    """Of a FineTuneJob: model/ where it has one (merged, or of full fine-tuning), else adapter/
+    and the base that it was trained on. An adapter that is to stay apart is taken as such."""
+    uri = order.source.uri
+    store = open_store(uri, order.storage, "source.fineTuneJobRef")
+    manifest = _manifest(store, str(order.source.manifest_sha256))
+    tuning = _tuning_of(manifest, uri)
+    parts = {key.partition("/")[0] for key in manifest["files"]}
+    apart = order.optimizing.adapter == "Separate" and "adapter" in parts
+    part = "model" if "model" in parts and not apart else "adapter"
+    method = tuning.method.type
+    if part == "adapter" and method in _NOT_MERGEABLE:
+        raise _not_mergeable(method, "source.fineTuneJobRef")
+    files = {k: v for k, v in manifest["files"].items() if k.startswith(f"{part}/")}
+    run_all(partial(_download, store, key, folder / key, file) for key, file in files.items())
+    log(f"source: {uri}, {part} of {method}, {len(files)} files verified")
+    common: dict[str, Any] = {
+        "uri": uri,
+        "digest": f"sha256:{order.source.manifest_sha256}",
+        "tuning": _with_evaluation(order, tuning),
+        "dataset_digest": None if order.optimizing.evaluation else manifest["datasetDigest"],
+        "licence": manifest["baseModel"].get("licence"),
+    }
+    if part == "model":
+        return Fetched(model=folder / "model", method="full", **common)
+    base = _base(order, tuning, manifest)
+    return Fetched(model=base, adapter=folder / "adapter", method=method, **common)
+
+
+def _manifest(store: ObjectStore, digest: str) -> dict[str, Any]:
+    data = store.read(MANIFEST)
+    if data is None:
+        raise TrainerError(
+            ExitCode.NOT_FOUND,
+            "SourceNotFound",
+            f"{join(store.uri, MANIFEST)}: not there: the FineTuneJob's result was deleted; run it "
+            "again",
+            "source.fineTuneJobRef",
+        )
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise _damaged(store, MANIFEST, "isn't the one that the FineTuneJob reported")
+    try:
+        found: dict[str, Any] = json.loads(data)
+        found["files"], found["spec"]["method"], found["baseModel"]["digest"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainerError(
+            ExitCode.DATA,
+            "SourceUnusable",
+            f"{join(store.uri, MANIFEST)}: no manifest of a FineTuneJob ({error!r})",
+            "source.fineTuneJobRef",
+        ) from error
+    return found
+
+
+def _tuning_of(manifest: dict[str, Any], uri: str) -> FineTuning:
+    try:
+        return FineTuning.model_validate(manifest["spec"])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise TrainerError(
+            ExitCode.UNSUPPORTED,
+            "SourceUnusable",
+            f"{uri}: its manifest is of another version ({place}: {first['msg']}); run the "
+            "FineTuneJob again",
+            "source.fineTuneJobRef",
+        ) from error
+
+
+def _download(store: ObjectStore, key: str, path: Path, file: dict[str, Any]) -> None:
+    """Raises TrainerError (SourceDamaged) unless it is what the manifest says."""
+    try:
+        store.download(key, path)
+    except FileNotFoundError:
+        raise _damaged(store, key, "is missing") from None
+    with path.open("rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() != file["sha256"]:
+            raise _damaged(store, key, "isn't what its manifest says")
+
+
+def _damaged(store: ObjectStore, key: str, problem: str) -> TrainerError:
+    return TrainerError(
+        ExitCode.DATA,
+        "SourceDamaged",
+        f"{join(store.uri, key)}: {problem}: something else wrote there, or deleted from it; run "
+        "the FineTuneJob again",
+        "source.fineTuneJobRef",
+    )
+
+
+def _base(order: OptimizeOrder, tuning: FineTuning, manifest: dict[str, Any]) -> Path:
+    """The base of a run's adapter, which must be what it was."""
+    trained = manifest["baseModel"]
+    if trained.get("revision"):  # of a hub: the commit that it was
+        pinned = tuning.model.model_copy(update={"revision": trained["revision"]})
+        tuning = tuning.model_copy(update={"model": pinned})
+    folder, digest, _ = _model(order, tuning)
+    if digest != trained["digest"]:
+        raise TrainerError(
+            ExitCode.DATA,
+            "BaseChanged",
+            f"{tuning.model.uri}: the model there is {digest} now, but the adapter was trained on "
+            f"{trained['digest']}; put the old files back, or run the FineTuneJob again",
+            "source.fineTuneJobRef",
+        )
+    return folder
+
+
+def _model(order: RunOrder, tuning: FineTuning) -> tuple[Path, str, str | None]:
+    """(folder, digest, licence) of tuning.model."""
+    spec = as_fine_tuning(order, tuning)
+    found = cache.find(spec)
+    folder = cache.local_folder(found, spec)
+    return folder, cache.digest(folder, found), found.licence
+
+
+def _by_uri(order: OptimizeOrder, folder: Path) -> Fetched:
+    uri = order.source.uri
+    model = ModelSource(uri=uri, revision=order.source_revision)
+    placeholder = FineTuning(
+        model=model,
+        task="generation",
+        dataset={"uri": uri},
+        method=Method(type="full"),
+        training=Training(max_steps=1),
+    )
+    try:
+        local, digest, licence = _model(order, placeholder)
+    except TrainerError as error:
+        raise _blaming(error, "source.modelUri") from error
+    adapterfit.check_files(local, uri, "source.modelUri")
+    common: dict[str, Any] = {"uri": uri, "model": local, "licence": licence}
+    tuning = _with_evaluation(order, placeholder) if order.optimizing.evaluation else None
+    if not order.adapter_uri:
+        return Fetched(digest=digest, method="full", tuning=tuning, **common)
+    adapter = _adapter(order, order.adapter_uri, folder / "adapter")
+    method = adapterfit.method_of(adapter, order.adapter_uri)
+    if method in _NOT_MERGEABLE:
+        raise _not_mergeable(method, "source.adapterUri")
+    adapterfit.check(adapter, local, order.adapter_uri)
+    total = hashlib.sha256(digest.encode())
+    for name in sorted(path.name for path in adapter.iterdir()):
+        total.update(hashlib.sha256((adapter / name).read_bytes()).digest())
+    return Fetched(
+        digest=f"sha256:{total.hexdigest()}",
+        method=method,
+        adapter=adapter,
+        tuning=tuning,
+        **common,
+    )
+
+
+def _adapter(order: OptimizeOrder, uri: str, folder: Path) -> Path:
+    store = open_store(uri, order.storage, "source.adapterUri", order.file_roots)
+    keys = {entry.key for entry in store.entries()}
+    for name in _ADAPTER_FILES:
+        if name not in keys:
+            hint = f"name its folder {join(uri, 'adapter')}" if f"adapter/{name}" in keys else None
+            raise TrainerError(
+                ExitCode.NOT_FOUND,
+                "AdapterNotFound",
+                f"{join(uri, name)}: not there; "
+                + (hint or "upload the folder that save_pretrained() wrote, or correct the URI"),
+                "source.adapterUri",
+            )
+        store.download(name, folder / name)
+    return folder
+
+
+def _with_evaluation(order: OptimizeOrder, tuning: FineTuning) -> FineTuning:
+    """The rows and metrics that the order names in place of the run's own."""
+    wanted = order.optimizing.evaluation
+    if wanted is None:
+        return tuning
+    names = set(type(tuning.evaluation).model_fields)
+    training = tuning.training.model_copy(update={"max_length": wanted.max_length, "loss": None})
+    return tuning.model_copy(
+        update={
+            "task": wanted.task,
+            "dataset": wanted.dataset,
+            "training": training,
+            "evaluation": type(tuning.evaluation)(**{n: getattr(wanted, n) for n in names}),
+        }
+    )
+
+
+def _not_mergeable(method: str, param: str) -> TrainerError:
+    return unsupported(
+        "NotMergeable",
+        f"the adapter is of the method {method}, whose virtual tokens are no change of weights: "
+        "ONNX can't have them. Fine-tune with lora, ia3, adapter or full",
+        param,
+    )
+
+
+def _blaming(error: TrainerError, param: str) -> TrainerError:
+    """The same error, of the field of this kind of order."""
+    return TrainerError(error.exit_code, error.error.code, error.error.message, param)
+
+
+def check_dataset(fetched: Fetched, digest: str) -> None:
+    """Raises TrainerError (DatasetChanged) unless the rows are those that the run reported on."""
+    if fetched.dataset_digest and digest != fetched.dataset_digest:
+        raise data_error(
+            "DatasetChanged",
+            f"the data is {digest} now, but the FineTuneJob reported on {fetched.dataset_digest}; "
+            "put the old data back, run it again, or name rows in evaluation",
+            "evaluation",
+        )

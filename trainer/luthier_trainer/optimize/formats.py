@@ -1,0 +1,32 @@
+"""Which format a model is packed in, and packages opened by their format's name."""
+
+import json
+from pathlib import Path
+
+from luthier_api.optimizejob import Optimizing
+from luthier_trainer.errors import unsupported
+from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.optimize.contract import Builder, FormatName, Runner, Source
+from luthier_trainer.optimize.genai import build as genai
+from luthier_trainer.optimize.plain import build as plain
+from luthier_trainer.optimize.plain.route import route
+
+
+def choose(optimizing: Optimizing, source: Source, interrupt: Interrupt) -> Builder:
+    """The builder for a model. Raises TrainerError (ArchitectureNotSupported)."""
+    config = json.loads((source.folder / "config.json").read_bytes())
+    name = route(config, source.head.auto_class, bottleneck=source.bottleneck is not None)
+    found = _builder(name, optimizing, interrupt)
+    if refusal := found.refuses(source):
+        raise unsupported("ArchitectureNotSupported", refusal, "source")
+    return found
+
+
+def open_package(name: FormatName, folder: Path, threads: int) -> Runner:
+    """Load a package on the CPU."""
+    return _builder(name, Optimizing(), Interrupt(grace_seconds=1)).open(folder, threads)
+
+
+def _builder(name: FormatName, optimizing: Optimizing, interrupt: Interrupt) -> Builder:
+    make = genai.builder if name == "genai" else plain.builder
+    return make(optimizing, interrupt)

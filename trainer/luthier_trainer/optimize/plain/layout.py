@@ -1,0 +1,31 @@
+"""luthier.json: what the graphs of a package take and give."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LAYOUT = "luthier.json"
+
+
+def layout(
+    graphs: Mapping[str, Any], auto_class: str, labels: Sequence[str], precision: str
+) -> dict[str, Any]:
+    """As JSON. `graphs`: name → onnx_ir.Model."""
+    return {
+        "format": "onnx",
+        "autoClass": auto_class,
+        "precision": precision,
+        "labels": list(labels),
+        "graphs": {
+            name: {
+                "file": f"{name}.onnx",
+                "inputs": [_tensor(each) for each in graph.graph.inputs],
+                "outputs": [_tensor(each) for each in graph.graph.outputs],
+            }
+            for name, graph in graphs.items()
+        },
+    }
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    shape = [size if isinstance(size, int) else str(size) for size in value.shape]
+    return {"name": value.name, "type": str(value.dtype.numpy()), "shape": shape}

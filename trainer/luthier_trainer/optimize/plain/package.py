@@ -1,0 +1,67 @@
+"""The folder of a package: graphs, configuration, tokenizer, and how to run it.
+
+luthier.json says what the graphs take and give; README.md shows it by example. A graph lies
+with its weights in one file, or beside them (NAME.onnx.data) where one file would be too large
+for the format.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier_trainer.objectives.generate import end_tokens
+from luthier_trainer.objectives.objective import Head
+from luthier_trainer.optimize.plain.layout import LAYOUT, layout
+from luthier_trainer.optimize.plain.readme import readme_of_generator, readme_of_reader
+
+# protobuf ends at 2 GB; the graph itself needs some of it.
+_ONE_FILE_BYTES = 1_500_000_000
+
+
+def write(
+    folder: Path,
+    graphs: Mapping[str, Any],
+    model: Any,
+    tokenizer: Any,
+    head: Head,
+    precision: str,
+    pad_id: int,
+) -> None:
+    """`graphs`: name → onnx_ir.Model. `model`: what they were exported from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, graph in graphs.items():
+        _save(graph, folder / f"{name}.onnx")
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = True  # which is off for training alone
+    model.config.save_pretrained(folder)
+    if head.auto_class in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM"):
+        model.generation_config.save_pretrained(folder)
+        ends = end_tokens(model, tokenizer)
+        past = next(iter(_past(graphs)))
+        start = model.generation_config.decoder_start_token_id if "decoder" in graphs else None
+        readme = readme_of_generator(precision, ends, past, start)
+    else:
+        readme = readme_of_reader(head, precision, pad_id)
+    tokenizer.save_pretrained(folder)
+    document = layout(graphs, head.auto_class, head.labels, precision)
+    (folder / LAYOUT).write_text(json.dumps(document, indent=2) + "\n")
+    (folder / "README.md").write_text(readme)
+
+
+def _save(graph: Any, path: Path) -> None:
+    import onnx_ir as ir
+
+    size = sum(each.const_value.nbytes for each in graph.graph.initializers.values())
+    beside = f"{path.name}.data" if size > _ONE_FILE_BYTES else None
+    ir.save(graph, path, external_data=beside)
+
+
+def _past(graphs: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """Heads, size and type of all keys and values."""
+    return [
+        (each.shape[1], each.shape[3], str(each.dtype.numpy()))
+        for graph in graphs.values()
+        for each in graph.graph.inputs
+        if each.name.startswith("past_key_values.")
+    ]

@@ -1,0 +1,117 @@
+"""The rows that all candidates are measured on: those that the fine-tuning reported on, or those
+that the order names."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier_api.optimizejob import Gates
+from luthier_api.runspec import OptimizeOrder
+from luthier_trainer.data import prepare as data
+from luthier_trainer.data.examples import Example
+from luthier_trainer.errors import unsupported
+from luthier_trainer.evaluation import metrics
+from luthier_trainer.log import log
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.load import base_config
+from luthier_trainer.objectives.choose import choose, positions_of
+from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.optimize.fetch import Fetched, as_fine_tuning, check_dataset
+
+_LOWER_IS_BETTER = ("loss", "perplexity")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`items` are the encoded `examples`, `values` what is measured on them (metrics.chosen).
+    `digest`: of all that shapes a measurement."""
+
+    objective: Objective
+    examples: Sequence[Example]
+    items: Sequence[Item]
+    values: tuple[str, ...]
+    split: str
+    batch_size: int
+    digest: str
+
+
+def read_rows(
+    fetched: Fetched, order: OptimizeOrder, tokenizer: Any, folder: Path
+) -> tuple[Objective | None, Rows | None]:
+    """(objective, rows); `folder` must live as long as they do. Without an evaluation there is
+    neither; a run that reported on no rows has an objective.
+
+    Raises TrainerError: DatasetChanged, GateNotMeasurable, and all that data raises.
+    """
+    tuning = fetched.tuning
+    if tuning is None:
+        return None, None
+    examples = data.load(as_fine_tuning(order, tuning), folder)
+    check_dataset(fetched, examples.digest)
+    positions = positions_of(base_config(fetched.model))
+    objective = choose(tuning, examples, tokenizer, describe(fetched.model), positions=positions)
+    gates, wanted = order.optimizing.gates, tuning.evaluation
+    rows = (examples.test or examples.eval)[: wanted.max_samples]
+    split = examples.report_split
+    if split is None or not len(rows):
+        _require_no_rows(gates)
+        log("warning: neither eval nor test rows: metrics and perplexity are not measured")
+        return objective, None
+    values = _values(objective, wanted.metrics, gates)
+    gold = [objective.gold(row) for row in rows]
+    metrics.check_gold(values, gold, [row.place for row in rows])
+    document = [tuning.to_json(), examples.digest, values]
+    found = Rows(
+        objective=objective,
+        examples=rows,
+        items=objective.encode(rows),
+        values=values,
+        split=split,
+        batch_size=wanted.batch_size,
+        digest=hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest(),
+    )
+    log(f"rows: {len(rows)} of {split}, {', '.join(values)}")
+    return objective, found
+
+
+def _values(objective: Objective, names: Sequence[str], gates: Gates) -> tuple[str, ...]:
+    """What is measured: what the fine-tuning was, and what the gates ask for."""
+    known = metrics.measurable(objective)
+    wanted = ["perplexity"] if "perplexity" in known else []
+    if gates.metric is not None:
+        if gates.metric in _LOWER_IS_BETTER:
+            raise unsupported(
+                "GateNotMeasurable",
+                f"{gates.metric} is better when it is lower: use maxPerplexityIncrease",
+                "gates.metric",
+            )
+        if gates.metric not in known:
+            can = [name for name in known if name not in _LOWER_IS_BETTER]
+            raise unsupported(
+                "GateNotMeasurable",
+                f"{gates.metric} can't be measured on these rows; choose from "
+                f"{', '.join(can) or 'maxPerplexityIncrease and maxLogitsDifference'}",
+                "gates.metric",
+            )
+        wanted.append(gates.metric)
+    if gates.max_perplexity_increase is not None and "perplexity" not in known:
+        raise unsupported(
+            "GateNotMeasurable",
+            "only language models have a perplexity: use metric and maxMetricDrop",
+            "gates.maxPerplexityIncrease",
+        )
+    return tuple(dict.fromkeys([*metrics.chosen(names, objective), *wanted]))
+
+
+def _require_no_rows(gates: Gates) -> None:
+    if gates.metric is None and gates.max_perplexity_increase is None:
+        return
+    raise unsupported(
+        "GateNotMeasurable",
+        "the FineTuneJob had neither eval nor test rows to measure these gates on: set evaluation, "
+        "or leave them out",
+        "gates.metric" if gates.metric else "gates.maxPerplexityIncrease",
+    )

@@ -1,0 +1,89 @@
+"""What was fetched, as one model that stands alone: its adapter merged where it can be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.log import log
+from luthier_trainer.methods.merge import merge_adapter
+from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.load import BaseSource, load_tokenizer
+from luthier_trainer.objectives.objective import Head, Objective
+from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.optimize.contract import Source
+from luthier_trainer.optimize.fetch import Fetched
+
+# What a model's own class name tells of its end.
+_ENDS = {
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+}
+_WITH_LABELS = ("AutoModelForSequenceClassification", "AutoModelForTokenClassification")
+
+
+def tokenizer_of(fetched: Fetched) -> Any:
+    """The tokenizer that the fine-tuning used. Raises TrainerError."""
+    saved = fetched.adapter
+    if saved and (saved / "tokenizer.json").exists():
+        return load_tokenizer(saved)
+    return load_tokenizer(fetched.model)
+
+
+def head_of(fetched: Fetched, objective: Objective | None) -> Head:
+    """What the model ends in: as its task has it, else as its config.json says."""
+    if objective:
+        return objective.head
+    config = json.loads((fetched.model / "config.json").read_bytes())
+    named = str((config.get("architectures") or [""])[0])
+    found = next((auto for end, auto in _ENDS.items() if named.endswith(end)), "AutoModel")
+    if found == "AutoModel" and "AutoModelForCausalLM" in describe(fetched.model).auto_classes:
+        found = "AutoModelForCausalLM"  # saved without its head, which is the embeddings'
+    if found not in _WITH_LABELS:
+        return Head(found)
+    labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return Head(found, tuple(labels[index] for index in sorted(labels, key=int)))
+
+
+def assemble(
+    fetched: Fetched,
+    head: Head,
+    tokenizer: Any,
+    longest: int,
+    seed: int,
+    folder: Path,
+    *,
+    apart: bool,
+) -> Source:
+    """One model: merged to `folder` where there is an adapter that can be. `apart`: an adapter
+    of LoRA is named apart from its base too.
+
+    Raises TrainerError: MergeMismatch, AdapterUnusable, ModelUnusable.
+    """
+    pad_id = pad_token(tokenizer)
+    common: dict[str, Any] = {"head": head, "digest": fetched.digest, "pad_id": pad_id}
+    if fetched.adapter is None or fetched.method == "adapter":
+        return Source(folder=fetched.model, bottleneck=fetched.adapter, longest=longest, **common)
+    base = BaseSource(fetched.model, head, longest, seed, pad_id=pad_id)
+    try:
+        # Unrounded: what it loses is to be told from what the candidates lose.
+        merged = merge_adapter(fetched.adapter, base, folder, torch.float32)
+    except TrainerError:
+        raise
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise unsupported(
+            "AdapterUnusable",
+            f"{fetched.uri}: the adapter can't be put on its base: {type(error).__name__}: "
+            f"{str(error)[:400]}; is it one of this base?",
+            "source",
+        ) from error
+    tokenizer.save_pretrained(folder)
+    log(f"merged: logits differ by at most {merged.difference:.1e}")
+    lora = apart and fetched.method in ("lora", "qlora")
+    both = (fetched.model, fetched.adapter) if lora else None
+    return Source(folder=folder, longest=longest, apart=both, **common)
