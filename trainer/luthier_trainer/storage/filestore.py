@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from luthier_trainer.storage.objectstore import Entry
 
@@ -59,8 +60,15 @@ class FileStore:
 
     def upload(self, key: str, path: Path) -> None:
         temporary = self._temporary(key, b"")
-        shutil.copyfile(path, temporary)
+        try:
+            shutil.copyfile(path, temporary)
+        except FileNotFoundError:
+            temporary.unlink()
+            raise
         os.replace(temporary, self._path(key))
+
+    def copy(self, key: str, source: str) -> None:
+        self.upload(key, Path(unquote(urlsplit(source).path)))
 
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

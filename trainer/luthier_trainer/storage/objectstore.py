@@ -55,6 +55,11 @@ class ObjectStore(ReadableStore, Protocol):
 
     def upload(self, key: str, path: Path) -> None: ...
 
+    def copy(self, key: str, source: str) -> None:
+        """Copy the object at the URI `source`, in a store of the same kind, without its bytes
+        passing through here. Raises FileNotFoundError if there is no such object."""
+        ...
+
     def delete(self, keys: list[str]) -> None: ...
 
 

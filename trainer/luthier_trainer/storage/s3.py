@@ -87,6 +87,18 @@ class S3Store:
             ),
         )
 
+    def copy(self, key: str, source: str) -> None:
+        parts = urlsplit(source)
+        place = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+
+        def copied() -> bool:
+            # The managed copy splits objects that are too large for one request.
+            self._client.copy(place, self._bucket, self._key(key), Config=_transfer())
+            return True
+
+        if not self._call(f"copy {source} to {key}", copied, missing=False):
+            raise FileNotFoundError(source)
+
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
 

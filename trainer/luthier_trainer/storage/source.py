@@ -5,7 +5,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from luthier_api.result import ExitCode
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import RunOrder
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.http import (
@@ -23,24 +23,24 @@ from luthier_trainer.storage.open import open_store
 def open_source(
     uri: str,
     kind: Literal["models", "datasets"],
-    spec: RunSpec,
+    order: RunOrder,
     param: str,
     revision: str | None = None,
 ) -> ReadableStore:
     """The folder that `uri` names; for https:// that of its one file. Raises TrainerError."""
     match urlsplit(uri).scheme:
         case "hf":
-            seconds = spec.storage.retry_seconds
-            return HubStore(uri, kind, revision, spec.hub_endpoint, seconds, param)
+            seconds = order.storage.retry_seconds
+            return HubStore(uri, kind, revision, order.hub_endpoint, seconds, param)
         case "https":
-            return HttpsFolder(uri, spec.storage.retry_seconds, param)
+            return HttpsFolder(uri, order.storage.retry_seconds, param)
         case "pvc":
-            return _mounted(uri, Path(spec.claims_dir), "claim", "ClaimNotMounted", param)
+            return _mounted(uri, Path(order.claims_dir), "claim", "ClaimNotMounted", param)
         case "configmap":
-            folder = Path(spec.config_maps_dir)
+            folder = Path(order.config_maps_dir)
             return _mounted(uri, folder, "ConfigMap", "ConfigMapNotMounted", param)
         case _:
-            return open_store(uri, spec.storage, param, spec.file_roots)
+            return open_store(uri, order.storage, param, order.file_roots)
 
 
 def _mounted(uri: str, base: Path, what: str, code: str, param: str) -> FileStore:

@@ -1,0 +1,344 @@
+"""What can't be switched is refused before anything is built: with a code, and a remedy."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from luthier_api.adapterbundle import Bundling
+from luthier_api.optimizejob import SourceRef
+from luthier_api.result import ExitCode
+from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
+from luthier_trainer.bundle.base import Base, read_base
+from luthier_trainer.bundle.compat import Adapter, check
+from luthier_trainer.bundle.fetch import locate
+from luthier_trainer.bundle.members import Roll, examine
+from luthier_trainer.bundle.modules import peft_key
+from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.bundle.weights import BrokenFileError, Tensor, read_header
+from luthier_trainer.errors import TrainerError
+
+DIGEST = "sha256:" + "a" * 64
+LAYERS = ("model.layers.0", "model.layers.1")
+LINEAR = {
+    **{f"{layer}.self_attn.q_proj": (8, 16) for layer in LAYERS},
+    **{f"{layer}.mlp.down_proj": (32, 8) for layer in LAYERS},
+    "model.layers.0.mlp.router": (8, 4),
+}
+BASE = Base("hf://owner/base", DIGEST, "LlamaForCausalLM", LINEAR)
+CONFIG: dict[str, Any] = {
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "r": 4,
+    "lora_alpha": 8,
+    "bias": "none",
+    "init_lora_weights": True,
+    "base_model_name_or_path": "owner/base",
+}
+
+
+def tensors(rank: int = 4, modules: tuple[str, ...] = tuple(LINEAR)[:4]) -> dict[str, Tensor]:
+    found = {}
+    for module in modules:
+        inputs, outputs = LINEAR.get(module, (8, 8))
+        found[peft_key(module, "A")] = Tensor("F32", (rank, inputs))
+        found[peft_key(module, "B")] = Tensor("F32", (outputs, rank))
+    return found
+
+
+def adapter(config: dict[str, Any] | None = None, **fields: Any) -> Adapter:
+    return Adapter("tone", {**CONFIG, **(config or {})}, **{"tensors": tensors(), **fields})
+
+
+def with_tensor(key: str, tensor: Tensor) -> dict[str, Tensor]:
+    return {**tensors(), key: tensor}
+
+
+DOWN = "model.layers.1.mlp.down_proj"
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    [
+        adapter(),
+        adapter(base_digest=DIGEST),
+        adapter({"base_model_name_or_path": "/a/copy/of/it"}),
+        adapter({"use_rslora": True, "lora_alpha": 3}),
+        adapter({"rank_pattern": {"down_proj": 2}}, tensors=tensors(2, (DOWN,))),
+        adapter({"r": 64}, tensors=tensors(64)),
+        adapter(tensors=tensors(modules=("model.layers.1.self_attn.q_proj",))),
+        adapter({"init_lora_weights": "gaussian"}),
+    ],
+)
+def test_what_may_differ_fits(fitting: Adapter) -> None:
+    check(fitting, BASE)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "code", "says"),
+    [
+        (adapter({"peft_type": "IA3"}), "NotLora", "IA3"),
+        (adapter({"task_type": "SEQ_CLS"}), "NotLanguageModel", "SEQ_CLS"),
+        (adapter({"use_dora": True}), "Dora", "set dora to false"),
+        (adapter({"bias": "lora_only"}), "Bias", "set bias to none"),
+        (adapter({"lora_bias": True}), "Bias", "set bias to none"),
+        (adapter({"modules_to_save": ["lm_head"]}), "ModulesToSave", "modulesToSave empty"),
+        (adapter({"trainable_token_indices": [1]}), "TrainableTokens", "plain LoRA"),
+        (adapter({"target_parameters": ["experts"]}), "TargetParameters", "plain LoRA"),
+        (adapter({"layer_replication": [[0, 2]]}), "LayersReplicated", "plain LoRA"),
+        (adapter({"alora_invocation_tokens": [5]}), "LoraVariant", "activated"),
+        (adapter({"init_lora_weights": "pissa"}), "BaseChanged", "pissa"),
+        (adapter(base_digest="sha256:" + "b" * 64), "WrongBase", "bbbbbbbbbbbb"),
+        (adapter({"base_model_name_or_path": "owner/other"}), "WrongBase", "owner/other"),
+        (adapter(tensors={}), "NoWeights", "no tensor"),
+        (
+            adapter(tensors=with_tensor("base_model.model.lm_head.weight", Tensor("F32", (8, 8)))),
+            "NotLora",
+            "lm_head",
+        ),
+        (
+            adapter(tensors=tensors(modules=("model.layers.7.mlp.down_proj",))),
+            "UnknownModule",
+            "model.layers.7.mlp.down_proj",
+        ),
+        (
+            adapter(tensors=tensors(modules=("model.layers.0.mlp.router",))),
+            "ModuleNotSwitchable",
+            "targetModules: [auto]",
+        ),
+        (adapter(tensors=tensors(modules=("lm_head",))), "ModuleNotSwitchable", "lm_head"),
+        (adapter({"r": 8}), "WrongRank", "rank 8"),
+        (
+            adapter(tensors=with_tensor(peft_key(DOWN, "B"), Tensor("F32", (8, 2)))),
+            "WrongRank",
+            "lora_B of model.layers.1.mlp.down_proj is [8, 2], not [8, 4]",
+        ),
+        (
+            adapter(tensors=with_tensor(peft_key(DOWN, "A"), Tensor("F32", (4, 31)))),
+            "WrongShape",
+            "[4, 31], not [4, 32]",
+        ),
+        (
+            adapter(tensors=with_tensor(peft_key(DOWN, "A"), Tensor("I8", (4, 32)))),
+            "WrongType",
+            "I8",
+        ),
+        (
+            adapter(tensors={k: v for k, v in tensors().items() if k != peft_key(DOWN, "B")}),
+            "IncompleteWeights",
+            "lora_B",
+        ),
+        (adapter({"r": None}), "BadConfig", "rank and alpha"),
+        (adapter({"rank_pattern": {"(": 4}}), "BadConfig", "rank and alpha"),
+    ],
+)
+def test_what_cannot_be_switched_is_refused(unfit: Adapter, code: str, says: str) -> None:
+    with pytest.raises(UnfitError) as raised:
+        check(unfit, BASE)
+    assert raised.value.code == code
+    assert says in raised.value.message
+    assert "; " in raised.value.message  # what is wrong, and the remedy
+
+
+def test_a_digest_says_more_than_a_name() -> None:
+    check(adapter({"base_model_name_or_path": "owner/renamed"}, base_digest=DIGEST), BASE)
+
+
+# From here on with files.
+
+
+def saved(folder: Path, config: dict[str, Any] | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: np.zeros(it.shape, np.float32) for key, it in tensors().items()}
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
+    return folder
+
+
+def artifact(folder: Path, base_digest: str = DIGEST, method: str = "lora") -> SourceRef:
+    """What a FineTuneJob publishes, as far as a bundle looks at it."""
+    saved(folder / "adapter")
+    files = {
+        f"adapter/{path.name}": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in (folder / "adapter").iterdir()
+    }
+    manifest = {
+        "baseModel": {"digest": base_digest},
+        "spec": {"method": {"type": method}},
+        "files": files if method == "lora" else {},
+    }
+    return written(folder, manifest)
+
+
+def written(folder: Path, manifest: dict[str, Any]) -> SourceRef:
+    data = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    return SourceRef(uri=f"file://{folder}", revision="r1-0", manifest_sha256=digest)
+
+
+def examined(tmp_path: Path, *sources: SourceRef, fail: bool = False) -> Roll:
+    order = BundleOrder(
+        run=RunIdentity(
+            kind="AdapterBundle", namespace="n", name="b", uid="u", revision="r1-0", attempt=1
+        ),
+        shape_hash="0" * 64,
+        output=f"file://{tmp_path}/output",
+        file_roots=["/"],
+        bundling=Bundling.model_validate(
+            {"base": {"uri": "hf://owner/base"}, "onIncompatible": "Fail" if fail else "Skip"}
+        ),
+        adapters=[AdapterOrder(name=f"a{i}", source=it) for i, it in enumerate(sources)],
+    )
+    roll = Roll(order, lambda ends: None)
+    examine(order, BASE, "base-key", None, roll, tmp_path / "fetched")
+    roll.check()
+    return roll
+
+
+def codes(roll: Roll) -> list[str]:
+    return [part.code for part in roll.left_out]
+
+
+def damage_weights(folder: Path) -> None:
+    path = folder / "adapter" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+
+
+def damage_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def lose_weights(folder: Path) -> None:
+    (folder / "adapter" / "adapter_model.safetensors").unlink()
+
+
+def lose_all(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (damage_weights, "DigestMismatch"),
+        (damage_manifest, "DigestMismatch"),
+        (lose_weights, "FileMissing"),
+        (lose_all, "AdapterNotFound"),
+    ],
+)
+def test_an_artifact_must_be_what_was_published(
+    tmp_path: Path, damage: Callable[[Path], None], code: str
+) -> None:
+    source = artifact(tmp_path / "run")
+    damage(tmp_path / "run")
+    assert codes(examined(tmp_path, source, artifact(tmp_path / "good"))) == [code]
+
+
+def test_a_run_tells_the_base_that_it_trained_on(tmp_path: Path) -> None:
+    wrong = artifact(tmp_path / "run", base_digest="sha256:" + "b" * 64)
+    within = SourceRef(uri=f"{wrong.uri}/adapter")  # the manifest above it says the same
+    roll = examined(tmp_path, wrong, within, artifact(tmp_path / "good"))
+    assert codes(roll) == ["WrongBase", "WrongBase"]
+
+
+def test_a_run_of_another_method_is_no_adapter(tmp_path: Path) -> None:
+    full = artifact(tmp_path / "run", method="full")
+    roll = examined(tmp_path, full, artifact(tmp_path / "good"))
+    assert codes(roll) == ["NotLora"]
+    assert "full" in roll.left_out[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("adapter_model.safetensors", b"", "BrokenWeights"),
+        ("adapter_model.safetensors", b"\xff" * 100, "BrokenWeights"),
+        ("adapter_model.safetensors", b"\x02\0\0\0\0\0\0\0[]", "BrokenWeights"),
+        ("adapter_config.json", b"{", "BrokenConfig"),
+        ("adapter_config.json", b"[]", "BrokenConfig"),
+        ("adapter_config.json", None, "FileMissing"),
+    ],
+)
+def test_broken_files_are_told(tmp_path: Path, name: str, content: bytes | None, code: str) -> None:
+    folder = saved(tmp_path / "adapter")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    roll = examined(tmp_path, SourceRef(uri=f"file://{folder}"), artifact(tmp_path / "good"))
+    assert codes(roll) == [code]
+
+
+def test_half_an_upload_is_no_file(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "adapter_model.safetensors"
+    assert len(read_header(path)) == 8
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BrokenFileError, match="bytes"):
+        read_header(path)
+
+
+def test_one_that_is_unfit_ends_the_run_where_that_is_asked_for(tmp_path: Path) -> None:
+    bad = SourceRef(uri=f"file://{saved(tmp_path / 'bad', {'use_dora': True})}")
+    with pytest.raises(TrainerError, match="a0: Dora") as raised:
+        examined(tmp_path, bad, artifact(tmp_path / "good"), fail=True)
+    assert raised.value.exit_code == ExitCode.UNSUPPORTED
+    assert raised.value.error.code == "IncompatibleAdapter"
+
+
+def test_a_bundle_of_none_is_no_bundle(tmp_path: Path) -> None:
+    bad = SourceRef(uri=f"file://{saved(tmp_path / 'bad', {'use_dora': True})}")
+    with pytest.raises(TrainerError, match=r"NoAdapterLeft.*a0: Dora") as raised:
+        examined(tmp_path, bad)
+    assert raised.value.exit_code == ExitCode.UNSUPPORTED
+
+
+def test_storage_that_denies_is_no_fault_of_the_adapter(tmp_path: Path) -> None:
+    order = AdapterOrder(name="a", source=SourceRef(uri=f"file://{tmp_path}"))
+    run = RunIdentity(namespace="n", name="b", uid="u", revision="r1-0", attempt=1)
+    bundle = BundleOrder(
+        run=run,
+        shape_hash="0" * 64,
+        output=f"file://{tmp_path}/output",
+        bundling=Bundling.model_validate({"base": {"uri": "hf://owner/base"}}),
+        adapters=[order],
+    )
+    with pytest.raises(TrainerError, match="FileNotAllowed"):
+        locate(order, bundle, "adapters[0].uri")
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, "ArchitectureNotSupported"),
+        ({"architectures": None}, "ArchitectureNotSupported"),
+        (
+            {"architectures": ["LlamaForCausalLM"], "quantization_config": {"bits": 4}},
+            "BaseQuantized",
+        ),
+        ({"architectures": ["LlamaForCausalLM"]}, "ModelUnusable"),
+    ],
+)
+def test_a_base_that_cannot_have_adapters_is_refused(
+    tmp_path: Path, config: dict[str, Any], code: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"wte.weight": np.zeros((2, 2), np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(TrainerError, match=code) as raised:
+        read_base(tmp_path, "s3://models/base", DIGEST)
+    assert raised.value.exit_code == ExitCode.UNSUPPORTED
+
+
+def test_a_base_tells_its_layers_by_its_headers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    weights = {
+        "model.layers.0.self_attn.q_proj.weight": np.zeros((16, 8), np.float32),
+        "model.layers.0.input_layernorm.weight": np.zeros(8, np.float32),
+        "model.embed_tokens.weight": np.zeros((10, 8), np.float32),
+    }
+    save_file(weights, tmp_path / "model.safetensors")
+    base = read_base(tmp_path, "s3://models/base", DIGEST)
+    assert base.modules == {"model.layers.0.self_attn.q_proj": (8, 16)}

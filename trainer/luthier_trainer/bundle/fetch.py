@@ -1,0 +1,132 @@
+"""An adapter's files, from the artifact of a FineTuneJob or from a folder, with their digests
+verified where a manifest tells them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier_api.optimizejob import SourceRef
+from luthier_api.result import ExitCode
+from luthier_api.runspec import AdapterOrder, RunOrder
+from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.publish import MANIFEST
+from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.storage.open import open_store
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+FILES = (CONFIG, WEIGHTS)
+_IN_ARTIFACT = "adapter/"
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where an adapter lies.
+
+    `manifest`: of the run that trained it, where it is known; `digests`: sha256 of its files, by
+    that manifest.
+    """
+
+    name: str
+    source: SourceRef
+    store: ObjectStore
+    prefix: str
+    manifest: Mapping[str, Any] | None = None
+    digests: Mapping[str, str] | None = None
+
+    @property
+    def base_digest(self) -> str | None:
+        base = (self.manifest or {}).get("baseModel") or {}
+        return base.get("digest")
+
+
+def locate(adapter: AdapterOrder, order: RunOrder, param: str) -> Located:
+    """Raises UnfitError, or TrainerError where storage itself denies access or is down."""
+    source = adapter.source
+    store = open_store(source.uri, order.storage, param, order.file_roots)
+    try:
+        return _located(adapter, store, order, param)
+    except TrainerError as failure:
+        if failure.exit_code != ExitCode.NOT_FOUND:
+            raise
+        raise UnfitError("AdapterNotFound", failure.error.message, "correct the URI") from failure
+
+
+def _located(adapter: AdapterOrder, store: ObjectStore, order: RunOrder, param: str) -> Located:
+    source = adapter.source
+    data = store.read(MANIFEST)
+    if source.manifest_sha256:
+        if data is None:
+            raise UnfitError(
+                "AdapterNotFound", f"{source.uri} has no {MANIFEST}", "run its FineTuneJob again"
+            )
+        if hashlib.sha256(data).hexdigest() != source.manifest_sha256:
+            raise UnfitError(
+                "DigestMismatch",
+                f"{source.uri}/{MANIFEST} is not the one that the FineTuneJob published",
+                "something else wrote there: run the FineTuneJob again",
+            )
+    prefix = ""
+    if data is not None:
+        prefix = _IN_ARTIFACT
+    elif source.uri.rstrip("/").endswith("/" + _IN_ARTIFACT.strip("/")):
+        # The adapter's folder in an artifact: the manifest lies above it.
+        above = source.uri.rstrip("/").removesuffix("/" + _IN_ARTIFACT.strip("/"))
+        data = open_store(above, order.storage, param, order.file_roots).read(MANIFEST)
+    if data is None:
+        return Located(adapter.name, source, store, prefix)
+    manifest = _parsed(data, source.uri)
+    digests = _digests(manifest)
+    if digests is None:
+        method = ((manifest.get("spec") or {}).get("method") or {}).get("type", "another one")
+        raise UnfitError(
+            "NotLora",
+            f"{source.uri} holds no adapter of LoRA (its method is {method})",
+            "train it with the method lora",
+        )
+    return Located(adapter.name, source, store, prefix, manifest, digests)
+
+
+def _parsed(data: bytes, uri: str) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(data)
+        manifest["files"].keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnfitError(
+            "BrokenManifest", f"{uri}/{MANIFEST} is no manifest of an artifact", "correct the URI"
+        ) from error
+    return manifest
+
+
+def _digests(manifest: Mapping[str, Any]) -> dict[str, str] | None:
+    files = manifest["files"]
+    found = {name: files.get(_IN_ARTIFACT + name, {}).get("sha256") for name in FILES}
+    return found if all(found.values()) else None
+
+
+def fetch(located: Located, folder: Path) -> dict[str, str]:
+    """Write the adapter's files to `folder`; their sha256. Raises UnfitError, TrainerError."""
+    found = {}
+    for name in FILES:
+        path = folder / name
+        try:
+            located.store.download(located.prefix + name, path)
+        except FileNotFoundError as error:
+            raise UnfitError(
+                "FileMissing",
+                f"{located.source.uri} has no {located.prefix}{name}",
+                "save the adapter there with peft's save_pretrained (safetensors)",
+            ) from error
+        with path.open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        wanted = (located.digests or {}).get(name)
+        if wanted and found[name] != wanted:
+            raise UnfitError(
+                "DigestMismatch",
+                f"{located.source.uri}/{located.prefix}{name} is not what its run published",
+                "something else wrote there: run the FineTuneJob again",
+            )
+    return found

@@ -1,0 +1,137 @@
+"""A run that builds a bundle: the stages in order, and what is told at its end."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from luthier_api.adapterbundle import BundleProof
+from luthier_api.result import BundleResult
+from luthier_api.runspec import BundleOrder
+from luthier_trainer import publish
+from luthier_trainer.bundle.base import read_base
+from luthier_trainer.bundle.contents import Contents
+from luthier_trainer.bundle.index import Index, base_key
+from luthier_trainer.bundle.make import Maker
+from luthier_trainer.bundle.members import Roll, examine
+from luthier_trainer.bundle.previous import read_previous
+from luthier_trainer.bundle.prune import prune
+from luthier_trainer.bundle.target import require_target
+from luthier_trainer.claim import read_claim
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.log import log
+from luthier_trainer.models import cache
+from luthier_trainer.pod import Pod
+from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.storage.open import open_store
+
+
+class BundleRun:
+    """The state of this pod's run. `execute` does it; `result` tells how far it came."""
+
+    def __init__(self, order: BundleOrder) -> None:
+        self.order = order
+        self.pod = Pod(order)
+        self.roll = Roll(order, lambda ends: self.pod.reporter.set(adapters=ends))
+        self.proof: BundleProof | None = None
+
+    def execute(self) -> BundleResult:
+        """All stages. Raises TrainerError, Interrupted or Superseded."""
+        with self.pod.scratch() as folder:
+            return self._stages(folder)
+
+    def result(self, outcome: str, failure: TrainerError | None = None) -> BundleResult:
+        """What is known now, as the end of this pod."""
+        return BundleResult(
+            **self.pod.end(outcome, failure), adapters=self.roll.ends, proof=self.proof
+        )
+
+    def _stages(self, scratch: Path) -> BundleResult:
+        order, stage = self.order, self.pod.reporter.stage
+        stage("Preflight")
+        require_target(order.bundling)
+        output = open_store(order.output, order.storage, "output.uri")
+        if finished := self._finished(output):
+            return finished
+        wanted = order.bundling.base
+        model = cache.find_model(wanted.uri, wanted.revision, order, "base.uri")
+        attempts = self.pod.claim(output, _digest(order))
+        self.pod.begin(0)
+
+        stage("Loading")
+        source = cache.local_folder(model, order)
+        base = read_base(source, wanted.uri, cache.digest(source, model))
+
+        stage("Checking")
+        previous = read_previous(order.previous, order)
+        versions = publish.versions(onnx=True)
+        key = base_key(base.digest, order.bundling, versions)
+        members = examine(order, base, key, previous, self.roll, scratch / "adapters")
+        self.roll.check()
+
+        contents = Contents(scratch / "package")
+        maker = Maker(order, self.pod, self.roll, previous, contents, source, scratch)
+        part = maker.make(base, key, members)
+        self.roll.check()
+
+        stage("Publishing")
+        index = Index(
+            base=part,
+            adapters=self.roll.included,
+            left_out=self.roll.left_out,
+            versions=versions,
+        )
+        taken = {member.name for member in members if member.taken}
+        self.proof = _summary(index, taken)
+        contents.write(f"{order.run.namespace}/{order.run.name}", index)
+        attempts.fence()
+        copied = contents.copy(output)
+        attempts.end("Succeeded", None, self.pod.usage())
+        details = {
+            "baseModel": {
+                "uri": base.uri,
+                "digest": base.digest,
+                "revision": model.commit,
+                "licence": model.licence,
+            },
+            "sources": [adapter.to_json() for adapter in order.adapters],
+        }
+        result = self.result("Succeeded")
+        ref = publish.publish(
+            output, contents.folder, order, details, result, attempts.fence, copied
+        )
+        log(f"published {ref.uri}: {len(index.adapters)} adapters, {self.proof.rebuilt} built anew")
+        prune(order)
+        stage("Done")
+        self.pod.reporter.close()
+        return result.model_copy(update={"artifact": ref})
+
+    def _finished(self, output: ObjectStore) -> BundleResult | None:
+        """The result of an output that this run, or one of the same order, finished before."""
+        published, claim = publish.read_published(output), read_claim(output)
+        if not (published and claim):
+            return None
+        same = published[0]["shapeHash"] == self.order.shape_hash
+        if claim.uid == self.order.run.uid or (
+            same and claim.dataset_digest == _digest(self.order)
+        ):
+            return self.pod.again(BundleResult, *published)
+        return None
+
+
+def _summary(index: Index, taken: set[str]) -> BundleProof:
+    """`taken`: names of adapters that are as in the package before."""
+    proofs = [part.proof for part in index.adapters]
+    sizes = [file.bytes for file in index.base.files.values()]
+    return BundleProof(
+        adapters=len(index.adapters),
+        logits_difference=max(proof.logits_difference for proof in proofs),
+        isolated=all(proof.isolated for proof in proofs),
+        rebuilt=sum(part.name not in taken for part in index.adapters),
+        size_bytes=sum(sizes) + sum(part.bytes for part in index.adapters),
+    )
+
+
+def _digest(order: BundleOrder) -> str:
+    """Of where the parts come from; what they are is told by the index."""
+    sources = [order.bundling.base.to_json(), *(it.to_json() for it in order.adapters)]
+    return "sha256:" + hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
