@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-unit test-cluster lint format generate verify images bench lock clean
+.PHONY: help setup demo demo-down test test-unit test-gpu test-cluster lint format generate verify images bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: setup lint verify ## Everything: lint, generated files, all tests, those o
 
 test-unit: setup ## Tests that need no cluster
 	$(PY) -m pytest tests/unit
+
+test-gpu: setup ## Tests that need a CUDA GPU, see docs/gpu.md
+	$(PY) -m pytest tests/gpu
 
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
