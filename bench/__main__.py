@@ -1,6 +1,7 @@
 """`python -m bench [training|quality|olive|…]`: a table of those, or of all.
 
-`python -m bench results` runs the examples and writes docs/results.md; it is never part of all.
+`python -m bench results` runs the examples and writes docs/results.md; `python -m bench gpu` needs
+a CUDA GPU. Neither is part of all.
 """
 
 import argparse
@@ -17,13 +18,16 @@ from bench.figures import Rows
 
 def on_this_machine(chosen: set[str]) -> Rows:
     """Those that need no cluster."""
-    from bench import olive, preflight, quality, results, training
+    from bench import bundle, gpu, memory, olive, preflight, quality, results, training
 
     measures = {
         "training": training.rows,
         "quality": quality.rows,
         "olive": olive.rows,
         "preflight": preflight.rows,
+        "memory": memory.rows,
+        "gpu": gpu.rows,
+        "bundle": bundle.rows,
         "results": results.rows,
     }
     return [row for name, measure in measures.items() if name in chosen for row in measure()]
@@ -36,7 +40,7 @@ def on_cluster(chosen: set[str]) -> Rows:
 
     measures: dict[str, Callable[[Bench], Rows]] = {
         "latency": run_latency.rows,
-        "memory": operator_memory.rows,
+        "operator": operator_memory.rows,
     }
     wanted = [measure for name, measure in measures.items() if name in chosen]
     if not wanted:
@@ -47,10 +51,10 @@ def on_cluster(chosen: set[str]) -> Rows:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = ("training", "quality", "olive", "preflight", "latency", "memory")
-    choices = (*names, "results")
+    names = ("training", "quality", "olive", "preflight", "bundle", "memory", "latency", "operator")
+    choices = (*names, "gpu", "results")
     parser.add_argument(
-        "what", nargs="*", metavar="|".join(choices), help="default: all but results"
+        "what", nargs="*", metavar="|".join(choices), help="default: all but gpu and results"
     )
     parser.add_argument("--output", choices=("table", "json"), default="table")
     options = parser.parse_args()

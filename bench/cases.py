@@ -28,7 +28,9 @@ class Case:
     batch: int = 32
     learning_rate: float = 1e-3
 
-    def for_peer(self, folder: Path, steps: int, batch: int, bf16: bool, seed: int) -> Json:
+    def for_peer(
+        self, folder: Path, steps: int, batch: int, bf16: bool, seed: int, *, cpu: bool = True
+    ) -> Json:
         """What `python -m bench.peer` reads."""
         return {
             "model": str(self.model),
@@ -42,6 +44,7 @@ class Case:
             "steps": steps,
             "batch": batch,
             "bf16": bf16,
+            "cpu": cpu,
             "seed": seed,
             "learningRate": self.learning_rate,
             "folder": str(folder / "peer"),

@@ -1,9 +1,9 @@
 """Training speed beside transformers.Trainer, and what checkpoints cost.
 
 Each measurement is a process of its own; the sides take turns, so that a busy moment of the
-machine hits them all. Tokens are counted without padding, from the end of the first step to
-the end of the last. The peer runs with its defaults, and a second time with our batch size
-and bf16.
+machine hits them all. Tokens are counted without padding, over the second half of the steps:
+before, each size of batch touches new memory. The peer runs with its defaults, and a second
+time with our batch size and bf16.
 """
 
 import json
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.cases import Case, Json, cases
 from bench.figures import Rows, figure, ratio
@@ -23,7 +24,7 @@ from luthier_api.revision import shape_hash
 from luthier_api.runspec import RunIdentity, RunSpec
 
 ROUNDS = 3
-EXAMPLES = 160  # that each side learns from
+EXAMPLES = 640  # that each side learns from
 PEER_BATCH = 8
 LIMIT_SECONDS = 900
 # A pod takes checkpoints this often unless told otherwise.
@@ -39,9 +40,11 @@ class Measured:
     blocked_share: float = 0.0  # of training time, with a checkpoint every 100 steps
 
 
-def measure_ours(case: Case, batch: int) -> Measured:
-    """Train as a pod would."""
-    steps = max(EXAMPLES // batch, 3)
+def measure_ours(
+    case: Case, batch: int, steps: int | None = None, gpus: int = 0, **changes: Any
+) -> Measured:
+    """Train as a pod would. `changes`: fields of spec.training."""
+    steps = steps or max(EXAMPLES // batch, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         training = {
@@ -49,12 +52,13 @@ def measure_ours(case: Case, batch: int) -> Measured:
             "perDeviceBatchSize": batch,
             "learningRate": case.learning_rate,
             "maxLength": 128,
-            # The first step is logged, and the last.
-            "logEverySteps": steps,
+            # The first step is logged, and the last with what came since half of them.
+            "logEverySteps": steps // 2,
             "saveEverySteps": max(steps // 2, 1),
+            **changes,
         }
         first = 0.0
-        for since, line in train(case.for_us(), training, folder):
+        for since, line in train(case.for_us(), training, folder, gpus=gpus):
             if f" step 1/{steps} " in line:
                 first = since
         output = folder / "output"
@@ -70,7 +74,11 @@ def measure_ours(case: Case, batch: int) -> Measured:
 
 
 def train(
-    what: Json, training: Json, folder: Path, metrics: tuple[str, ...] = ("loss",)
+    what: Json,
+    training: Json,
+    folder: Path,
+    metrics: tuple[str, ...] = ("loss",),
+    gpus: int = 0,
 ) -> list[tuple[float, str]]:
     """Run the trainer to its end: (seconds since its start, line) of its log.
 
@@ -87,6 +95,7 @@ def train(
         output=output,
         cache_dir=f"{folder}/cache",
         scratch_dir=f"{folder}/scratch",
+        gpus=gpus,
         file_roots=["/"],
     )
     path = folder / "runspec.json"

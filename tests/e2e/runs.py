@@ -1,4 +1,4 @@
-"""What the end-to-end tests do with a FineTuneJob: as a user would, by kubectl and S3."""
+"""What the end-to-end tests do with a resource: as a user would, by kubectl and S3."""
 
 import json
 import re
@@ -38,13 +38,14 @@ def eventually(what: str, probe: Callable[[], T | None], within: float, every: f
 
 @dataclass
 class Run:
-    """One FineTuneJob in a tenant's namespace."""
+    """One resource in a tenant's namespace."""
 
     cluster: Cluster
     namespace: str
     name: str
     s3: Any
     base_spec: Json = field(repr=False)
+    kind: str = "FineTuneJob"
 
     def kubectl(self, *words: str, check: bool = True, within: float = 60, **more: Any) -> str:
         return self.cluster.kubectl(
@@ -54,7 +55,7 @@ class Run:
     def apply(self, changes: Json | None = None, annotations: dict[str, str] | None = None) -> None:
         manifest = {
             "apiVersion": "luthier.dev/v1alpha1",
-            "kind": "FineTuneJob",
+            "kind": self.kind,
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace,
@@ -65,7 +66,7 @@ class Run:
         self.kubectl("apply", "-f", "-", input=json.dumps(manifest))
 
     def get(self) -> Json:
-        found: Json = json.loads(self.kubectl("get", "ftj", self.name, "-o", "json"))
+        found: Json = json.loads(self.kubectl("get", self.kind.lower(), self.name, "-o", "json"))
         return found
 
     @property
@@ -150,7 +151,7 @@ class Run:
         """All that a person would look at to find out what happened."""
         return "\n".join(
             [
-                self.kubectl("get", "ftj", self.name, "-o", "yaml", check=False),
+                self.kubectl("get", self.kind.lower(), self.name, "-o", "yaml", check=False),
                 self.kubectl("get", "jobs,pods", "-o", "wide", check=False),
                 self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False),
                 self.logs(),
@@ -175,9 +176,8 @@ class Run:
         return f"{base}/{self.namespace}/{self.name}/{self.status['revision']}"
 
     def delete(self, wait: bool = True) -> None:
-        self.kubectl(
-            "delete", "ftj", self.name, "--ignore-not-found", f"--wait={str(wait).lower()}"
-        )
+        wait_word = f"--wait={str(wait).lower()}"
+        self.kubectl("delete", self.kind.lower(), self.name, "--ignore-not-found", wait_word)
 
     def _items(self, kind: str) -> list[Json]:
         selector = f"luthier.dev/name={self.name}"

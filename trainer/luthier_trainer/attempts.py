@@ -10,19 +10,26 @@ import os
 import uuid
 from datetime import UTC, datetime
 
-from luthier_api.finetunejob import Restarts, Usage
 from luthier_api.meta import Model
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunIdentity
-from luthier_trainer.errors import OUT_OF_MEMORY_REMEDY, Superseded, TrainerError
+from luthier_api.runstatus import Restarts, Usage
+from luthier_trainer.errors import OUT_OF_MEMORY, Superseded, TrainerError
 from luthier_trainer.storage.objectstore import ObjectStore
 
 FOLDER = "attempts"
 _PODS_WITHOUT_PROGRESS = 2
+# Where pods died that came no further, by the kind of run.
+_NO_FURTHER = {
+    "FineTuneJob": "after step {reached} without a newer checkpoint",
+    "OptimizeJob": "after {reached} finished candidates without finishing another",
+    "AdapterBundle": "after {reached} finished parts without finishing another",
+}
 
 
 class AttemptRecord(Model):
-    """One pod. `ordinal` rises with every pod that starts on this output."""
+    """One pod. `ordinal` rises with every pod that starts on this output. A step is one of
+    training, or a part of the work that is finished, such as a candidate."""
 
     uid: str
     pod: str
@@ -91,7 +98,7 @@ class Attempts:
 
     def begin(self, resumed_from_step: int) -> None:
         """Write this pod's record. Raises TrainerError (NoProgress) when its predecessors of
-        this attempt died at the same checkpoint."""
+        this attempt died at the same step."""
         died = [
             record.resumed_from_step
             for record in self.earlier
@@ -102,13 +109,14 @@ class Attempts:
         self._update(resumed_from_step=resumed_from_step, step=resumed_from_step)
         self._began = True
         if died == [resumed_from_step] * _PODS_WITHOUT_PROGRESS:
+            where = _NO_FURTHER[self._run.kind].format(reached=resumed_from_step)
+            remedy, param = OUT_OF_MEMORY[self._run.kind]
             raise TrainerError(
                 ExitCode.NO_PROGRESS,
                 "NoProgress",
-                f"{len(died)} pods died after step {resumed_from_step} without a newer "
-                f"checkpoint. If they ran out of memory (OOMKilled): {OUT_OF_MEMORY_REMEDY}. "
+                f"{len(died)} pods died {where}. If they ran out of memory (OOMKilled): {remedy}. "
                 "Else read the log of the last pod. Then change the spec or retry",
-                "training.perDeviceBatchSize",
+                param,
             )
 
     def resume_from(self, step: int) -> None:

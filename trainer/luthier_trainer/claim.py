@@ -1,10 +1,10 @@
-"""Who may write an output: one resource, with one state of the data."""
+"""Who may write an output: one resource, with one state of the data or of the sources."""
 
 import json
 
 from luthier_api.meta import Model
 from luthier_api.result import ExitCode
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import RunOrder
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError, data_error
 from luthier_trainer.log import log
@@ -14,8 +14,10 @@ _KEY = "claim.json"
 
 
 class Claim(Model):
-    """Contents of claim.json."""
+    """Contents of claim.json. `dataset_digest`: of the dataset, or of the sources that the run
+    makes something else of."""
 
+    kind: str = "FineTuneJob"
     uid: str
     namespace: str
     name: str
@@ -29,16 +31,17 @@ def read_claim(store: ObjectStore) -> Claim | None:
     return Claim.model_validate_json(data) if data else None
 
 
-def take_claim(store: ObjectStore, spec: RunSpec, digest: str, attempts: Attempts) -> None:
+def take_claim(store: ObjectStore, order: RunOrder, digest: str, attempts: Attempts) -> None:
     """Claim the output for this resource, or take it over from one that has ended.
 
-    Raises TrainerError: DatasetChanged, OutputClaimed.
+    Raises TrainerError: DatasetChanged, SourceChanged, OutputClaimed.
     """
     wanted = Claim(
-        uid=spec.run.uid,
-        namespace=spec.run.namespace,
-        name=spec.run.name,
-        shape_hash=spec.shape_hash,
+        kind=order.run.kind,
+        uid=order.run.uid,
+        namespace=order.run.namespace,
+        name=order.run.name,
+        shape_hash=order.shape_hash,
         dataset_digest=digest,
     )
     data = json.dumps(wanted.to_json(), indent=2).encode()
@@ -48,21 +51,32 @@ def take_claim(store: ObjectStore, spec: RunSpec, digest: str, attempts: Attempt
     if tagged is None:
         raise _claimed(store, "another resource")
     held = Claim.model_validate_json(tagged[0])
-    owner = f"FineTuneJob {held.namespace}/{held.name} (uid {held.uid})"
+    owner = f"{held.kind} {held.namespace}/{held.name} (uid {held.uid})"
     same_owner = held.uid == wanted.uid
     takeable = held.shape_hash == wanted.shape_hash and attempts.others_ended()
     if not (same_owner or takeable):
         raise _claimed(store, owner)
     if held.dataset_digest != digest:
-        raise data_error(
-            "DatasetChanged",
-            f"the data is {digest} now, but this revision began with {held.dataset_digest}; "
-            "put the old data back, or change the spec (e.g. dataset.uri) to train on the new",
-        )
+        raise _changed(order, digest, held.dataset_digest)
     if not same_owner:
         if not store.replace(_KEY, data, tagged[1]):
             raise _claimed(store, "another resource")
         log(f"output: taken over from {owner}, whose pods have ended")
+
+
+def _changed(order: RunOrder, found: str, began: str) -> TrainerError:
+    if order.run.kind == "FineTuneJob":
+        return data_error(
+            "DatasetChanged",
+            f"the data is {found} now, but this revision began with {began}; put the old data "
+            "back, or change the spec (e.g. dataset.uri) to train on the new",
+        )
+    return data_error(
+        "SourceChanged",
+        f"the sources are {found} now, but this revision began with {began}; put the old files "
+        "back, or change the spec (e.g. the source's URI) to take the new",
+        "source",
+    )
 
 
 def _claimed(store: ObjectStore, owner: str) -> TrainerError:

@@ -2,10 +2,20 @@
 
 from luthier_api.result import ExitCode, RunError
 
-OUT_OF_MEMORY_REMEDY = (
-    "lower training.perDeviceBatchSize (and raise gradientAccumulationSteps) or "
-    "training.maxLength, or use a pool with more memory"
-)
+# What to do about a lack of memory, by the kind of run; and the field that it is about.
+OUT_OF_MEMORY = {
+    "FineTuneJob": (
+        "lower training.perDeviceBatchSize (and raise gradientAccumulationSteps) or "
+        "training.maxLength, or use a pool with more memory",
+        "training.perDeviceBatchSize",
+    ),
+    "OptimizeJob": (
+        "use a pool with more memory (placement.pool), or lower evaluation.batchSize and "
+        "benchmark.batchSizes",
+        "placement.pool",
+    ),
+    "AdapterBundle": ("use a pool with more memory (placement.pool)", "placement.pool"),
+}
 
 
 class TrainerError(Exception):
@@ -41,17 +51,20 @@ class Superseded(BaseException):
     """The run is over or another pod does it now: end without publishing anything."""
 
 
-def from_exception(error: Exception) -> TrainerError:
-    """Any exception as a failure: a known one, a lack of memory, or a defect of ours."""
+def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
+    """Any exception as a failure of a run of that kind: a known one, a lack of memory, or a
+    defect of ours."""
     if isinstance(error, TrainerError):
         return error
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        place = "its GPU" if "CUDA" in text else "its pod"
+        remedy, param = OUT_OF_MEMORY[kind]
         return TrainerError(
             ExitCode.INTERNAL,
             "OutOfMemory",
-            f"The run needs more memory than its pod has; {OUT_OF_MEMORY_REMEDY}.",
-            "training.perDeviceBatchSize",
+            f"The run needs more memory than {place} has; {remedy}.",
+            param,
         )
     return TrainerError(
         ExitCode.INTERNAL, "InternalError", f"{text[:1200]} (the pod's log has the traceback)"

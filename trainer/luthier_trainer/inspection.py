@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Example
-from luthier_trainer.objectives.objective import Item, ShownObjective
+from luthier_trainer.objectives.objective import CutItem, ShownObjective
 
 # Rows whose tokens are counted; where there are more, a sample drawn by the seed.
 _MOST = 20_000
@@ -15,8 +15,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Inspection:
-    """`lengths` of the counted rows in tokens, `truncated` of them; `sampled` where these
-    aren't all. `shown`: the first rows as the model sees them: (token, whether it counts)."""
+    """`lengths` of the counted rows in tokens, before the cut to training.maxLength, which
+    `truncated` of them need; `sampled` where these aren't all. `shown`: the first rows as the
+    model sees them: (token, whether it counts)."""
 
     lengths: list[int]
     truncated: int
@@ -37,22 +38,20 @@ class Inspection:
 
 
 def inspect(
-    objective: ShownObjective, examples: Sequence[Example], items: Sequence[Item], seed: int
+    objective: ShownObjective, examples: Sequence[Example], items: Sequence[CutItem], seed: int
 ) -> Inspection:
     """Count the training rows. `items` are the encoded examples."""
     sampled = len(items) > _MOST
     if sampled:
         rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
         chosen = sorted(rng.sample(range(len(items)), _MOST))
-        before = objective.truncated
         counted = objective.encode([examples[index] for index in chosen])
-        truncated = objective.truncated - before
     else:
-        counted, truncated = items, objective.truncated
+        counted = items
     first = [items[index] for index in range(min(_SHOWN, len(items)))]
     return Inspection(
-        lengths=[len(item) for item in counted],
-        truncated=truncated,
+        lengths=[len(item) + item.cut for item in counted],
+        truncated=sum(item.cut > 0 for item in counted),
         sampled=sampled,
         shown=objective.mask_view(first, len(first)),
     )

@@ -1,24 +1,45 @@
-"""From run spec to result: the stages of a run, in order.
+"""From order to result: the run of the kind that the order is of.
 
-Each stage that can fail cheaply comes before those that cost: nothing slow is imported
-until the run spec, storage, model folder and data have been checked.
+In each, the stages that can fail cheaply come before those that cost: nothing slow is imported
+until the order, storage, sources and data have been checked.
 """
 
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
-from luthier_api.result import ExitCode, RunResult
-from luthier_api.runspec import TERMINATION_LOG_PATH, RunSpec
+from luthier_api.result import ExitCode, RunEnd
+from luthier_api.runspec import (
+    TERMINATION_LOG_PATH,
+    BundleOrder,
+    OptimizeOrder,
+    RunSpec,
+    read_order,
+)
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
 from luthier_trainer.log import log
-from luthier_trainer.run import Run
+from luthier_trainer.pod import Pod
 from luthier_trainer.runtime import restart_with_settings
 
 _USAGE = "usage: python -m luthier_trainer RUNSPEC.json"
+
+
+class AnyRun(Protocol):
+    """A run of any kind, in one pod."""
+
+    pod: Pod
+
+    def execute(self) -> RunEnd:
+        """All of it. Raises TrainerError, Interrupted or Superseded."""
+        ...
+
+    def result(self, outcome: str, failure: TrainerError | None = None) -> RunEnd:
+        """What is known now, as the end of this pod."""
+        ...
 
 
 def main() -> None:
@@ -26,44 +47,61 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit(_USAGE)
     try:
-        spec = _read_spec(Path(sys.argv[1]))
+        order = _read(Path(sys.argv[1]))
     except TrainerError as failure:
         log(f"failed: {failure}")
-        # Revision and attempt are unknown: the spec that holds them can't be read.
+        # Revision and attempt are unknown: the order that holds them can't be read.
         _finish(
-            RunResult(revision="", attempt=0, outcome="Failed", error=failure.error),
+            RunEnd(revision="", attempt=0, outcome="Failed", error=failure.error),
             failure.exit_code,
         )
-    restart_with_settings(spec.scratch_dir)
-    _finish(*_execute(spec))
+    restart_with_settings(order.scratch_dir)
+    _finish(*_execute(run_of(order)))
 
 
-def _execute(spec: RunSpec) -> tuple[RunResult, ExitCode]:
-    run = Run(spec)
+def run_of(order: RunSpec | OptimizeOrder | BundleOrder) -> AnyRun:
+    """The run that does what the order asks for."""
+    match order:
+        case RunSpec():
+            from luthier_trainer.run import Run
+
+            return Run(order)
+        case OptimizeOrder():
+            from luthier_trainer.optimize.run import Optimization
+
+            return Optimization(order)
+        case BundleOrder():
+            from luthier_trainer.bundle.run import BundleRun
+
+            return BundleRun(order)
+
+
+def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:
+    pod = run.pod
     try:
-        run.interrupt.install()
+        pod.interrupt.install()
         return run.execute(), ExitCode.SUCCEEDED
     except Superseded:
         # Only this pod's own record: so that nobody waits for it.
-        run.record_end("Interrupted", "Superseded")
+        pod.record_end("Interrupted", "Superseded")
         log("stopped: another pod or attempt has this run now; nothing is published")
         return run.result("Interrupted"), ExitCode.INTERRUPTED
     except Interrupted:
-        run.record_end("Interrupted", None)
+        pod.record_end("Interrupted", None)
         log("interrupted")
         return run.result("Interrupted"), ExitCode.INTERRUPTED
     except Exception as error:
-        failure = from_exception(error)
+        failure = from_exception(error, pod.order.run.kind)
         if failure.exit_code == ExitCode.INTERNAL:
             traceback.print_exc()
         log(f"failed: {failure}")
-        run.record_end("Failed", failure.error.code)
+        pod.record_end("Failed", failure.error.code)
         return run.result("Failed", failure), failure.exit_code
 
 
-def _read_spec(path: Path) -> RunSpec:
+def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
     try:
-        return RunSpec.model_validate_json(path.read_bytes())
+        return read_order(path.read_bytes())
     except OSError as error:
         problem = f"{path}: {error.strerror}"
     except ValidationError as error:
@@ -77,7 +115,7 @@ def _read_spec(path: Path) -> RunSpec:
     )
 
 
-def _finish(result: RunResult, code: ExitCode) -> None:
+def _finish(result: RunEnd, code: ExitCode) -> None:
     text = result.to_bytes().decode()
     target = Path(os.environ.get("LUTHIER_TERMINATION_LOG", TERMINATION_LOG_PATH))
     try:

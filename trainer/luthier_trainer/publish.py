@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -12,42 +12,46 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from luthier_api.finetunejob import ArtifactRef
-from luthier_api.result import RunResult
-from luthier_api.runspec import RunSpec
+from luthier_api.meta import Model
+from luthier_api.result import RunEnd
+from luthier_api.runspec import BundleOrder, OptimizeOrder, RunOrder, RunSpec
+from luthier_api.runstatus import ArtifactRef
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.objectstore import ObjectStore
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxruntime-genai")
 
 
 def publish(
     store: ObjectStore,
     folder: Path,
-    spec: RunSpec,
+    order: RunOrder,
     details: dict[str, Any],
-    result: RunResult,
+    result: RunEnd,
     fence: Callable[[], None],
+    copied: Mapping[str, dict[str, Any]] | None = None,
 ) -> ArtifactRef:
     """Upload every file below `folder`, then the manifest that makes it an artifact.
 
-    A half-published one has no manifest, and the next pod publishes it anew.
+    `copied`: files that are there already, each with its sha256 and bytes. A half-published
+    artifact has no manifest, and the next pod publishes it anew.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     keys = {path: path.relative_to(folder).as_posix() for path in files}
     fence()
     run_all(partial(store.upload, key, path) for path, key in keys.items())
     manifest = {
-        "apiVersion": spec.api_version,
-        "run": spec.run.to_json(),
-        "shapeHash": spec.shape_hash,
+        "apiVersion": order.api_version,
+        "run": order.run.to_json(),
+        "shapeHash": order.shape_hash,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "spec": spec.fine_tuning.to_json(),
+        "spec": own_part(order).to_json(),
         **details,
         "image": os.environ.get("LUTHIER_IMAGE"),
-        "versions": _versions(),
-        "files": {key: _describe(path) for path, key in keys.items()},
+        "versions": versions(onnx=not isinstance(order, RunSpec)),
+        "files": {**(copied or {}), **{key: _describe(path) for path, key in keys.items()}},
         "result": result.to_json(),
     }
     data = json.dumps(manifest, indent=2).encode()
@@ -62,6 +66,18 @@ def read_published(store: ObjectStore) -> tuple[dict[str, Any], ArtifactRef] | N
     return (json.loads(data), _reference(store, data)) if data else None
 
 
+def own_part(order: RunOrder) -> Model:
+    """What an order says of the thing that it makes."""
+    match order:
+        case RunSpec():
+            return order.fine_tuning
+        case OptimizeOrder():
+            return order.optimizing
+        case BundleOrder():
+            return order.bundling
+    raise TypeError(f"no order that is known: {type(order).__name__}")
+
+
 def _reference(store: ObjectStore, manifest: bytes) -> ArtifactRef:
     return ArtifactRef(uri=store.uri, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
@@ -74,9 +90,10 @@ def _describe(path: Path) -> dict[str, Any]:
         }
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
+def versions(*, onnx: bool) -> dict[str, str]:
+    """Of Python and of the packages that shape a result; `onnx`: those of ONNX too."""
+    found = {"python": platform.python_version()}
+    for name in (*_PACKAGES, *(_ONNX_PACKAGES if onnx else ())):
         with suppress(PackageNotFoundError):  # luthier itself may run from its sources
-            versions[name] = version(name)
-    return versions
+            found[name] = version(name)
+    return found

@@ -11,7 +11,8 @@ from luthier_trainer import publish
 from luthier_trainer.data.page import write_page
 from luthier_trainer.evaluation import script
 from luthier_trainer.evaluation.compare import Comparison, compare, with_script
-from luthier_trainer.evaluation.measure import Measurement, measure
+from luthier_trainer.evaluation.measure import Measurement, OnRows, measure
+from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.evaluation.sheet import Answered, sheet
 from luthier_trainer.log import log
@@ -61,16 +62,17 @@ class Results:
         started = time.monotonic()
         rows = stages.measured_rows()
         self.items = stages.objective.encode(rows)
-        tuned = self._measured(stages.tuned.model)
+        progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(rows))
+        tuned = self._measured(stages.tuned.model, progress)
         with stages.tuned.base() as model:
-            base = self._measured(model)
+            base = self._measured(model, progress)
         self._tell(compare(base, tuned, stages.values, split))
         self.answers = answered(stages.objective, rows, base, tuned, _SAMPLES)
         for name, value in self.run.evaluation.tuned.items() if self.run.evaluation else ():
             log(f"{name}: base {base.values([name])[name]:.4f}, tuned {value:.4f}")
         log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
 
-    def _measured(self, model: Any) -> Measurement:
+    def _measured(self, model: Any, on_rows: OnRows) -> Measurement:
         stages = self.stages
         return measure(
             model,
@@ -81,6 +83,7 @@ class Results:
             batch_size=stages.tuning.evaluation.batch_size,
             autocast=stages.autocast,
             samples=_SAMPLES,
+            on_rows=on_rows,
         )
 
     def _tell(self, comparison: Comparison) -> None:
@@ -110,7 +113,9 @@ class Results:
         assert self.comparison
         model = replace(self.stages.source, folder=folder).load(self.stages.precision)
         model.to(self.stages.tuned.model.device)
-        values = self._measured(model).values(self.stages.values)
+        progress = RowProgress(self.run.reporter, "Checking merge", len(self.items))
+        values = self._measured(model, progress).values(self.stages.values)
+        self.run.reporter.update(stage="Publishing")
         tuned = self.comparison.result.tuned
         found = {
             name: {"merged": value, "change": value - tuned[name]}
@@ -171,7 +176,7 @@ class Results:
         stages, writer, attempts = self.stages, self.run.writer, self.stages.attempts
         assert writer
         writer.drain(self.spec.storage.retry_seconds + 60)
-        attempts.end("Succeeded", None, self.run.usage())
+        attempts.end("Succeeded", None, self.run.pod.usage())
         details = {
             "baseModel": {
                 "uri": stages.tuning.model.uri,

@@ -1,26 +1,19 @@
-"""One run of one pod: the stages up to the import of torch, and what is told at its end."""
+"""A run that fine-tunes: the stages up to the import of torch, and what is told at its end."""
 
-import os
-import shutil
-import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from luthier_api.finetunejob import ArtifactRef, EvaluationResult, Usage
+from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer import publish
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import read_claim, take_claim
+from luthier_trainer.claim import read_claim
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
-from luthier_trainer.progress import Reporter
-from luthier_trainer.runtime import cpu_seconds
+from luthier_trainer.pod import Pod
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
 
@@ -33,38 +26,27 @@ class Run:
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
-        self.interrupt = Interrupt(spec.grace_seconds)
-        pod = os.environ.get("POD_NAME", "local")
-        self.reporter = Reporter(spec.run, pod, spec.progress, self.interrupt.supersede)
-        self.attempts: Attempts | None = None
+        self.pod = Pod(spec)
+        self.interrupt, self.reporter = self.pod.interrupt, self.pod.reporter
         self.examples: Examples | None = None
         self.writer: CheckpointWriter | None = None
         self.evaluation: EvaluationResult | None = None
-        self.trained_tokens = 0
         self._data_valid: bool | None = None
-        self._started = time.monotonic()
 
     def execute(self) -> RunResult:
         """All stages. Raises TrainerError, Interrupted or Superseded."""
-        scratch = Path(self.spec.scratch_dir)
-        scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="luthier-", dir=scratch))
-        try:
-            return self._stages(folder)
-        except Interrupted:
-            self.save_what_waits()  # before the folder goes: checkpoints are written through it
-            raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with self.pod.scratch() as folder:
+            try:
+                return self._stages(folder)
+            except Interrupted:
+                self.save_what_waits()  # before the folder goes: checkpoints are written through it
+                raise
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
         """What is known now, as the end of this pod."""
         told = self.reporter.report
         return RunResult(
-            revision=self.spec.run.revision,
-            attempt=self.spec.run.attempt,
-            outcome=outcome,
-            error=failure.error if failure else None,
+            **self.pod.end(outcome, failure),
             dataset_digest=self.examples.digest if self.examples else None,
             dataset_valid=self._data_valid,
             dataset_summary=self.data_summary(),
@@ -76,8 +58,6 @@ class Run:
             progress=told.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
-            usage=self.attempts.usage if self.attempts else None,
-            restarts=self.attempts.restarts if self.attempts else None,
         )
 
     def save_what_waits(self) -> None:
@@ -87,24 +67,6 @@ class Run:
                 log("warning: the grace period ends before the checkpoint is uploaded")
         except TrainerError as failure:  # the run goes on from an older one
             log(f"warning: the last checkpoint is not saved: {failure}")
-
-    def record_end(self, outcome: str, code: str | None) -> None:
-        """Leave word in storage of how this pod ended; failing that, in the log."""
-        self.reporter.close()
-        if self.attempts and self.attempts.began:
-            try:
-                self.attempts.end(outcome, code, self.usage())
-            except Exception as error:  # the end itself must not fail
-                log(f"the attempt's record could not be written: {error}")
-
-    def usage(self) -> Usage:
-        """Of this pod so far."""
-        seconds = time.monotonic() - self._started
-        return Usage(
-            cpu_seconds=round(cpu_seconds(), 1),
-            gpu_seconds=round(self.spec.gpus * seconds, 1),
-            trained_tokens=self.trained_tokens,
-        )
 
     def data_summary(self) -> str | None:
         if self.examples is None:
@@ -117,7 +79,7 @@ class Run:
         published = publish.read_published(output)
         claim = read_claim(output)
         if published and claim and claim.uid == self.spec.run.uid:
-            return self._again(*published)
+            return self.pod.again(RunResult, *published)
         base = modelcache.find(self.spec)
         examples = self._check_data(folder)
         if (
@@ -125,31 +87,17 @@ class Run:
             and published[0]["shapeHash"] == self.spec.shape_hash
             and published[0]["datasetDigest"] == examples.digest
         ):
-            return self._again(*published)
-        self.attempts = Attempts(output, self.spec.run)
-        take_claim(output, self.spec, examples.digest, self.attempts)
+            return self.pod.again(RunResult, *published)
+        attempts = self.pod.claim(output, examples.digest)
         steps = complete_steps(output)
-        self.attempts.begin(steps[-1] if steps else 0)
-        self.reporter.set(restarts=self.attempts.restarts)
+        self.pod.begin(steps[-1] if steps else 0)
 
         self.reporter.stage("Loading")
         model_folder = modelcache.local_folder(base, self.spec)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.stages import Stages
 
-        return Stages(self, self.attempts, output, examples, folder).execute(base, model_folder)
-
-    def _again(self, manifest: dict[str, Any], artifact: ArtifactRef) -> RunResult:
-        log("the output is finished already: its result again")
-        result = RunResult.model_validate(manifest["result"])
-        self.reporter.close()
-        return result.model_copy(
-            update={
-                "revision": self.spec.run.revision,
-                "attempt": self.spec.run.attempt,
-                "artifact": artifact,
-            }
-        )
+        return Stages(self, attempts, output, examples, folder).execute(base, model_folder)
 
     def _check_data(self, folder: Path) -> Examples:
         try:

@@ -14,6 +14,7 @@ from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.errors import Interrupted, Superseded
 from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
+from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.log import log
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.models.architecture import describe
@@ -96,7 +97,10 @@ class Stages:
         self.inspection = found
         if found.truncated:
             share = 100 * found.truncated / len(found.lengths)
-            log(f"warning: data: {share:.1f}% of the rows are longer than maxLength: cut")
+            log(
+                f"warning: data: {share:.1f}% of the rows are longer than maxLength, up to "
+                f"{max(found.lengths):,} tokens: cut"
+            )
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
         self.eval_items = self.objective.encode(self.examples.eval)
@@ -193,7 +197,7 @@ class Stages:
         self.run.reporter.set(estimate=estimate)
 
     def _measure_eval(self, model: Any, items: Sequence[Item], watched: str) -> Mapping[str, float]:
-        return eval_metrics(
+        found = eval_metrics(
             model,
             self.objective,
             items,
@@ -201,10 +205,13 @@ class Stages:
             [watched],
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,
+            on_rows=RowProgress(self.run.reporter, "Evaluating", len(items)),
         )
+        self.run.reporter.update(stage="Training")
+        return found
 
     def _on_tokens(self, count: int) -> None:
-        self.run.trained_tokens = count
+        self.run.pod.trained_tokens = count
 
     def _on_checkpoint(self, snapshot: Snapshot) -> None:
         """In the writer's thread: what else is to be seen in storage after a checkpoint."""
@@ -213,7 +220,7 @@ class Stages:
         journal = Journal(snapshot.document["journal"])
         for name, content in curves(journal).items():
             self.output.write(f"report/{name}", content)
-        self.attempts.advance(snapshot.step, self.run.usage())
+        self.attempts.advance(snapshot.step, self.run.pod.usage())
         self.run.reporter.set(
             checkpoints=writer.refs, checkpoint_cost=writer.cost, usage=self.attempts.usage
         )

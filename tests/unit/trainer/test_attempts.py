@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from unit.trainer.support import MakeSpec
 
-from luthier_api.finetunejob import Usage
 from luthier_api.result import ExitCode
+from luthier_api.runstatus import Usage
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import Superseded, TrainerError

@@ -49,7 +49,6 @@ class Words:
 
     head = Head("AutoModelForSequenceClassification", LABELS)
     answer_kind: AnswerKind = "label"
-    truncated = 0
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, bool]] = []  # examples of a batch, with answers?
@@ -129,6 +128,12 @@ def test_batches_and_padding_do_not_matter(examples: list[Labelled], batch_size:
         [each.loss for each in found.predictions], [each.loss for each in expected], rtol=1e-5
     )
     assert found.gold == [example.label for example in examples]
+
+
+def test_it_tells_of_every_row_once(examples: list[Labelled]) -> None:
+    told: list[int] = []
+    run(examples, 7, ["loss"], samples=10, on_rows=told.append)
+    assert told == [7, 3, 7, 7, 7, 7, 2]
 
 
 def test_the_order_of_examples_does_not_matter(examples: list[Labelled]) -> None:

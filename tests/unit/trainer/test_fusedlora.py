@@ -79,7 +79,7 @@ def test_as_near_to_fp32_as_peft_in_bf16() -> None:
     exact = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
     plain_loss, plain = train_step(peft_model())
     model = peft_model()
-    assert fuse_lora(model) == LINEAR_LAYERS
+    assert fuse_lora(model, torch.bfloat16) == LINEAR_LAYERS
     loss, fused = train_step(model)
 
     assert distance(loss, exact_loss) < 2e-3
@@ -91,11 +91,26 @@ def test_as_near_to_fp32_as_peft_in_bf16() -> None:
         assert error < max(0.03, 1.5 * distance(plain[name], exact[name])), name
 
 
+def test_equals_peft_in_fp32() -> None:
+    plain, model = peft_model(torch.float32), peft_model(torch.float32)
+    assert fuse_lora(model, torch.float32) == LINEAR_LAYERS
+    results = []
+    for each in (plain, model):
+        loss = each(**BATCH).loss
+        torch.autograd.backward(loss)
+        results.append((loss.detach(), {n: p.grad for n, p in each.named_parameters()}))
+    (expected_loss, expected), (loss, fused) = results
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-6, atol=0)
+    for name, gradient in fused.items():
+        if gradient is not None:
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
 def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
     results = []
     for checkpointing in (False, False, True):
         model = peft_model()
-        fuse_lora(model)
+        fuse_lora(model, torch.bfloat16)
         if checkpointing:
             model.enable_input_require_grads()
             model.get_base_model().activation_checkpointing_enable()
@@ -106,14 +121,15 @@ def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
             assert torch.equal(gradient, results[0][1][name]), name
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_resumed_run_equals_an_undisturbed_one(
-    make_spec: MakeSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    make_spec: MakeSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str], precision: str
 ) -> None:
     from unit.trainer.test_run import folder, keep_until, losses, same_weights
 
     from luthier_trainer.run import Run
 
-    fused = {"training": {"precision": "bf16"}, "lora": {"dropout": 0.0}}
+    fused = {"training": {"precision": precision}, "lora": {"dropout": 0.0}}
     undisturbed = make_spec(output=f"file://{tmp_path}/undisturbed", **fused)
     Run(undisturbed).execute()
     resumed = make_spec(output=f"file://{tmp_path}/resumed", **fused)
@@ -126,7 +142,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 
 def test_without_its_adapter_it_is_the_base() -> None:
     model = peft_model()
-    fuse_lora(model)
+    fuse_lora(model, torch.bfloat16)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         tuned = model(IDS).logits
         with model.disable_adapter():
@@ -138,7 +154,7 @@ def test_without_its_adapter_it_is_the_base() -> None:
 
 def test_what_is_saved_is_pefts_own(tmp_path: Path) -> None:
     model, plain = peft_model(), peft_model()
-    fuse_lora(model)
+    fuse_lora(model, torch.bfloat16)
     saved, expected = get_peft_model_state_dict(model), get_peft_model_state_dict(plain)
     assert saved.keys() == expected.keys()
     assert all(torch.equal(saved[name], expected[name]) for name in saved)
@@ -152,20 +168,21 @@ def test_what_is_saved_is_pefts_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "lora"),
     [
-        (torch.float32, {}),
+        (torch.float32, {}),  # autocast makes it bf16
         (torch.bfloat16, {"lora_dropout": 0.1}),
         (torch.bfloat16, {"use_dora": True}),
         (torch.bfloat16, {"lora_bias": True}),
     ],
 )
 def test_all_else_keeps_pefts_forward(dtype: torch.dtype, lora: dict[str, Any]) -> None:
-    assert fuse_lora(peft_model(dtype, **lora)) == 0
+    assert fuse_lora(peft_model(dtype, **lora), torch.bfloat16) == 0
 
 
 def test_only_the_layers_with_an_update_are_fused() -> None:
-    assert fuse_lora(peft_model(target_modules=["q_proj", "v_proj"])) == 4
+    model = peft_model(target_modules=["q_proj", "v_proj"])
+    assert fuse_lora(model, torch.bfloat16) == 4
 
 
 def test_layers_whose_bias_is_trained_are_not_fused() -> None:
     without_bias = 2 * 3  # the MLPs
-    assert fuse_lora(peft_model(bias="all")) == without_bias
+    assert fuse_lora(peft_model(bias="all"), torch.bfloat16) == without_bias

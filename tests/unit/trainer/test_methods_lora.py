@@ -40,15 +40,21 @@ def test_loss_and_gradients_are_those_of_plain_peft(architecture: str, variant: 
             fan_in_fan_out=architecture == "gpt2",
         ),
     ).eval()
-    assert train(ours, inputs, steps=2) == train(reference, inputs, steps=2)
+    # A fused layer sums in another order; DoRA keeps peft's own forward.
+    near = 0 if variant == "dora" else 1e-3
+    losses = [torch.tensor(train(model, inputs, steps=2)) for model in (ours, reference)]
+    torch.testing.assert_close(*losses, rtol=near / 100, atol=0)
     found, expected = gradients(ours, inputs), gradients(reference, inputs)
     assert found.keys() == expected.keys()
     for name, gradient in found.items():
-        assert torch.equal(gradient, expected[name]), name
+        distance = (gradient - expected[name]).norm() / expected[name].norm()
+        assert distance <= near, f"{name}: {distance}"
 
 
-def test_fused_only_on_a_frozen_bf16_base_without_dropout() -> None:
+def test_fused_only_on_a_frozen_base_in_the_run_s_precision_without_dropout() -> None:
     from functools import partial
+
+    from luthier_trainer.models.precision import Precision
 
     def fused(precision: Any, method: str = "lora", **lora: Any) -> int:
         model = tuned(source("llama"), method, precision, lora=lora).model
@@ -56,7 +62,8 @@ def test_fused_only_on_a_frozen_bf16_base_without_dropout() -> None:
 
     assert fused(BF16) == 2 * 7
     assert fused(BF16, targetModules=["q_proj"]) == 2
-    assert fused(FP32) == 0
+    assert fused(FP32) == 2 * 7
+    assert fused(Precision("fp16")) == 0
     assert fused(BF16, dropout=0.1) == 0
     assert fused(BF16, dora=True) == 0
     assert fused(BF16, "qlora") == 0

@@ -119,7 +119,9 @@ def test_texts_fit_the_model() -> None:
     assert len(item) == 9
     assert item.ids[0] == tokenizer.cls_token_id
     assert item.ids[-1] == tokenizer.sep_token_id
-    assert objective.truncated == 1
+    whole = chosen("classification", LABELLED, LABELS, "bert").encode(LABELLED[-1:])[0]
+    assert whole.cut == 0
+    assert item.cut == len(whole) - 9
 
 
 def test_completions_of_labels() -> None:

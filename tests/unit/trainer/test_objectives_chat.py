@@ -88,10 +88,10 @@ def test_an_end_that_the_template_lacks_is_learnt() -> None:
 def test_too_long_a_conversation_loses_its_start() -> None:
     encoder = ChatEncoder(tokenizer_of("qwen2"), 256, False)
     whole = encoder.encode([CHATS[1]])[0]
-    assert encoder.truncated == 0
+    assert whole.cut == 0
     short = ChatEncoder(tokenizer_of("qwen2"), len(whole) - 5, False)
     item = short.encode([CHATS[1]])[0]
-    assert short.truncated == 1
+    assert item.cut == 5
     assert list(item.ids) == [whole.ids[0], *whole.ids[6:]]
     assert list(item.targets[1:]) == list(whole.targets[6:])
 

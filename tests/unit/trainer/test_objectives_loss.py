@@ -194,7 +194,9 @@ def test_contrastive_and_negatives_by_hand() -> None:
     cross = type(items[0])
     scores = torch.stack(
         [
-            torch.stack([10 * _cosine(model, cross(a.first, b.second, 0), "mean") for b in items])
+            torch.stack(
+                [10 * _cosine(model, cross(a.first, b.second, 0, 0), "mean") for b in items]
+            )
             for a in items
         ]
     )

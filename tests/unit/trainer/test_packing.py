@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from unit.trainer.cells import BF16, source, tuned
 from unit.trainer.objectives_support import (
     COMPLETIONS,
     assert_same,
@@ -54,6 +55,11 @@ def test_equals_unpacked(name: str, attention: str, learn_prompt: bool) -> None:
         ]
     together = packed[: sum(map(len, rows[0]))]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_in_4_bits_that_compute_in_bf16_are_packed() -> None:
+    """Their logits are in fp32, and yet no more exact."""
+    assert isolates(tuned(source("llama"), "qlora", BF16).model)
 
 
 class Leaking(nn.Module):

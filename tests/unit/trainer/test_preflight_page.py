@@ -32,7 +32,16 @@ class Page(HTMLParser):
 
 
 def test_the_page(tmp_path: Path) -> None:
-    facts = DatasetFacts(train=1000, eval=10, labels=2, duplicates=3, leaked=1)
+    facts = DatasetFacts(
+        train=1000,
+        eval=10,
+        labels=2,
+        duplicates=3,
+        leaked=1,
+        tokens_median=50,
+        tokens_p95=95,
+        tokens_max=3000,
+    )
     findings = Findings(
         columns=["text", "<b>label"],
         balance={"train": {"<script>": 700, "b": 300}, "eval": {"b": 10}},
@@ -40,7 +49,7 @@ def test_the_page(tmp_path: Path) -> None:
         leaked=["b.jsonl:9"],
     )
     examples = Examples([], [], [], ["a", "b"], "sha256:x", facts, ["careful & so"], {}, findings)
-    lengths = [*range(1, 100), 300]
+    lengths = [*range(1, 100), 3000]
     samples = [[("Text:", False), (" <img src=x>", True)]]
     write_page(tmp_path / "data.html", examples, facts, lengths, 1, samples, max_length=256)
     page = Page((tmp_path / "data.html").read_text())
@@ -50,6 +59,7 @@ def test_the_page(tmp_path: Path) -> None:
         assert words in page.text
     assert "1.0% of the rows are cut" in page.text
     assert "sample of 100" in page.text
+    assert "at most 95, the longest has 3,000" in page.text
     assert "maxLength 256" in page.text
     assert "line" in page.tags
     assert " <img src=x>" in page.marked
@@ -58,7 +68,7 @@ def test_the_page(tmp_path: Path) -> None:
 
 def test_a_page_of_all_rows_speaks_of_no_sample(tmp_path: Path) -> None:
     """Rows of eval and test aren't counted: that makes no sample of those of train."""
-    facts = DatasetFacts(train=3, eval=10)
+    facts = DatasetFacts(train=3, eval=10, tokens_median=64, tokens_p95=64, tokens_max=64)
     write_page(
         tmp_path / "data.html",
         Examples([], [], [], [], "sha256:x", facts),

@@ -34,11 +34,17 @@ def test_cpu_limit(files: dict[str, str], expected: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f avx2", False)],
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", "fpu avx512_bf16 sse", True),
+        ("AuthenticAMD", "fpu avx512f avx2", False),
+        ("GenuineIntel", "fpu avx512_bf16 sse", False),
+        ("GenuineIntel", "avx512_bf16 amx_bf16", True),
+    ],
 )
-def test_fast_bf16(flags: str, expected: bool) -> None:
-    assert cpu_has_fast_bf16(f"processor\t: 0\nflags\t\t: {flags}\n") is expected
+def test_fast_bf16(vendor: str, flags: str, expected: bool) -> None:
+    cpuinfo = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t:\n"
+    assert cpu_has_fast_bf16(cpuinfo) is expected
 
 
 @pytest.mark.usefixtures("nothing_hidden")

@@ -124,3 +124,15 @@ def test_fp16_leaves_out_steps_whose_gradient_overflows_but_not_for_ever() -> No
     check.add(torch.tensor(1.0))
     with pytest.raises(TrainerError, match="row 1, row 2"):
         check.check(torch.tensor(float("inf")), 26)
+
+
+def test_fp16_does_not_wait_where_the_loss_is_no_number() -> None:
+    """Its scale is the gradient's: the loss would stay what it is."""
+    from luthier_trainer.training.finite import FiniteCheck
+
+    check = FiniteCheck("row {}".format, scaled=True)
+    check.begin([[1, 2], [3]])
+    check.add(torch.tensor(1.0))
+    check.add(torch.tensor(float("nan")))
+    with pytest.raises(TrainerError, match=r"LossNotFinite.*a batch of row 3;"):
+        check.check(torch.tensor(float("nan")), 1)

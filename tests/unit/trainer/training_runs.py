@@ -68,7 +68,6 @@ class Causal:
 
     head = Head("AutoModelForCausalLM")
     answer_kind = "text"
-    truncated = 0
 
     def __init__(self) -> None:
         self.losses: list[float] = []

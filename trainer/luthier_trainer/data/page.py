@@ -26,8 +26,8 @@ def write_page(
     *,
     max_length: int,
 ) -> None:
-    """`token_lengths`: tokens of the training rows that were counted, after the cut to
-    `max_length`, which `truncated` of them needed. `samples`: tokens as text, and whether the
+    """`token_lengths`: tokens of the training rows that were counted, before the cut to
+    `max_length`, which `truncated` of them need. `samples`: tokens as text, and whether the
     loss counts each."""
     sections = [
         f'<h1>The data</h1><p>{escape(examples.summary)}</p><p class="dim">'
@@ -47,7 +47,7 @@ def write_page(
             facts.leaked,
             examples.findings.leaked,
         ),
-        _lengths(token_lengths, truncated, facts.train, max_length),
+        _lengths(token_lengths, truncated, facts, max_length),
         _samples(samples),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,18 +100,21 @@ def _places(title: str, what: str, count: int, places: Sequence[str]) -> str:
     return f"<h2>{title}</h2><p>{what}: {count:,}</p>{shown}"
 
 
-def _lengths(lengths: Sequence[int], truncated: int, rows: int, max_length: int) -> str:
+def _lengths(lengths: Sequence[int], truncated: int, facts: DatasetFacts, max_length: int) -> str:
     if not lengths:
         return ""
     share = 100 * truncated / len(lengths)
     text = f"{share:.1f}% of the rows are cut: longer than maxLength {max_length}"
-    if len(lengths) < rows:
+    if len(lengths) < facts.train:
         low, high = interval(truncated, len(lengths))
         text += (
             f" (of a sample of {len(lengths):,}; {100 * low:.1f} to {100 * high:.1f}% with 95% "
             "confidence)"
         )
-    text += ". Below they count with what is left of them." if truncated else "."
+    text += (
+        f". The median is {facts.tokens_median:,} tokens, 95% of the rows have at most "
+        f"{facts.tokens_p95:,}, the longest has {facts.tokens_max:,}."
+    )
     return f"<h2>Tokens of a row of train</h2><p>{text}</p>{_histogram(lengths, max_length)}"
 
 

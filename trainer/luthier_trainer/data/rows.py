@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from luthier_trainer.data.jsonarray import ArrayError, array_items
 from luthier_trainer.errors import TrainerError, data_error
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -91,35 +92,20 @@ def _jsonl(file: LocalFile) -> Iterator[Row]:
 
 
 def _json(file: LocalFile) -> Iterator[Row]:
-    """The array is read item by item, from the file's text in memory."""
-    name = file.name
-    text = _text(file)
-    decoder = json.JSONDecoder()
-    skip = json.decoder.WHITESPACE.match  # type: ignore[attr-defined]
-    position = skip(text, 0).end()
-    if text[position : position + 1] != "[":
-        raise malformed(f"{name}:1", "a .json file holds one array of objects")
-    position = skip(text, position + 1).end()
-    count = 0
+    name, count = file.name, 0
     try:
-        while text[position : position + 1] != "]" or count:
-            item, position = decoder.raw_decode(text, position)
-            count += 1
-            place = f"{name}#{count}"
-            yield Row(present(item, place), place)
-            position = skip(text, position).end()
-            if text[position : position + 1] == "]":
-                break
-            if text[position : position + 1] != ",":
-                raise json.JSONDecodeError("Expecting ',' or ']'", text, position)
-            position = skip(text, position + 1).end()
-        rest = skip(text, position + 1).end()
-        if rest != len(text):
-            raise json.JSONDecodeError("Extra data", text, rest)
-    except json.JSONDecodeError as error:
-        raise malformed(
-            f"{name}:{error.lineno}", f"not JSON: {error.msg} at column {error.colno}"
-        ) from error
+        with file.path.open(encoding="utf-8-sig") as stream:
+            for count, item in enumerate(array_items(stream), start=1):
+                place = f"{name}#{count}"
+                yield Row(present(item, place), place)
+    except ArrayError as error:
+        after = f", after row {count}" if count else ""
+        problem = f"not JSON: {error.problem} at column {error.column}{after}"
+        raise malformed(f"{name}:{error.line}", problem) from error
+    except RecursionError as error:
+        raise malformed(f"{name}#{count + 1}", "not read: it is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(file) from error
 
 
 def _csv(file: LocalFile) -> Iterator[Row]:
@@ -158,13 +144,6 @@ def present(value: Any, place: str) -> dict[str, Any]:
 
 def malformed(place: str, problem: str) -> TrainerError:
     return data_error("MalformedRow", f"{place}: {problem}; correct or remove the row")
-
-
-def _text(file: LocalFile) -> str:
-    try:
-        return file.path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(file) from error
 
 
 def _not_utf8(file: LocalFile) -> TrainerError:

@@ -1,6 +1,6 @@
 """A model over rows: its losses and answers, and what they come to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -13,6 +13,9 @@ from luthier_trainer.data.examples import Example
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
+
+# Told of each batch that is done: how many rows it had.
+OnRows = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def measure(
     batch_size: int,
     autocast: torch.dtype | None = None,
     samples: int = 0,
+    on_rows: OnRows | None = None,
 ) -> Measurement:
     """Run `model` over `items`, the encoded `examples`, to measure `values` (metrics.chosen).
 
@@ -51,7 +55,7 @@ def measure(
     """
     started = monotonic()
     answered = len(items) if needs_answers(values) else min(samples, len(items))
-    predictions = _predict(model, objective, items, answered, batch_size, autocast)
+    predictions = _predict(model, objective, items, answered, batch_size, autocast, on_rows)
     return Measurement(
         kind=objective.answer_kind,
         gold=[objective.gold(examples[index]) for index in range(len(items))],
@@ -82,11 +86,19 @@ def eval_metrics(
     *,
     batch_size: int,
     autocast: torch.dtype | None = None,
+    on_rows: OnRows | None = None,
 ) -> dict[str, float]:
     """The named values (metrics.watched, metrics.chosen) and the loss, while training."""
     names = tuple(dict.fromkeys(("loss", *values)))
     measured = measure(
-        model, objective, items, examples, names, batch_size=batch_size, autocast=autocast
+        model,
+        objective,
+        items,
+        examples,
+        names,
+        batch_size=batch_size,
+        autocast=autocast,
+        on_rows=on_rows,
     )
     return measured.values(names)
 
@@ -98,6 +110,7 @@ def _predict(
     answered: int,
     batch_size: int,
     autocast: torch.dtype | None,
+    on_rows: OnRows | None = None,
 ) -> list[Prediction]:
     """One prediction per item, in order; the first `answered` with an answer."""
     found: dict[int, Prediction] = {}
@@ -111,6 +124,8 @@ def _predict(
                     model, [items[index] for index in batch], answers=answers
                 )
                 found.update(zip(batch, predictions, strict=True))
+                if on_rows:
+                    on_rows(len(batch))
     return [found[index] for index in range(len(items))]
 
 

@@ -44,9 +44,10 @@ def tune(spec: FineTuning, source: BaseSource, precision: Precision) -> Tuned:
         quantization = method.quantization or Quantization()
     base = source.load(precision, quantization, frozen=method.type != "full")
     tuned = apply(spec, base, source)
-    if checkpointing and method.type != "full":
-        # The recomputed layers see no trainable weight before them.
-        tuned.model.enable_input_require_grads()
+    if method.type == "lora":
+        from luthier_trainer.methods.fusedlora import fuse_lora
+
+        log(f"model: {fuse_lora(tuned.model, precision.dtype)} fused layers")
     return _placed(tuned, precision, quantization is not None)
 
 
@@ -55,7 +56,6 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     from luthier_trainer.methods.adapted import Adapted, adapt
     from luthier_trainer.methods.bottleneck import BottleneckTuned
     from luthier_trainer.methods.full import FullTuned
-    from luthier_trainer.methods.fusedlora import fuse_lora
     from luthier_trainer.methods.ia3 import ia3_config
     from luthier_trainer.methods.lora import lora_config
     from luthier_trainer.methods.virtualtokens import (
@@ -93,8 +93,6 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     if getattr(config, "target_modules", None):
         targets = config.target_modules
         resolved["targetModules"] = targets if isinstance(targets, str) else _joined(targets)
-    if method.type == "lora":
-        log(f"model: {fuse_lora(model)} fused layers")
     return Adapted(
         model,
         source,

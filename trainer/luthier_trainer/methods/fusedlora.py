@@ -1,6 +1,6 @@
-"""LoRA linear layers as one operation each, for bf16 base weights.
+"""LoRA linear layers as one operation each, for base weights in the precision of the run.
 
-PEFT computes the update of a layer in a dozen operations, and casts the layer's whole
+PEFT computes the update of a layer in a dozen operations, and in bf16 casts the layer's whole
 input to fp32 and back on the way. Here is the same product, with its gradient written
 out. The layers, their weights and what is saved stay PEFT's own.
 """
@@ -48,25 +48,26 @@ class _LoraLinear(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
-def fuse_lora(model: nn.Module) -> int:
+def fuse_lora(model: nn.Module, dtype: torch.dtype) -> int:
     """Let the layers of a PEFT model that allow it run as one operation; returns how many.
 
-    Those are plain LoRA without dropout on a frozen bf16 nn.Linear. All others, and these
-    while their adapter is off or merged, keep PEFT's own forward.
+    Those are plain LoRA without dropout on a frozen nn.Linear whose weights are in `dtype`, the
+    type that the run computes in. All others, and these while their adapter is off or merged,
+    keep PEFT's own forward.
     """
-    layers: list[Any] = [module for module in model.modules() if _fusable(module)]
+    layers: list[Any] = [module for module in model.modules() if _fusable(module, dtype)]
     for layer in layers:
         layer.forward = partial(_forward, layer, layer.forward)
     return len(layers)
 
 
-def _fusable(module: Any) -> bool:
+def _fusable(module: Any, dtype: torch.dtype) -> bool:
     if type(module) is not LoraLinear or module.active_adapters != ["default"]:
         return False
     base = module.base_layer
     return (
         type(base) is nn.Linear
-        and base.weight.dtype == torch.bfloat16
+        and base.weight.dtype == dtype
         and not base.weight.requires_grad
         and (base.bias is None or not base.bias.requires_grad)
         and isinstance(module.lora_dropout["default"], nn.Identity)

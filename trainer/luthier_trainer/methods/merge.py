@@ -17,9 +17,11 @@ _ROWS, _TOKENS = 4, 16
 _TOLERANCE = 1e-3  # relative to the largest logit
 
 
-def merge_adapter(adapter: Path, source: BaseSource, folder: Path) -> Merged:
-    """Merge a saved adapter into the unquantised base in fp32, save it in the base's own type,
-    load it again and compare. Raises TrainerError (MergeMismatch)."""
+def merge_adapter(
+    adapter: Path, source: BaseSource, folder: Path, dtype: torch.dtype | None = None
+) -> Merged:
+    """Merge a saved adapter into the unquantised base in fp32, save it as `dtype` (left out: the
+    base's own type), load it again and compare. Raises TrainerError (MergeMismatch)."""
     from peft import PeftModel
 
     exact = Precision("fp32")
@@ -31,7 +33,7 @@ def merge_adapter(adapter: Path, source: BaseSource, folder: Path) -> Merged:
     merged = model.merge_and_unload(safe_merge=True)
     _check(_answers(merged, rows), expected, _TOLERANCE)
     _untie(merged)
-    dtype = getattr(base_config(source.folder), "dtype", None) or torch.float32
+    dtype = dtype or getattr(base_config(source.folder), "dtype", None) or torch.float32
     save_model(merged.to(dtype), source.folder, folder)
     del model, merged, base
     reloaded = BaseSource(folder, source.head, source.longest, source.seed).load(exact)

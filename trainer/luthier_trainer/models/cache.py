@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from luthier_api.result import ExitCode
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import RunOrder, RunSpec
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
@@ -42,10 +42,15 @@ class BaseModel:
 
 
 def find(spec: RunSpec) -> BaseModel:
-    """List the model's files: cheap, and tells what is missing. Raises TrainerError."""
+    """The base of a run that fine-tunes. Raises TrainerError."""
     model = spec.fine_tuning.model
-    uri = model.uri
-    store = open_source(uri, "models", spec, "model.uri", model.revision)
+    return find_model(model.uri, model.revision, spec, "model.uri")
+
+
+def find_model(uri: str, revision: str | None, order: RunOrder, param: str) -> BaseModel:
+    """List a model's files: cheap, and tells what is missing. `param`: the field of the spec
+    that errors name. Raises TrainerError."""
+    store = open_source(uri, "models", order, param, revision)
     entries = _needed(store.entries())
     keys = {entry.key for entry in entries}
     if "config.json" not in keys:
@@ -54,14 +59,14 @@ def find(spec: RunSpec) -> BaseModel:
             "ModelNotFound",
             f"{uri}: no config.json there; upload the model's folder (config.json, "
             "*.safetensors, tokenizer.json), or correct the URI",
-            "model.uri",
+            param,
         )
     if not any(key.endswith(".safetensors") for key in keys):
         raise unsupported(
             "ModelNotSafetensors",
             f"{uri}: no *.safetensors there, and pickled weights are never loaded; convert them "
             "with save_pretrained()",
-            "model.uri",
+            param,
         )
     if isinstance(store, HubStore):
         log(f"model: {uri} at {store.commit}, licence {store.licence or 'not stated'}")
@@ -83,17 +88,17 @@ def _needed(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in found if entry.key not in twice]
 
 
-def local_folder(model: BaseModel, spec: RunSpec) -> Path:
+def local_folder(model: BaseModel, order: RunOrder) -> Path:
     """The folder to load from; downloaded first unless it is here already."""
     if isinstance(model.store, FileStore):
         return model.store.local("")
-    parts = urlsplit(spec.fine_tuning.model.uri)
-    place = f"{spec.storage.endpoint} {parts.netloc}"
+    parts = urlsplit(model.store.uri)
+    place = f"{order.storage.endpoint} {parts.netloc}"
     if isinstance(model.store, HubStore):
         place = model.store.identity
     identity = "\n".join(f"{entry.key} {entry.size} {entry.etag}" for entry in model.entries)
     name = hashlib.sha256(f"{place}\n{identity}".encode())
-    models = Path(spec.cache_dir, "models")
+    models = Path(order.cache_dir, "models")
     target = models / name.hexdigest()[:32]
     models.mkdir(parents=True, exist_ok=True)
     with (models / f"{target.name}.lock").open("w") as lock:

@@ -19,7 +19,6 @@ from luthier_trainer.objectives.loss import (
     takes_logits_to_keep,
 )
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
-from luthier_trainer.objectives.packing import require_isolation
 from luthier_trainer.objectives.scoring import score_labels, uses_cache
 from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token
 
@@ -53,13 +52,7 @@ class Causal:
         self._smoothing = smoothing
         self._custom = custom
         self._pad_id = pad_token(tokenizer)
-        self._isolates = False
         self.answer_kind: AnswerKind = "label" if labels else "text"
-
-    @property
-    def truncated(self) -> int:
-        found: int = self._encoder.truncated
-        return found
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
         return encoded(examples, cast(Encode, self._encoder.encode), self._max_length)
@@ -81,9 +74,6 @@ class Causal:
             outputs = predict_targets(model, batch, False, use_cache=False).output
             outputs.logits = outputs.logits[:, -batch["labels"].shape[1] :]
             return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
-        if ROW_TOKENS in batch and not self._isolates:
-            require_isolation(model)
-            self._isolates = True
         return causal_loss(model, batch, takes_logits_to_keep(model), count, self._smoothing)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:

@@ -37,7 +37,6 @@ class ChatEncoder:
         self._marked = _MARK in str(tokenizer.get_chat_template())
         self._max_length = max_length
         self._learn_all = learn_all
-        self.truncated = 0
 
     def encode(self, examples: Sequence[Chat]) -> list[Tokens]:
         """Conversations as tokens, at most max_length each: too long ones lose their start,
@@ -135,16 +134,16 @@ class ChatEncoder:
         excess = len(found) - self._max_length
         if excess <= 0:
             return found
-        self.truncated += 1
         prompt, completion, asked = found.prompt, found.completion, found.asked
         if self._learn_all:
             prompt = prompt[: self._max_length]
             completion = completion[: self._max_length - len(prompt)]
-            return compact(prompt, completion, True, (), asked)
+            return compact(prompt, completion, True, (), asked, excess)
         # The prompt's first token (begin of text) stays.
         cut = min(excess, max(len(prompt) - 1, 0))
         prompt = [*prompt[:1], *prompt[1 + cut :]]
         spans = [(max(begin - cut, 1), max(end - cut, 1)) for begin, end in found.learnt]
         if asked is not None and len(asked) > self._max_length:
             asked = [*asked[:1], *asked[1 - self._max_length :]]
-        return compact(prompt, completion[: self._max_length - len(prompt)], False, spans, asked)
+        completion = completion[: self._max_length - len(prompt)]
+        return compact(prompt, completion, False, spans, asked, excess)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from luthier_trainer.data.examples import Example, Labelled
 from luthier_trainer.errors import data_error
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, scaled
+from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import divided, losses_of_examples, summed_loss
+from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
 from luthier_trainer.objectives.tokens import pad_token
@@ -24,10 +24,11 @@ from luthier_trainer.objectives.tokens import pad_token
 
 @dataclass(frozen=True, slots=True)
 class Classed:
-    """Token ids of a text, and the index of its class."""
+    """Token ids of a text, the index of its class, and how many tokens were cut off."""
 
     ids: array[int]
     label: int
+    cut: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,16 +61,15 @@ class Classifier:
         self._smoothing = smoothing
         self._custom = custom
 
-    @property
-    def truncated(self) -> int:
-        return self._texts.truncated
-
     def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
         return encoded(examples, self._encode, self._max_length)
 
     def _encode(self, examples: Sequence[Labelled]) -> list[Classed]:
-        ids = self._texts.encode([example.text for example in examples])
-        return [Classed(i, self._index(e)) for i, e in zip(ids, examples, strict=True)]
+        texts = self._texts.encode([example.text for example in examples])
+        return [
+            Classed(text.ids, self._index(example), text.cut)
+            for text, example in zip(texts, examples, strict=True)
+        ]
 
     def _index(self, example: Labelled) -> int:
         if example.label not in self._indices:
@@ -93,13 +93,11 @@ class Classifier:
         return int(batch["attention_mask"].sum())
 
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        return len(batch["labels"])
+        return count_labels(batch["labels"], self._custom)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
         outputs = _forward(model, batch)
-        if self._custom:
-            return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
-        return divided(summed_loss(outputs.logits, batch["labels"], self._smoothing), count)
+        return of_heads(outputs, batch, count, self._smoothing, self._custom)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))

@@ -19,6 +19,13 @@ class Item(Protocol):
     def __len__(self) -> int: ...
 
 
+class CutItem(Item, Protocol):
+    """One that knows how many tokens it lost to training.maxLength."""
+
+    @property
+    def cut(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Head:
     """What the model must end in: a class of transformers, e.g. AutoModelForTokenClassification.
@@ -48,11 +55,6 @@ class Objective(Protocol):
 
     head: Head
     answer_kind: AnswerKind
-
-    @property
-    def truncated(self) -> int:
-        """Examples that `encode` had to cut so far."""
-        ...
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Item]:
         """Examples as tokens, at most training.maxLength each. Raises TrainerError."""
@@ -91,6 +93,8 @@ class Objective(Protocol):
 
 class ShownObjective(Objective, Protocol):
     """One that can show what is learnt."""
+
+    def encode(self, examples: Sequence[Example]) -> Sequence[CutItem]: ...
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """The tokens of the first n items as text, and whether the loss counts each."""

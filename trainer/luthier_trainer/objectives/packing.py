@@ -84,9 +84,15 @@ def isolates(model: nn.Module) -> bool:
             return False
         alone = torch.cat([model(input_ids=t, use_cache=False).logits for t in texts], dim=1)
     difference = (together - alone).float().abs().max()
-    low = weight.dtype in (torch.bfloat16, torch.float16) or together.dtype != torch.float32
-    tolerance = _LOW_PRECISION_TOLERANCE if low else _TOLERANCE
+    tolerance = _LOW_PRECISION_TOLERANCE if _computes_in_16_bits(base) else _TOLERANCE
     return bool(difference <= tolerance * alone.float().abs().max())
+
+
+def _computes_in_16_bits(model: nn.Module) -> bool:
+    """Whether some layer does: by its weights, or by what weights in 4 bits are expanded to."""
+    types: list[Any] = [parameter.dtype for parameter in model.parameters()]
+    types += [getattr(module, "compute_dtype", None) for module in model.modules()]
+    return any(dtype in (torch.bfloat16, torch.float16) for dtype in types)
 
 
 def require_isolation(model: Any) -> None:

@@ -27,11 +27,13 @@ from luthier_trainer.objectives.tokens import pad_token
 
 @dataclass(frozen=True, slots=True)
 class PairIds:
-    """Token ids of two texts, and how alike they are; NaN: the data doesn't say."""
+    """Token ids of two texts, how alike they are (NaN: the data doesn't say), and how many
+    tokens were cut off."""
 
     first: array[int]
     second: array[int]
     label: float
+    cut: int
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
@@ -77,7 +79,6 @@ class Pairs:
         self._pad_id = pad_token(tokenizer)
         self._custom = custom
         self._labelled = custom is None and similarity.objective != "in_batch_negatives"
-        self.truncated = 0
 
     def encode(self, examples: Sequence[Example]) -> Sequence[PairIds]:
         return encoded(examples, self._encode, 2 * self._max_length)
@@ -92,12 +93,15 @@ class Pairs:
                     "dataset.columns.label",
                 )
         count = len(examples)
-        texts = [example.first for example in examples] + [example.second for example in examples]
-        ids = self._texts.encode(texts)
-        self.truncated = self._texts.truncated
+        texts = self._texts.encode([e.first for e in examples] + [e.second for e in examples])
         return [
-            PairIds(ids[i], ids[count + i], math.nan if e.label is None else float(e.label))
-            for i, e in enumerate(examples)
+            PairIds(
+                first.ids,
+                second.ids,
+                math.nan if example.label is None else float(example.label),
+                first.cut + second.cut,
+            )
+            for first, second, example in zip(texts[:count], texts[count:], examples, strict=True)
         ]
 
     def collate(self, items: Sequence[Any]) -> Batch:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Completion, Example
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, scaled
+from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
 from luthier_trainer.objectives.forward import is_prompted, on_device, unwrapped
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import divided, losses_of_examples, summed_loss
+from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.tokens import IGNORED, end_token, pad_token
@@ -25,10 +25,11 @@ from luthier_trainer.objectives.tokens import IGNORED, end_token, pad_token
 @dataclass(frozen=True, slots=True)
 class Sides:
     """Token ids of what the encoder reads and the decoder learns, each with the special tokens
-    of its tokenizer."""
+    of its tokenizer, and how many tokens were cut off."""
 
     source: array[int]
     target: array[int]
+    cut: int
 
     def __len__(self) -> int:
         return len(self.source) + len(self.target)
@@ -61,7 +62,6 @@ class Seq2Seq:
         self._smoothing = smoothing
         self._custom = custom
         self._pad_id = pad_token(tokenizer)
-        self.truncated = 0
         self.answer_kind: AnswerKind = "label" if labels else "text"
         self._labels: dict[str, list[int]] = {}
         if labels:
@@ -82,11 +82,12 @@ class Seq2Seq:
 
     def _fit(self, source: list[int], target: list[int]) -> Sides:
         most = self._max_length
-        self.truncated += len(source) > most or len(target) > most
+        whole = len(source) + len(target)
         if len(source) > most:  # what ends a text stays
             ends = source[-1:] if source[-1] in self._tokenizer.all_special_ids else []
             source = source[: most - len(ends)] + ends
-        return Sides(array("i", source), array("i", target[:most]))
+        target = target[:most]
+        return Sides(array("i", source), array("i", target), whole - len(source) - len(target))
 
     def collate(self, items: Sequence[Any]) -> Batch:
         """input_ids, attention_mask [examples, longest source]; labels [examples, longest
@@ -102,14 +103,11 @@ class Seq2Seq:
         return int(batch["attention_mask"].sum() + (batch["labels"] != IGNORED).sum())
 
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        labels = batch["labels"]
-        return len(labels) if self._custom else int((labels != IGNORED).sum())
+        return count_labels(batch["labels"], self._custom)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
         outputs = _forward(model, batch, batch["labels"])
-        if self._custom:
-            return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
-        return divided(summed_loss(outputs.logits, batch["labels"], self._smoothing), count)
+        return of_heads(outputs, batch, count, self._smoothing, self._custom)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))

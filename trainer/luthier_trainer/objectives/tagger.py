@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from luthier_trainer.data.examples import Example, Tagged
 from luthier_trainer.errors import data_error, unsupported
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, scaled
+from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import divided, losses_of_examples, summed_loss
+from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.tokens import IGNORED, pad_token
 
@@ -27,11 +27,12 @@ _OUTSIDE = "O"
 @dataclass(frozen=True, slots=True)
 class TaggedIds:
     """Token ids of a text. `places`: the first token of each of its `words` in turn, -1 where
-    it has none or was cut off; `tags`: the indices of their tags."""
+    it has none or was cut off; `tags`: the indices of their tags; `cut`: tokens cut off."""
 
     ids: array[int]
     places: array[int]
     tags: array[int]
+    cut: int
 
     @property
     def targets(self) -> array[int]:
@@ -81,7 +82,6 @@ class Tagger:
         self._indices = {tag: index for index, tag in enumerate(self.head.labels)}
         self._smoothing = smoothing
         self._custom = custom
-        self.truncated = 0
 
     def encode(self, examples: Sequence[Example]) -> Sequence[TaggedIds]:
         return encoded(examples, self._encode, self._max_length)
@@ -89,22 +89,25 @@ class Tagger:
     def _encode(self, examples: Sequence[Tagged]) -> list[TaggedIds]:
         if not examples:
             return []
-        found = self._tokenizer(
-            [" ".join(example.tokens) for example in examples],
-            truncation=True,
-            max_length=self._max_length,
-            return_offsets_mapping=True,
-        )
+        texts = [" ".join(example.tokens) for example in examples]
+        found = self._tokenizer(texts, return_offsets_mapping=True)
         return [
-            self._item(example, found["input_ids"][row], found["offset_mapping"][row])
-            for row, example in enumerate(examples)
+            self._item(example, text, found["input_ids"][row], found["offset_mapping"][row])
+            for row, (example, text) in enumerate(zip(examples, texts, strict=True))
         ]
 
-    def _item(self, example: Tagged, ids: list[int], offsets: list[tuple[int, int]]) -> TaggedIds:
+    def _item(
+        self, example: Tagged, text: str, ids: list[int], offsets: list[tuple[int, int]]
+    ) -> TaggedIds:
+        whole = len(ids)
+        if whole > self._max_length:  # once more, so that what ends a text stays
+            found = self._tokenizer(
+                text, truncation=True, max_length=self._max_length, return_offsets_mapping=True
+            )
+            ids, offsets = found["input_ids"], found["offset_mapping"]
         # Where each word begins in the text.
         starts = list(accumulate((len(word) + 1 for word in example.tokens), initial=0))[:-1]
         places = array("i", [-1]) * len(starts)
-        covered = 0
         for token, (begin, end) in enumerate(offsets):
             if end <= begin:  # a special token
                 continue
@@ -113,11 +116,8 @@ class Tagger:
             inside = end - 1 < starts[word] + len(example.tokens[word])
             if inside and places[word] < 0:
                 places[word] = token
-            covered = max(covered, end)
-        if covered < (starts[-1] + len(example.tokens[-1].rstrip()) if starts else 0):
-            self.truncated += len(ids) >= self._max_length
         tags = array("i", [self._index(example, tag) for tag in example.tags])
-        return TaggedIds(array("i", ids or [self._pad_id]), places, tags)
+        return TaggedIds(array("i", ids or [self._pad_id]), places, tags, whole - len(ids))
 
     def _index(self, example: Tagged, tag: str) -> int:
         if tag not in self._indices:
@@ -140,14 +140,11 @@ class Tagger:
         return int(batch["attention_mask"].sum())
 
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        labels = batch["labels"]
-        return len(labels) if self._custom else int((labels != IGNORED).sum())
+        return count_labels(batch["labels"], self._custom)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
         outputs = _forward(model, batch)
-        if self._custom:
-            return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
-        return divided(summed_loss(outputs.logits, batch["labels"], self._smoothing), count)
+        return of_heads(outputs, batch, count, self._smoothing, self._custom)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from luthier_trainer.objectives.tokens import pad_token
+
+
+class Text(NamedTuple):
+    """Token ids, and how many were cut off."""
+
+    ids: array[int]
+    cut: int
 
 
 class TextEncoder:
@@ -17,13 +24,12 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._nothing = [pad_token(tokenizer)]
-        self.truncated = 0
 
-    def encode(self, texts: Sequence[str]) -> list[array[int]]:
+    def encode(self, texts: Sequence[str]) -> list[Text]:
         found: list[list[int]] = self._tokenizer(list(texts))["input_ids"] if texts else []
         long = [index for index, ids in enumerate(found) if len(ids) > self._max_length]
+        whole = [len(ids) for ids in found]
         if long:
-            self.truncated += len(long)
             cut = self._tokenizer(
                 [texts[index] for index in long],
                 truncation=True,
@@ -32,4 +38,7 @@ class TextEncoder:
             for index, ids in zip(long, cut, strict=True):
                 found[index] = ids
         # A text without any token still is a row.
-        return [array("i", ids or self._nothing) for ids in found]
+        return [
+            Text(array("i", ids or self._nothing), length - len(ids))
+            for ids, length in zip(found, whole, strict=True)
+        ]

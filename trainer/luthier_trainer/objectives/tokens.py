@@ -26,7 +26,7 @@ class Tokens:
 
     `learn_prompt`: whether the loss counts the prompt's tokens too. `learnt`: spans [begin,
     end) of the prompt that it counts anyway: earlier answers of a conversation. `asked`: what
-    the model is asked, where that isn't the prompt.
+    the model is asked, where that isn't the prompt. `cut`: tokens lost to training.maxLength.
     """
 
     prompt: Sequence[int]
@@ -34,6 +34,7 @@ class Tokens:
     learn_prompt: bool
     learnt: tuple[tuple[int, int], ...] = ()
     asked: Sequence[int] | None = None
+    cut: int = 0
 
     @property
     def ids(self) -> array[int]:
@@ -64,11 +65,12 @@ def compact(
     learn_prompt: bool,
     learnt: Sequence[tuple[int, int]] = (),
     asked: Sequence[int] | None = None,
+    cut: int = 0,
 ) -> Tokens:
     """Tokens in 4 bytes each, in memory and between processes."""
     spans = tuple((begin, end) for begin, end in learnt if begin < end)
     question = None if asked is None else array("i", asked)
-    return Tokens(array("i", prompt), array("i", completion), learn_prompt, spans, question)
+    return Tokens(array("i", prompt), array("i", completion), learn_prompt, spans, question, cut)
 
 
 def end_token(tokenizer: Any) -> int:
@@ -124,7 +126,6 @@ class Encoder:
         self._start = begin_tokens(tokenizer)
         self._max_length = max_length
         self._learn_prompt = learn_prompt
-        self.truncated = 0
 
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of completions, each with the end token, once."""
@@ -147,9 +148,9 @@ class Encoder:
         if not prompt and not self._learn_prompt:
             # Without any prompt the first token of the answer has nothing to follow from.
             prompt = [self._eos]
-        excess = len(prompt) + len(completion) - self._max_length
+        whole = len(prompt) + len(completion)
+        excess = whole - self._max_length
         if excess > 0:
-            self.truncated += 1
             if self._learn_prompt:
                 completion = completion[: max(0, self._max_length - len(prompt))]
                 prompt = prompt[: self._max_length]
@@ -157,7 +158,8 @@ class Encoder:
                 kept = max(0, len(prompt) - len(self._start) - excess)
                 prompt = self._start + prompt[len(prompt) - kept :] or [self._eos]
                 completion = completion[: self._max_length - len(prompt)]
-        return compact(prompt, completion, self._learn_prompt)
+        cut = whole - len(prompt) - len(completion)
+        return compact(prompt, completion, self._learn_prompt, cut=cut)
 
 
 def learns_prompt(loss_on: str, task: str, from_template: bool) -> bool:

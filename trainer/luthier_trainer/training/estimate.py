@@ -12,19 +12,21 @@ from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training import generators, memory
+from luthier_trainer.training.activations import Kept, counted
 
 _FP32 = 4
-# Tokens that are enough to learn the rest from: half a second, on either.
-_SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 256, 8192
+# Tokens that are enough to learn the rest from: a third of a second, on either.
+_SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 96, 8192
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One forward and backward pass. `activation_bytes`: the most that it held at once beside
-    the weights and their gradients."""
+    """What a forward and backward pass holds at once beside the weights and their gradients:
+    `activation_bytes` with a batch of so many `tokens`, `copy_bytes` with any."""
 
     tokens: int
     activation_bytes: int
+    copy_bytes: int
     seconds_per_token: float
 
 
@@ -36,11 +38,12 @@ class Memory:
     gradients: int
     optimizer: int
     checkpoint: int  # a copy of the state, while it is uploaded
+    copies: int  # of weights, in the arithmetic's type
     activations_per_token: float
 
     def total(self, tokens: int) -> int:
         """The peak with batches of at most so many tokens."""
-        held = self.fixed + self.gradients + self.optimizer + self.checkpoint
+        held = self.fixed + self.gradients + self.optimizer + self.checkpoint + self.copies
         return held + round(self.activations_per_token * tokens)
 
 
@@ -51,7 +54,7 @@ def memory_of(model: Any, optimizer: str, fixed: int, calibration: Calibration) 
     # On a GPU the copy lies in the memory of the machine, of which there is more.
     copy = 0 if torch.cuda.is_available() else weights * _FP32 + state
     per_token = calibration.activation_bytes / calibration.tokens
-    return Memory(fixed, weights * _FP32, state, copy, per_token)
+    return Memory(fixed, weights * _FP32, state, copy, calibration.copy_bytes, per_token)
 
 
 def calibrate(
@@ -61,67 +64,95 @@ def calibrate(
     precision: Precision,
     batch_size: int,
 ) -> Calibration:
-    """Measure a batch of the longest items, then one of usual ones.
+    """Measure a forward and backward pass of the longest items.
 
     Nothing stays of it: no gradients, and the random generators are as before.
     """
     enough = _SAMPLE_TOKENS_GPU if torch.cuda.is_available() else _SAMPLE_TOKENS_CPU
     known = lengths(items)
     order = sorted(range(len(items)), key=known.__getitem__, reverse=True)
-    count = max(1, min(batch_size, enough // max(known[order[0]], 1)))
-    longest = [items[index] for index in order[:count]]
-    middle = max(0, len(order) // 2 - batch_size // 2)
-    usual = [items[index] for index in order[middle : middle + batch_size]]
-    while len(usual) > 1 and _tokens(usual) > enough:
-        usual = usual[: len(usual) // 2]
+    longest = [items[index] for index in order[:batch_size]]
+    count = max(1, enough // max(known[order[0]], 1))
     with generators.untouched():
-        peak = _peak(model, objective, objective.collate(longest), precision)
-        batch = objective.collate(usual)
-        started = time.perf_counter()
-        _pass(model, objective, batch, precision)
         if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+            count, batch = _fitting(model, objective, longest, count, precision)
+            kept, seconds = _measure(model, objective, batch, precision)
+        else:
+            batch = _sample(objective, longest, count)
+            kept, seconds = _count(model, objective, batch, precision)
     model.zero_grad(set_to_none=True)
     return Calibration(
-        tokens=count * max(map(len, longest)),
-        activation_bytes=peak,
+        tokens=min(count, len(longest)) * max(map(len, longest)),
+        activation_bytes=kept.growing,
+        copy_bytes=kept.copies,
         seconds_per_token=seconds / max(objective.count_tokens(batch), 1),
     )
 
 
-def _tokens(items: Sequence[Item]) -> int:
-    return sum(map(len, items))
+def _sample(objective: Objective, items: Sequence[Item], count: int) -> Batch:
+    """`count` of a batch's items, with as many targets as they have in the whole batch: where
+    one row has a target, all have logits."""
+    batch = objective.collate(items[:count])
+    labels = objective.collate(items)["labels"]
+    if labels.dim() > 1:
+        # The largest label of a position is IGNORED only where all are.
+        batch["labels"] = labels.amax(dim=0).expand(len(batch["labels"]), -1)
+    return batch
 
 
-def _pass(model: Any, objective: Objective, batch: Batch, precision: Precision) -> None:
-    device = next(model.parameters()).device
-    batch = {name: value.to(device) for name, value in batch.items()}
-    model.train()
-    with torch.autocast(device.type, precision.dtype, enabled=precision.name != "fp32"):
-        loss = objective.loss(model, batch, max(objective.count_targets(batch), 1))
-    torch.autograd.backward(loss)
+def _fitting(
+    model: Any, objective: Objective, items: Sequence[Item], count: int, precision: Precision
+) -> tuple[int, Batch]:
+    """(how many, a batch of them): `count`, or as many as the GPU has memory for. Raises
+    torch.OutOfMemoryError where it has too little for one."""
+    count = min(count, len(items))
+    while True:
+        batch = _sample(objective, items, count)
+        try:
+            _measure(model, objective, batch, precision)  # libraries allocate on first use
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+        else:
+            return count, batch
+        model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        count //= 2
 
 
-def _peak(model: Any, objective: Objective, batch: Batch, precision: Precision) -> int:
-    """The most that a pass held at once beside gradients that are there before it."""
+def _count(
+    model: Any, objective: Objective, batch: Batch, precision: Precision
+) -> tuple[Kept, float]:
+    """What a pass holds, counted, and its seconds."""
+    with counted(model) as counter:
+        seconds = _pass(model, objective, batch, precision)
+    again = 4 / 3 if counter.checkpointed else 1  # forward, forward again, backward (two)
+    return counter.kept, again * seconds
+
+
+def _measure(
+    model: Any, objective: Objective, batch: Batch, precision: Precision
+) -> tuple[Kept, float]:
+    """The most that a pass on a GPU holds beside gradients that are there before it, and its
+    seconds."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    if torch.cuda.is_available():
-        _pass(model, objective, batch, precision)  # its libraries allocate on first use
-        before = memory.resident_bytes()
-        memory.reset_peak()
-        _pass(model, objective, batch, precision)
-        return memory.peak_bytes() - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        _pass(model, objective, batch, precision)
-    assert profile.profiler
-    events = profile.profiler.kineto_results.events()
-    held = peak = 0
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
+    before = memory.resident_bytes()
+    memory.reset_peak()
+    seconds = _pass(model, objective, batch, precision)
+    return Kept(memory.peak_bytes() - before, copies=0), seconds
+
+
+def _pass(model: Any, objective: Objective, batch: Batch, precision: Precision) -> float:
+    """Forward and backward; returns seconds."""
+    device = next(model.parameters()).device
+    batch = {name: value.to(device) for name, value in batch.items()}
+    model.train()
+    started = time.perf_counter()
+    with torch.autocast(device.type, precision.dtype, enabled=precision.name != "fp32"):
+        loss = objective.loss(model, batch, max(objective.count_targets(batch), 1))
+    torch.autograd.backward(loss)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -24,7 +24,7 @@ from luthier_trainer.training.finite import FiniteCheck
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.loader import take_rows, train_loader
 from luthier_trainer.training.monitor import Monitor
-from luthier_trainer.training.optimizers import prepare_optimizer
+from luthier_trainer.training.optimizers import page_again, prepare_optimizer
 from luthier_trainer.training.resolve import let_gradients_through
 from luthier_trainer.training.session import Session
 from luthier_trainer.training.tensorfile import told_when_full
@@ -308,6 +308,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
     def _load_optimizer_and_scheduler(self, folder: str | None) -> None:
         if folder:
             checkpoint.restore_optimizer(self._resumed(), self.optimizer, self.lr_scheduler)
+            page_again(self.optimizer)
 
     def _load_scaler(self, folder: str | None) -> None:
         state = self._resumed().document["scaler"] if folder else None

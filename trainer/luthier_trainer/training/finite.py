@@ -1,5 +1,6 @@
 """Stops a training whose loss or gradient is no number, before the weights are spoilt."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,15 +40,13 @@ class FiniteCheck:
         if bool(torch.isfinite(values.sum() + norm)):  # one look at the device a step
             self._skipped = 0
             return
+        bad = [i for i, value in enumerate(values.tolist()) if not math.isfinite(value)]
+        if bad:  # the forward pass has no scale that could be lowered
+            rows = [row for index in bad for row in self._rows[index]]
+            raise self._error("LossNotFinite", "training loss", float(values[bad[0]]), step, rows)
         if self._scaled and self._skipped < _MOST_SKIPPED:
             self._skipped += 1  # the loss scaler leaves this step out, and lowers its scale
             return
-        bad = [
-            i for i, value in enumerate(values.tolist()) if not torch.isfinite(torch.tensor(value))
-        ]
-        if bad:
-            rows = [row for index in bad for row in self._rows[index]]
-            raise self._error("LossNotFinite", "training loss", float(values[bad[0]]), step, rows)
         rows = [row for batch in self._rows for row in batch]
         raise self._error("GradientNotFinite", "norm of the gradient", float(norm), step, rows)
 

@@ -12,10 +12,11 @@ _NO_LIMIT = 1 << 60
 
 
 def limit_bytes(given: int | None = None, cgroup: Path = _CGROUP) -> int:
-    """What a training may use: the GPU's memory; else `given`, or the cgroup's limit, or the
-    machine's memory."""
+    """What a training may use: the GPU's memory, but for what the driver and other processes
+    hold; else `given`, or the cgroup's limit, or the machine's memory."""
     if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
+        free, _ = torch.cuda.mem_get_info()
+        return int(free + torch.cuda.memory_reserved())
     found: list[int | None] = [given] if given else [_number(cgroup / "memory.max")]
     found.append(_number(cgroup / "memory/memory.limit_in_bytes"))
     found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -10,7 +10,7 @@ import torch
 
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
-from luthier_trainer.errors import OUT_OF_MEMORY_REMEDY
+from luthier_trainer.errors import OUT_OF_MEMORY
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.items import lengths as lengths_of
@@ -88,9 +88,16 @@ def resolve(
         checkpointing = bool(kept and kept["gradientCheckpointing"] == "on")
     else:
         checkpointing = training.gradient_checkpointing == "Always"
-    calibration, needs = measure(checkpointing)
-    batch_size = choose(needs)
     undecided = training.gradient_checkpointing == "Auto" and not kept and may_checkpoint
+    try:
+        calibration, needs = measure(checkpointing)
+    except torch.OutOfMemoryError:  # of a GPU, by one row
+        if not undecided:
+            raise
+        undecided, checkpointing = False, True
+        model.zero_grad(set_to_none=True)
+        calibration, needs = measure(checkpointing)
+    batch_size = choose(needs)
     if undecided and needs.total(tokens(batch_size)) > _USABLE * limit:
         checkpointing = True
         calibration, needs = measure(checkpointing)
@@ -100,7 +107,7 @@ def resolve(
     if total > limit:
         log(
             f"warning: the training may need {total / 1e9:.1f} GB and there are "
-            f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY_REMEDY}"
+            f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY['FineTuneJob'][0]}"
         )
     rows = _examples(training, batch_size, len(lengths))
     seconds = calibration.seconds_per_token * rows * sum(lengths) / len(lengths)

@@ -1,0 +1,98 @@
+"""Items of a file that is one JSON array, read as a stream: an item and a chunk are in memory."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_CHUNK = 1 << 20  # characters
+# A number, a literal or an escape that the end of a chunk cut is no longer.
+_LONGEST_WORD = 12
+
+_decoder = json.JSONDecoder()
+_whitespace = json.decoder.WHITESPACE.match  # type: ignore[attr-defined]
+
+
+class ArrayError(Exception):
+    """`line` and `column` from 1: where; `problem`: what."""
+
+    def __init__(self, line: int, column: int, problem: str) -> None:
+        super().__init__(problem)
+        self.line, self.column, self.problem = line, column, problem
+
+
+def array_items(stream: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
+    """The array's objects in turn. An item that is none may be a number that was cut short: it
+    is for the caller to refuse. Raises ArrayError, and what reading raises."""
+    window = _Window(stream, chunk)
+    if window.next() != "[":
+        raise window.error("a .json file holds one array of objects")
+    window.position += 1
+    if window.next() == "]":
+        window.position += 1
+    else:
+        while True:
+            yield window.item()
+            if (mark := window.next()) not in (",", "]"):
+                raise window.error("Expecting ',' or ']'")
+            window.position += 1
+            if mark == "]":
+                break
+            window.next()
+    if window.next():
+        raise window.error("Extra data")
+
+
+class _Window:
+    """The part of the text that is in memory, from what isn't read yet."""
+
+    def __init__(self, stream: TextIO, chunk: int) -> None:
+        self.position = 0
+        self._stream, self._chunk = stream, chunk
+        self._text = ""
+        # Of what is gone: lines, and characters of the last one.
+        self._lines = self._columns = 0
+
+    def next(self) -> str:
+        """The next character that is no space; "" at the end."""
+        while True:
+            self.position = _whitespace(self._text, self.position).end()
+            if self.position < len(self._text) or not self._more():
+                return self._text[self.position : self.position + 1]
+
+    def item(self) -> Any:
+        """The value that begins here."""
+        while True:
+            try:
+                value, self.position = _decoder.raw_decode(self._text, self.position)
+            except json.JSONDecodeError as error:
+                unfinished = (
+                    error.msg.startswith("Unterminated string")
+                    or len(self._text) - error.pos <= _LONGEST_WORD
+                )
+                if not (unfinished and self._more()):
+                    self.position = error.pos
+                    raise self.error(error.msg) from error
+            else:
+                return value
+
+    def error(self, problem: str) -> ArrayError:
+        """`problem` is at the position."""
+        line, column = self._place()
+        return ArrayError(line + 1, column + 1, problem)
+
+    def _place(self) -> tuple[int, int]:
+        lines = self._text.count("\n", 0, self.position)
+        if not lines:
+            return self._lines, self._columns + self.position
+        return self._lines + lines, self.position - self._text.rindex("\n", 0, self.position) - 1
+
+    def _more(self) -> bool:
+        """Read on, an unfinished item in ever larger steps; False at the end."""
+        rest = len(self._text) - self.position
+        read = self._stream.read(max(self._chunk, rest))
+        if not read:
+            return False
+        self._lines, self._columns = self._place()
+        self._text = self._text[self.position :] + read
+        self.position = 0
+        return True
