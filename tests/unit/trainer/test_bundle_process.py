@@ -157,12 +157,9 @@ def test_none_that_fits_is_told_by_the_exit_code(
     assert "set bias to none" in result["adapters"][0]["message"]
 
 
-def test_precisions_that_are_not_built_are_refused_at_once(
+def test_another_device_is_refused_at_once(
     make: MakeOrder, adapters: dict[str, Path], start_trainer: Start
 ) -> None:
-    process = start_trainer(make(dict(adapters), bundling={"precision": "fp16"}))
-    assert ended(process) == ExitCode.UNSUPPORTED
-    assert process.result()["error"]["param"] == "precision"
     process = start_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
     assert ended(process) == ExitCode.UNSUPPORTED
     assert process.result()["error"]["param"] == "target.device"

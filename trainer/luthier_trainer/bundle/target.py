@@ -2,11 +2,10 @@
 
 from luthier_api.adapterbundle import Bundling
 from luthier_trainer.errors import unsupported
-from luthier_trainer.optimize.genai.build import PRECISIONS
 
 
 def require_target(bundling: Bundling) -> None:
-    """Raises TrainerError (TargetNotSupported, PrecisionNotSupported)."""
+    """Raises TrainerError (TargetNotSupported)."""
     device = bundling.target.device
     if device != "cpu":
         raise unsupported(
@@ -14,11 +13,4 @@ def require_target(bundling: Bundling) -> None:
             f"a bundle's adapters are proven where they are built, and this trainer's "
             f"onnxruntime-genai runs on the CPU alone, not on {device}; set target.device to cpu",
             "target.device",
-        )
-    if bundling.precision not in PRECISIONS[device]:
-        raise unsupported(
-            "PrecisionNotSupported",
-            f"{bundling.precision} can't be built for {device}: choose from "
-            f"{', '.join(PRECISIONS[device])}",
-            "precision",
         )
