@@ -1,6 +1,7 @@
 """Reports are taken from the run's own pod, and from nobody else."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -9,6 +10,8 @@ from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
 from integration.operatorprocess import OperatorProcess
 from integration.user import User, published
+
+from luthier_operator.run.reconcile import PROGRESS_SECONDS
 
 AUDIENCE = "luthier.dev/progress"
 
@@ -188,14 +191,16 @@ def test_progress_alone_is_written_seldom(
 ) -> None:
     bearer = token(kube, pod)
     writes = 'luthier_operator_api_writes_total{resource="finetunejobs",verb="patch"}'
-    before = operator.metrics()[writes]
+    before, started = operator.metrics()[writes], time.monotonic()
     for step in range(30):
         progress = {"step": step, "totalSteps": 100}
         assert post(operator, bearer, report(user, pod, step, progress=progress)) == 204
     eventually(lambda: user.status()["progress"]["step"] == 29)
     series = 'luthier_operator_progress_reports_total{code="204"}'
     assert operator.metrics()[series] >= 30
-    assert operator.metrics()[writes] - before <= 3
+    # On a busy machine the reports take longer than the interval of the writes.
+    written, passed = operator.metrics()[writes] - before, time.monotonic() - started
+    assert written <= 3 + passed // PROGRESS_SECONDS
     # An older report that comes late changes nothing.
     assert post(operator, bearer, report(user, pod, 3, progress={"step": 3})) == 204
     assert user.status()["progress"]["step"] == 29
