@@ -10,6 +10,7 @@ from typing import Any
 from luthier_api.adapterbundle import AdapterBundleSpec, BundledAdapter, Bundling
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
+from luthier_api.meta import part_of
 from luthier_api.optimizejob import OptimizeJobSpec, Optimizing, SourceRef
 from luthier_api.revision import bundle_hash, optimize_hash, revision_name, shape_hash
 from luthier_api.runspec import (
@@ -69,7 +70,7 @@ def build_order(
 
 
 def _fine_tuning(order: Order, spec: FineTuneJobSpec, place: Place) -> RunSpec:
-    fine_tuning = FineTuning.model_validate(_part(spec, FineTuning))
+    fine_tuning = part_of(spec, FineTuning)
     digest = shape_hash(fine_tuning, order.manifest.declared_output)
     return RunSpec(
         **_common(order, place, digest, spec.placement.gpus),
@@ -79,7 +80,7 @@ def _fine_tuning(order: Order, spec: FineTuneJobSpec, place: Place) -> RunSpec:
 
 
 def _optimizing(order: Order, spec: OptimizeJobSpec, place: Place) -> OptimizeOrder:
-    optimizing = Optimizing.model_validate(_part(spec, Optimizing))
+    optimizing = part_of(spec, Optimizing)
     source = _source(spec, order.results)
     sources = [source]
     if spec.source.adapter_uri:
@@ -107,7 +108,7 @@ def _source(spec: OptimizeJobSpec, results: Mapping[str, Result]) -> SourceRef:
 def _bundling(
     order: Order, spec: AdapterBundleSpec, place: Place, packages: Sequence[str]
 ) -> BundleOrder:
-    bundling = Bundling.model_validate(_part(spec, Bundling))
+    bundling = part_of(spec, Bundling)
     adapters = {it.name: _adapter(it, order.results) for it in spec.adapters}
     digest = bundle_hash(bundling, adapters, order.manifest.declared_output)
     common = _common(order, place, digest, spec.placement.gpus)
@@ -127,14 +128,6 @@ def _adapter(adapter: BundledAdapter, results: Mapping[str, Result]) -> SourceRe
         return results[adapter.fine_tune_job_ref.name].source
     assert adapter.uri, "the schema wants one of them"
     return SourceRef(uri=adapter.uri)
-
-
-def _part(
-    spec: FineTuneJobSpec | OptimizeJobSpec | AdapterBundleSpec,
-    part: type[FineTuning | Optimizing | Bundling],
-) -> dict[str, object]:
-    """What shapes the result: the fields of `part`."""
-    return {field: getattr(spec, field) for field in part.model_fields}
 
 
 def _common(order: Order, place: Place, shape: str, gpus: int) -> dict[str, Any]:

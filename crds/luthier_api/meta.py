@@ -3,9 +3,16 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -87,6 +94,20 @@ def _finite(value: Any) -> Any:
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+def part_of(whole: Model, part: type[ModelT]) -> ModelT:
+    """The fields of `part`, all of which `whole` has too."""
+    return part(**{name: getattr(whole, name) for name in part.model_fields})
+
+
+def first_error(error: ValidationError) -> tuple[str, str]:
+    """(the first wrong field, by its path; what is wrong with it). Never shows the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
 
 
 def list_map(key: str) -> dict[str, Any]:

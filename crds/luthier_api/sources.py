@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from luthier_api.adapterbundle import Bundling
+from luthier_api.dataset import Dataset
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import CodeRef, SecretKeyRef
 from luthier_api.optimizejob import OptimizeJobSpec
@@ -58,13 +59,11 @@ def of_optimizing(spec: OptimizeJobSpec, name: str = "", source: FineTuning | No
         found.append((f"spec.model.uri of FineTuneJob {name}", source.model.uri))
     measured = spec.evaluation
     if measured is not None:
-        found.append(("spec.evaluation.dataset.uri", measured.dataset.uri))
-        found += [
-            (f"spec.evaluation.dataset.mix[{index}].uri", it.uri)
-            for index, it in enumerate(measured.dataset.mix)
-        ]
+        found += [(f"spec.evaluation.{field}", uri) for field, uri in _rows(measured.dataset)]
     elif source is not None:
-        found += [(f"spec.{field} of FineTuneJob {name}", uri) for field, uri in _rows(source)]
+        found += [
+            (f"spec.{field} of FineTuneJob {name}", uri) for field, uri in _rows(source.dataset)
+        ]
     return Reads(tuple(found), (), token)
 
 
@@ -80,7 +79,7 @@ def of_bundling(spec: Bundling, adapters: Mapping[str, FineTuning]) -> Reads:
     for name, source in adapters.items():
         found += [
             (f"spec.{field} of FineTuneJob {name}", uri)
-            for field, uri in _rows(source)
+            for field, uri in _rows(source.dataset)
             if judged or not uri.startswith(("pvc://", "file://"))
         ]
         tokens.append(source.model.token_secret_ref)
@@ -91,7 +90,7 @@ def of_bundling(spec: Bundling, adapters: Mapping[str, FineTuning]) -> Reads:
 def uris(spec: FineTuning) -> Iterator[tuple[str, str]]:
     """(field, URI) of all that a fine-tuning run reads."""
     yield "model.uri", spec.model.uri
-    yield from _rows(spec)
+    yield from _rows(spec.dataset)
 
 
 def code(spec: FineTuning) -> Iterator[tuple[str, CodeRef]]:
@@ -107,9 +106,9 @@ def config_maps(spec: FineTuning) -> dict[str, list[str]]:
     return of_fine_tuning(spec).config_maps()
 
 
-def _rows(spec: FineTuning) -> Iterator[tuple[str, str]]:
-    yield "dataset.uri", spec.dataset.uri
-    for index, source in enumerate(spec.dataset.mix):
+def _rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    yield "dataset.uri", dataset.uri
+    for index, source in enumerate(dataset.mix):
         yield f"dataset.mix[{index}].uri", source.uri
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from aiohttp import web
 from pydantic import ValidationError
 
+from luthier_api.meta import first_error
 from luthier_api.progress import MAX_REPORT_BYTES, PROGRESS_ROUTE, ProgressReport
 from luthier_api.revision import revision_number
 from luthier_api.runspec import PROGRESS_AUDIENCE, RunIdentity
@@ -173,9 +174,7 @@ class Receiver:
             report = ProgressReport.model_validate_json(text)
             await self._authorise(caller, report)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise Refused(400, f"{where}: {first['msg']}") from error
+            raise Refused(400, ": ".join(first_error(error))) from error
         except (ApiError, ApiUnreachableError) as error:
             log.warning("can't check a progress report: %s", error)
             raise Refused(503, "the API server doesn't answer: try again") from error

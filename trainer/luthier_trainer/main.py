@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from luthier_api.meta import first_error
 from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runspec import (
     TERMINATION_LOG_PATH,
@@ -105,9 +106,7 @@ def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
     except OSError as error:
         problem = f"{path}: {error.strerror}"
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problem = f"{path}: {place}: {first['msg']}"
+        problem = ": ".join((str(path), *first_error(error)))
     raise TrainerError(
         ExitCode.INVALID_RUN_SPEC,
         "InvalidRunSpec",

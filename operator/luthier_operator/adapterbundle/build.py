@@ -2,6 +2,7 @@
 
 from luthier_api import sources
 from luthier_api.adapterbundle import AdapterBundleSpec, AdapterBundleStatus, Bundling
+from luthier_api.meta import part_of
 from luthier_api.platform import Platform
 from luthier_api.runspec import AdapterOrder, BundleOrder
 from luthier_api.sources import Reads
@@ -57,7 +58,7 @@ def bundle_order(
 
 def bundling(spec: AdapterBundleSpec) -> Bundling:
     """The part of the spec that shapes the result."""
-    return Bundling(**{name: getattr(spec, name) for name in Bundling.model_fields})
+    return part_of(spec, Bundling)
 
 
 def reads(spec: AdapterBundleSpec, members: Members) -> Reads:

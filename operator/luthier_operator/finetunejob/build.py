@@ -3,6 +3,7 @@
 from luthier_api import sources
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
+from luthier_api.meta import part_of
 from luthier_api.platform import Platform
 from luthier_api.runspec import RunSpec
 from luthier_operator.resources import Obj
@@ -29,6 +30,6 @@ def run_spec(
     """The order for the trainer."""
     return RunSpec(
         **dict(run_order(owner, spec, revision, platform)),
-        fine_tuning=FineTuning(**{name: getattr(spec, name) for name in FineTuning.model_fields}),
+        fine_tuning=part_of(spec, FineTuning),
         checkpoints=spec.checkpoints,
     )

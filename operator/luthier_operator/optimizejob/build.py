@@ -1,6 +1,7 @@
 """Spec and source → the order of a run that optimises, and the run's objects. Pure."""
 
 from luthier_api import sources
+from luthier_api.meta import part_of
 from luthier_api.optimizejob import OptimizeJobSpec, Optimizing, SourceRef
 from luthier_api.platform import Platform
 from luthier_api.runspec import OptimizeOrder
@@ -51,7 +52,7 @@ def optimize_order(
 
 def optimizing(spec: OptimizeJobSpec) -> Optimizing:
     """The part of the spec that shapes the result."""
-    return Optimizing(**{name: getattr(spec, name) for name in Optimizing.model_fields})
+    return part_of(spec, Optimizing)
 
 
 def reads(spec: OptimizeJobSpec, source: Followed) -> Reads:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.finetunejob import FineTuneJobStatus
-from luthier_api.meta import Model
+from luthier_api.meta import Model, first_error
 from luthier_api.optimizejob import OptimizeJobStatus
 from luthier_api.runstatus import RunStatus
 from luthier_operator.resources import (
@@ -97,9 +97,8 @@ def parse_spec(model: type[ModelT], obj: Obj) -> tuple[ModelT | None, str]:
     try:
         return model.model_validate(obj.get("spec") or {}), ""
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where}: {first['msg']}"
+        where, problem = first_error(error)
+        return None, f"{'.'.join(filter(None, ('spec', where)))}: {problem}"
 
 
 def parse_status(model: type[ModelT], obj: Obj) -> ModelT:

@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from luthier_api.evaluation import Evaluation
 from luthier_api.finetuning import FineTuning, ModelSource
+from luthier_api.meta import first_error, part_of
 from luthier_api.methods import Method
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
 from luthier_api.training import Training
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, data_error, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
@@ -118,12 +121,11 @@ def _tuning_of(manifest: dict[str, Any], uri: str) -> FineTuning:
     try:
         return FineTuning.model_validate(manifest["spec"])
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place, problem = first_error(error)
         raise TrainerError(
             ExitCode.UNSUPPORTED,
             "SourceUnusable",
-            f"{uri}: its manifest is of another version ({place}: {first['msg']}); run the "
+            f"{uri}: its manifest is of another version ({place}: {problem}); run the "
             "FineTuneJob again",
             "source.fineTuneJobRef",
         ) from error
@@ -135,9 +137,8 @@ def _download(store: ObjectStore, key: str, path: Path, file: dict[str, Any]) ->
         store.download(key, path)
     except FileNotFoundError:
         raise _damaged(store, key, "is missing") from None
-    with path.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != file["sha256"]:
-            raise _damaged(store, key, "isn't what its manifest says")
+    if sha256_of(path) != file["sha256"]:
+        raise _damaged(store, key, "isn't what its manifest says")
 
 
 def _damaged(store: ObjectStore, key: str, problem: str) -> TrainerError:
@@ -234,14 +235,13 @@ def _with_evaluation(order: OptimizeOrder, tuning: FineTuning) -> FineTuning:
     wanted = order.optimizing.evaluation
     if wanted is None:
         return tuning
-    names = set(type(tuning.evaluation).model_fields)
     training = tuning.training.model_copy(update={"max_length": wanted.max_length, "loss": None})
     return tuning.model_copy(
         update={
             "task": wanted.task,
             "dataset": wanted.dataset,
             "training": training,
-            "evaluation": type(tuning.evaluation)(**{n: getattr(wanted, n) for n in names}),
+            "evaluation": part_of(wanted, Evaluation),
         }
     )
 
