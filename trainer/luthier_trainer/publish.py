@@ -16,6 +16,7 @@ from luthier_api.meta import Model
 from luthier_api.result import RunEnd
 from luthier_api.runspec import BundleOrder, OptimizeOrder, RunOrder, RunSpec
 from luthier_api.runstatus import ArtifactRef
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.objectstore import ObjectStore
 
@@ -51,7 +52,7 @@ def publish(
         **details,
         "image": os.environ.get("LUTHIER_IMAGE"),
         "versions": versions(onnx=not isinstance(order, RunSpec)),
-        "files": {**(copied or {}), **{key: _describe(path) for path, key in keys.items()}},
+        "files": {**(copied or {}), **{key: describe(path) for path, key in keys.items()}},
         "result": result.to_json(),
     }
     data = json.dumps(manifest, indent=2).encode()
@@ -82,12 +83,9 @@ def _reference(store: ObjectStore, manifest: bytes) -> ArtifactRef:
     return ArtifactRef(uri=store.uri, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            "bytes": path.stat().st_size,
-        }
+def describe(path: Path) -> dict[str, Any]:
+    """A file, as a manifest tells of it."""
+    return {"sha256": sha256_of(path), "bytes": path.stat().st_size}
 
 
 def versions(*, onnx: bool) -> dict[str, str]:

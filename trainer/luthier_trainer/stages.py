@@ -227,5 +227,4 @@ class Stages:
 
     def measured_rows(self) -> Sequence[Example]:
         """The rows that the result is measured on: the first of test, else of eval."""
-        rows = self.examples.test or self.examples.eval
-        return rows[: self.tuning.evaluation.max_samples]
+        return self.examples.reported(self.tuning.evaluation.max_samples)

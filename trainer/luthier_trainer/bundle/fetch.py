@@ -12,6 +12,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import AdapterOrder, RunOrder
 from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.publish import MANIFEST
 from luthier_trainer.storage.objectstore import ObjectStore
@@ -120,8 +121,7 @@ def fetch(located: Located, folder: Path) -> dict[str, str]:
                 f"{located.source.uri} has no {located.prefix}{name}",
                 "save the adapter there with peft's save_pretrained (safetensors)",
             ) from error
-        with path.open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        found[name] = sha256_of(path)
         wanted = (located.digests or {}).get(name)
         if wanted and found[name] != wanted:
             raise UnfitError(

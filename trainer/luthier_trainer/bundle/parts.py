@@ -1,9 +1,9 @@
 """Descriptions of a package's parts."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from luthier_trainer import publish
 from luthier_trainer.bundle.index import AdapterPart, File, Proof
 from luthier_trainer.bundle.members import Member
 
@@ -16,9 +16,7 @@ def adapter_file(name: str) -> str:
 
 
 def describe(path: Path) -> File:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(sha256=digest, bytes=path.stat().st_size)
+    return File(**publish.describe(path))
 
 
 def describe_all(folder: Path, paths: Iterable[Path]) -> dict[str, File]:

@@ -107,3 +107,7 @@ class Examples:
     def report_split(self) -> str | None:
         """The rows that the result is measured on."""
         return "test" if self.test else "eval" if self.eval else None
+
+    def reported(self, count: int) -> Sequence[Example]:
+        """The first `count` of them."""
+        return (self.test or self.eval)[:count]

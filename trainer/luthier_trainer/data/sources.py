@@ -15,6 +15,7 @@ from typing import IO, Any
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_trainer.data.rows import FORMATS, LocalFile, data_suffix, malformed
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, data_error
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
@@ -62,12 +63,12 @@ def fetch(
         splits = {"train": [file]}
         if re.fullmatch(r"\w+", stem):
             splits[stem] = [file]
-        return Source(uri, splits, (_sha256(path),), param)
+        return Source(uri, splits, (sha256_of(path),), param)
     store = open_source(uri, "datasets", spec, param, revision)
     names = _data_files(store, param)
     groups = _by_split(store.uri, list(names), param)
     paths = _local(store, names, folder)
-    digests = tuple(_sha256(path) for path in paths.values())
+    digests = tuple(sha256_of(path) for path in paths.values())
     files = {name: _plain(LocalFile(name, path), folder) for name, path in paths.items()}
     split_files = {split: [files[name] for name in group] for split, group in groups.items()}
     return Source(uri, split_files, digests, param)
@@ -205,8 +206,3 @@ def _unpacked(packed: IO[bytes], ending: str) -> Any:
                 raise ValueError(str(error)) from error
 
     return Reader()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

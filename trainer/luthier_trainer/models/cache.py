@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder, RunSpec
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
@@ -144,8 +145,5 @@ def digest(folder: Path, model: BaseModel) -> str:
     """sha256 over the names and digests of the model's files."""
     total = hashlib.sha256()
     for entry in model.entries:
-        with (folder / entry.key).open("rb") as file:
-            total.update(
-                f"{entry.key} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
+        total.update(f"{entry.key} {sha256_of(folder / entry.key)}\n".encode())
     return "sha256:" + total.hexdigest()

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,6 @@ from pathlib import Path
 
 # Set for training's allocations; they would make memory that was freed count as in use.
 _TRAINING_ONLY = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
-_POLL_SECONDS = 0.05
 _LINES, _WIDTH = 12, 300
 
 
@@ -39,27 +37,16 @@ def run(
             start_new_session=True,
         )
     try:
-        code = _wait(process, seconds)
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"it wasn't done after {seconds:.0f} s", _tail(log)) from error
     finally:
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if code is None:
-        raise ChildError(f"it wasn't done after {seconds:.0f} s", _tail(log))
     if code:
         raise ChildError(f"exit code {code}", _tail(log), killed=code == -signal.SIGKILL)
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Its exit code; None: the time is over. In steps that a signal can interrupt."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        code = process.poll()
-        if code is not None:
-            return code
-        time.sleep(_POLL_SECONDS)
-    return None
 
 
 def _tail(log: Path) -> str:

@@ -54,7 +54,7 @@ def read_rows(
     positions = positions_of(base_config(fetched.model))
     objective = choose(tuning, examples, tokenizer, describe(fetched.model), positions=positions)
     gates, wanted = order.optimizing.gates, tuning.evaluation
-    rows = (examples.test or examples.eval)[: wanted.max_samples]
+    rows = examples.reported(wanted.max_samples)
     split = examples.report_split
     if split is None or not len(rows):
         _require_no_rows(gates)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_trainer.parallel import run_all
+from luthier_trainer.publish import describe
 from luthier_trainer.storage.objectstore import ObjectStore
 
 FOLDER = "cache"
@@ -45,7 +46,7 @@ class Shelf:
     def put(self, key: str, folder: Path) -> dict[str, Any]:
         """Keep a package; returns its listing."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = {path.relative_to(folder).as_posix(): _describe(path) for path in paths}
+        files = {path.relative_to(folder).as_posix(): describe(path) for path in paths}
         run_all(
             partial(self._store.upload, f"{key}/package/{name}", folder / name) for name in files
         )
@@ -64,7 +65,7 @@ class Shelf:
             )
         except FileNotFoundError:
             return False
-        return all(_describe(folder / name) == wanted for name, wanted in files.items())
+        return all(describe(folder / name) == wanted for name, wanted in files.items())
 
     def measured(self, key: str, name: str) -> dict[str, Any] | None:
         """A measurement of a package."""
@@ -84,11 +85,3 @@ class Shelf:
         """Delete everything below other keys."""
         entries = self._store.entries()
         self._store.delete([e.key for e in entries if e.key.partition("/")[0] not in keys])
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            "bytes": path.stat().st_size,
-        }

@@ -5,7 +5,6 @@ Plain HTTP, not the package huggingface_hub: the process runs with HF_HUB_OFFLIN
 nothing that transformers does ever calls out.
 """
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from luthier_api.result import ExitCode
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.storage.http import (
     Http,
@@ -76,8 +76,7 @@ class HubStore:
         self._call(lambda: self._http.download(url, path))
         expected = self._sha256.get(key)
         if expected:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
             if found != expected:
                 raise TrainerError(
                     ExitCode.STORAGE_UNAVAILABLE,

@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from luthier_api.finetunejob import CheckpointRef
+from luthier_trainer.digests import sha256_of
 from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.training import generators, optimizerstate
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder
-from luthier_trainer.training.tensorfile import digest_of, told_when_full, write_tensors
+from luthier_trainer.training.tensorfile import told_when_full, write_tensors
 
 _MODEL = "model."
 
@@ -97,7 +98,7 @@ def write(store: ObjectStore, snapshot: Snapshot, scratch: Path) -> tuple[Checkp
         document.write_text(json.dumps(snapshot.document))
         digests = {
             "safetensors": (tensors, write_tensors(tensors, snapshot.tensors)),
-            "json": (document, digest_of(document)),
+            "json": (document, sha256_of(document)),
         }
         files, size = {}, 0
         for suffix, (path, sha256) in digests.items():
@@ -156,7 +157,7 @@ def _downloaded(
                 store.download(f"{folder}/{file['name']}", path)
             except FileNotFoundError:
                 raise ValueError(f"{file['name']} is missing") from None
-            if digest_of(path) != file["sha256"]:
+            if sha256_of(path) != file["sha256"]:
                 raise ValueError(f"{file['name']} has another digest than its manifest says")
         yield temporary / "safetensors", temporary / "json", ref
 

@@ -60,12 +60,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def digest_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def told_when_full(folder: Path) -> Iterator[None]:
     """A disk without room becomes an error that says so. Raises TrainerError (DiskFull)."""
