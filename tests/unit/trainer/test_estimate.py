@@ -21,7 +21,7 @@ from luthier_trainer.objectives.tokens import Encoder, compact
 from luthier_trainer.training import generators
 from luthier_trainer.training.estimate import calibrate, memory_of
 from luthier_trainer.training.memory import limit_bytes
-from luthier_trainer.training.resolve import let_gradients_through, resolve
+from luthier_trainer.training.resolve import resolve
 
 PLENTY = 1 << 50
 
@@ -56,7 +56,6 @@ def test_what_is_counted_of_two_rows_is_what_eight_need(
     model = tune(spec(method), source(architecture), precision).model
     objective, items = eight_rows(architecture)
     if checkpointing:
-        let_gradients_through(model)
         model.activation_checkpointing_enable()
     found = calibrate(model, objective, items, precision, 8)
     assert found.tokens == 2 * 48
@@ -97,19 +96,18 @@ def profiled(model: Any, objective: Any, items: list[Any], precision: Precision)
     return max(held)
 
 
-def test_all_rows_of_a_batch_have_logits_where_one_has_a_target() -> None:
-    """Prompts of different lengths: the rows have more logits than if they were alike."""
+def test_targets_alone_have_logits() -> None:
+    """Rows of as many tokens, with fewer or more targets among them."""
     model = tune(spec("lora"), source("llama"), FP32).model
     objective = language_model(tokenizer_of("llama"))
-    alike = [compact([9] * 40, [7] * 8, False)] * 8
-    different = [compact([9] * (40 - 4 * i), [7] * 8 + [9] * 4 * i, False) for i in range(8)]
-    for i, row in enumerate(different):
-        assert len(row) == 48, i
-    one, all_rows = (calibrate(model, objective, rows, FP32, 8) for rows in (alike, different))
-    longer = profiled(model, objective, different, FP32)
-    assert all_rows.activation_bytes > 1.1 * one.activation_bytes
-    expected = all_rows.activation_bytes / all_rows.tokens * 8 * 48
-    assert expected == pytest.approx(longer, rel=0.25)
+    few = [compact([9] * 40, [7] * 8, False)] * 8
+    mixed = [compact([9] * (40 - 4 * i), [7] * (8 + 4 * i), False) for i in range(8)]
+    found = {}
+    for name, items in {"few": few, "mixed": mixed}.items():
+        calibrated = calibrate(model, objective, items, FP32, 8)
+        found[name] = calibrated.activation_bytes / calibrated.tokens * 8 * 48
+        assert found[name] == pytest.approx(profiled(model, objective, items, FP32), rel=0.25)
+    assert found["mixed"] > 1.1 * found["few"]
 
 
 def test_the_state_of_full_fine_tuning_is_counted() -> None:
@@ -145,6 +143,7 @@ def test_gradient_checkpointing_where_memory_asks_for_it(wish: str, room: int, o
     found = resolve(model, Causal(), rows(8), given, FP32, room)
     assert found.gradient_checkpointing is on
     assert model.is_gradient_checkpointing is on
+    assert len(model.get_input_embeddings()._forward_hooks) == int(on)
 
 
 def test_a_resumed_run_keeps_what_was_decided() -> None:

@@ -1,11 +1,13 @@
 """The loss of a causal language model, with logits only where it counts.
 
 With a large vocabulary the logits are much of the work, and most of them belong to
-prompt tokens that the loss ignores. `logits_to_keep` lets the model's own forward leave
-them out, so whatever it does to them (soft caps, scaling) stays.
+prompt tokens that the loss ignores. They are left out within the model's own forward, so
+whatever it does to them (soft caps, scaling) stays: to learn, the output layer is given
+single tokens; where answers are compared, `logits_to_keep` names positions of all examples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from luthier_trainer.objectives.collate import ROW_TOKENS
-from luthier_trainer.objectives.forward import takes, virtual_tokens
+from luthier_trainer.objectives.forward import takes, unwrapped, virtual_tokens
 from luthier_trainer.objectives.tokens import IGNORED
 
 
@@ -47,8 +49,7 @@ def predict_targets(
     """Forward of a batch of `collate`. If `sparse`, positions that predict no target in
     any example are left out, unless `also` names them; the model must take logits_to_keep
     for it."""
-    ids = inputs["labels"][:, 1:]
-    forward = {name: value for name, value in inputs.items() if name not in ("labels", ROW_TOKENS)}
+    ids, forward = inputs["labels"][:, 1:], _forward_inputs(inputs)
     if not sparse:
         output = model(**forward, **options)
         positions = torch.arange(ids.shape[1], device=ids.device)
@@ -92,9 +93,40 @@ def causal_loss(
     target_count: int | Tensor,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """Mean loss per target, where `target_count` counts all batches of an optimiser step."""
-    targets = predict_targets(model, inputs, sparse, use_cache=False)
-    return divided(summed_loss(targets.logits, targets.ids, smoothing), target_count)
+    """Mean loss per target, where `target_count` counts all batches of an optimiser step.
+
+    `sparse`: logits at targets alone; the model must have an output layer of its own for it.
+    """
+    if sparse:
+        ids = inputs["labels"][:, 1:]
+        wanted = ids != IGNORED
+        with _head_at(model, wanted):
+            logits = model(**_forward_inputs(inputs), use_cache=False).logits
+        total = summed_loss(logits, ids[wanted], smoothing)
+    else:
+        targets = predict_targets(model, inputs, False, use_cache=False)
+        total = summed_loss(targets.logits, targets.ids, smoothing)
+    return divided(total, target_count)
+
+
+@contextmanager
+def _head_at(model: nn.Module, wanted: Tensor) -> Iterator[None]:
+    """Logits [tokens, vocabulary] of the `wanted` [examples, length - 1] tokens, not [examples,
+    length, vocabulary]. What peft puts before a text has none."""
+
+    def select(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        text = inputs[0][:, -wanted.shape[1] - 1 : -1]
+        return (text[wanted],)
+
+    hook = unwrapped(model).get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _forward_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in inputs.items() if name not in ("labels", ROW_TOKENS)}
 
 
 def divided(total: Tensor, count: int | Tensor) -> Tensor:

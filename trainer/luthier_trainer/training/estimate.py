@@ -90,14 +90,17 @@ def calibrate(
 
 
 def _sample(objective: Objective, items: Sequence[Item], count: int) -> Batch:
-    """`count` of a batch's items, with as many targets as they have in the whole batch: where
-    one row has a target, all have logits."""
-    batch = objective.collate(items[:count])
-    labels = objective.collate(items)["labels"]
-    if labels.dim() > 1:
-        # The largest label of a position is IGNORED only where all are.
-        batch["labels"] = labels.amax(dim=0).expand(len(batch["labels"]), -1)
-    return batch
+    """`count` of a batch's items that stand for all: evenly spaced by how many targets they have,
+    as targets have logits."""
+
+    def targets(item: Item) -> int:
+        return objective.count_targets(objective.collate([item]))
+
+    count = min(count, len(items))
+    ordered = sorted(items, key=targets)
+    return objective.collate(
+        [ordered[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+    )
 
 
 def _fitting(
