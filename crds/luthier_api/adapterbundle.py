@@ -6,8 +6,7 @@ from pydantic import Field
 
 from luthier_api.meta import Model, Name, ObjectRef, Rule, SecretKeyRef, list_map
 from luthier_api.optimizejob import Int4, Target
-from luthier_api.output import Output, StorageAccess
-from luthier_api.placement import Limits, Placement
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
@@ -99,8 +98,8 @@ class Bundling(Model):
     )
 
 
-class AdapterBundleSpec(Bundling):
-    """The base, its adapters, and where the package goes."""
+class _OfAdapters(Bundling):
+    """A base, so that `adapters` stands before `output` in the schema."""
 
     adapters: list[BundledAdapter] = Field(
         min_length=1,
@@ -108,14 +107,14 @@ class AdapterBundleSpec(Bundling):
         json_schema_extra=list_map("name"),
         description="The adapters, each under a name of its own.",
     )
-    output: Output = Field(description="Where results go.")
+
+
+class AdapterBundleSpec(RunSettings, _OfAdapters):
+    """The base, its adapters, and where the package goes."""
+
     keep_last: int = Field(
         default=3, ge=1, le=10, description="Packages that are kept; older ones are deleted."
     )
-    storage: StorageAccess = Field(default=StorageAccess(), description="Access to S3.")
-    placement: Placement = Field(default=Placement(), description="Where the run goes.")
-    limits: Limits = Field(default=Limits(), description="When to give up, and when to tidy.")
-    suspend: bool = Field(default=False, description="Stop the run, or don't start.")
     serve: Serve | None = Field(default=None, description="Serve the bundle. Left out: don't.")
 
     rules = (Rule("!has(self.serve)", "serve isn't built yet: remove it", field=".serve"),)

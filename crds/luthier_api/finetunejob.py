@@ -8,8 +8,7 @@ from pydantic import Field, field_validator
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model, Rule
 from luthier_api.optimizers import NEEDS_GPU
-from luthier_api.output import Output, StorageAccess
-from luthier_api.placement import Limits, Placement
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.search import Promote, Retrain, Search
 
@@ -20,22 +19,15 @@ class Checkpoints(Model):
     keep_last: int = Field(default=3, ge=1, le=100, description="How many are kept.")
 
 
-class FineTuneJobSpec(FineTuning):
+class FineTuneJobSpec(RunSettings, FineTuning):
     """The model to make: what to learn from, how, where, and when to give up."""
 
     search: Search | None = Field(default=None, description="Hyper-parameter search.")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="States to go on from.")
-    output: Output = Field(description="Where results go.")
-    storage: StorageAccess = Field(default=StorageAccess(), description="Access to S3.")
-    placement: Placement = Field(default=Placement(), description="Where the run goes.")
     retrain: Retrain | None = Field(default=None, description="Train anew on changed data.")
     promote: Promote | None = Field(default=None, description="Which result is in use.")
-    limits: Limits = Field(default=Limits(), description="When to give up, and when to tidy.")
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain", description="What happens to the artifacts when the resource is deleted."
-    )
-    suspend: bool = Field(
-        default=False, description="Stop the run (it goes on from its checkpoint), or don't start."
     )
 
     rules = (

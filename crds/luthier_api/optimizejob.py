@@ -8,8 +8,7 @@ from luthier_api.dataset import Dataset
 from luthier_api.evaluation import Evaluation
 from luthier_api.finetuning import Task
 from luthier_api.meta import Matches, Model, ObjectRef, Rule, SecretKeyRef
-from luthier_api.output import Output, StorageAccess
-from luthier_api.placement import Limits, Placement
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, Uri, scheme_rule
 
@@ -232,18 +231,14 @@ class Optimizing(Model):
     )
 
 
-class OptimizeJobSpec(Optimizing):
-    """What to optimise, for which device, and what must not be lost."""
+class _OfSource(Optimizing):
+    """A base, so that `source` stands before `output` in the schema."""
 
     source: OptimizeSource = Field(description="What is optimised.")
-    output: Output = Field(description="Where results go.")
-    storage: StorageAccess = Field(default=StorageAccess(), description="Access to S3.")
-    placement: Placement = Field(default=Placement(), description="Where the run goes.")
-    limits: Limits = Field(default=Limits(), description="When to give up, and when to tidy.")
-    suspend: bool = Field(
-        default=False,
-        description="Stop the run (it goes on with the candidates that are left), or don't start.",
-    )
+
+
+class OptimizeJobSpec(RunSettings, _OfSource):
+    """What to optimise, for which device, and what must not be lost."""
 
     rules = (
         Rule(

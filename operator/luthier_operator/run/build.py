@@ -6,6 +6,7 @@ import json
 from luthier_api import API_VERSION
 from luthier_api.platform import Platform, Pool
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
+from luthier_api.runsettings import RunSettings
 from luthier_api.runspec import (
     CA_PATH,
     RUNSPEC_ANNOTATION,
@@ -27,7 +28,7 @@ from luthier_operator.resources import (
     UID_LABEL,
     Obj,
 )
-from luthier_operator.run.model import Owner, Revision, Spec
+from luthier_operator.run.model import Owner, Revision
 from luthier_operator.run.pod import CONTAINER, pod_spec
 
 # All annotations of an object share 256 KiB; a larger run spec goes in a ConfigMap.
@@ -42,7 +43,7 @@ def job_name(owner: Owner, revision: Revision) -> str:
     return f"{owner.name.replace('.', '-')[:54].rstrip('-')}-{digest}"
 
 
-def pool_of(owner: Owner, spec: Spec, platform: Platform) -> Pool:
+def pool_of(owner: Owner, spec: RunSettings, platform: Platform) -> Pool:
     """The run's pool, which must have been checked (policy.py). Raises LookupError without one."""
     access = platform.for_namespace(owner.namespace)
     pool = platform.pool(spec.placement.pool or access.pool or platform.default_pool)
@@ -51,7 +52,7 @@ def pool_of(owner: Owner, spec: Spec, platform: Platform) -> Pool:
     return pool
 
 
-def run_order(owner: Owner, spec: Spec, revision: Revision, platform: Platform) -> RunOrder:
+def run_order(owner: Owner, spec: RunSettings, revision: Revision, platform: Platform) -> RunOrder:
     """What the trainer is told, whatever it makes. It never holds a secret."""
     storage, pool = platform.storage, pool_of(owner, spec, platform)
     return RunOrder(
@@ -91,7 +92,7 @@ def run_order(owner: Owner, spec: Spec, revision: Revision, platform: Platform) 
 
 def build(
     owner: Owner,
-    spec: Spec,
+    spec: RunSettings,
     revision: Revision,
     platform: Platform,
     *,

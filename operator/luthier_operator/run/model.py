@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from luthier_api.output import Output, StorageAccess
-from luthier_api.placement import Limits, Placement
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.resources import Obj, Resource
 
@@ -86,30 +85,6 @@ class Pod:
         return self.phase not in ("Succeeded", "Failed")
 
 
-class Spec(Protocol):
-    """What the specs of all kinds have."""
-
-    @property
-    def output(self) -> Output:
-        """Where results go."""
-
-    @property
-    def storage(self) -> StorageAccess:
-        """Access to S3."""
-
-    @property
-    def placement(self) -> Placement:
-        """Where the run goes."""
-
-    @property
-    def limits(self) -> Limits:
-        """When to give up, and when to tidy."""
-
-    @property
-    def suspend(self) -> bool:
-        """Whether not to run."""
-
-
 @dataclass(frozen=True)
 class Around:
     """What the store and the enquiry know about a resource, as JSON."""
@@ -124,7 +99,7 @@ class Around:
     look_up: Callable[[str], Obj | None]  # a FineTuneJob of the namespace, by name
 
 
-SpecT = TypeVar("SpecT", bound=Spec, covariant=True)
+SpecT = TypeVar("SpecT", bound=RunSettings, covariant=True)
 StatusT = TypeVar("StatusT", bound=RunStatus, covariant=True)
 SourcesT = TypeVar("SourcesT", covariant=True)
 
@@ -153,4 +128,4 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
         return [pod for pod in self.pods if job is not None and pod.job_uid == job.uid]
 
 
-AnyObserved = Observed[Spec, RunStatus, object]
+AnyObserved = Observed[RunSettings, RunStatus, object]

@@ -9,6 +9,7 @@ from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.meta import Model, first_error
 from luthier_api.optimizejob import OptimizeJobStatus
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
@@ -30,12 +31,11 @@ from luthier_operator.run.model import (
     Observed,
     Owner,
     Pod,
-    Spec,
 )
 from luthier_operator.run.pod import CONTAINER
 
 ModelT = TypeVar("ModelT", bound=Model)
-KindSpec = TypeVar("KindSpec", bound=Spec)
+KindSpec = TypeVar("KindSpec", bound=RunSettings)
 KindStatus = TypeVar("KindStatus", bound=RunStatus)
 KindSources = TypeVar("KindSources")
 

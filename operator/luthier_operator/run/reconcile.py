@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from luthier_api.platform import Platform
 from luthier_api.result import TERMINAL_EXIT_CODES
+from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.cluster import Cluster
 from luthier_operator.errors import ApiError, Refusal, refusal_of
@@ -31,7 +32,7 @@ from luthier_operator.resources import (
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.enquiry import Enquiry
 from luthier_operator.run.events import Told, transitions
-from luthier_operator.run.model import AnyObserved, Around, Observed, Spec
+from luthier_operator.run.model import AnyObserved, Around, Observed
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class _Memory:
     enquiry: Enquiry = field(default_factory=Enquiry)
 
 
-KindSpec = TypeVar("KindSpec", bound=Spec)
+KindSpec = TypeVar("KindSpec", bound=RunSettings)
 KindStatus = TypeVar("KindStatus", bound=RunStatus)
 KindSources = TypeVar("KindSources")
 

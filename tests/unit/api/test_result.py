@@ -12,7 +12,7 @@ from luthier_api.finetunejob import (
     EvaluationResult,
     Progress,
 )
-from luthier_api.result import MAX_RESULT_BYTES, RunError, RunResult
+from luthier_api.result import MAX_RESULT_BYTES, AdapterEnd, BundleResult, RunError, RunResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 
 # The longest URI below an output of 512 characters: NAMESPACE/NAME/REVISION.
@@ -109,6 +109,19 @@ def test_what_can_not_fit_is_an_error() -> None:
     artifact = ArtifactRef(uri="s3://" + "é" * 2043, manifest_sha256="0" * 64)
     with pytest.raises(ValueError, match="r1-5f2c1e9a exceeds 4000 bytes"):
         SMALL.model_copy(update={"artifact": artifact}).to_bytes()
+
+
+def test_the_end_of_a_bundle_that_leaves_out_all_of_the_most_adapters() -> None:
+    message, code = "x" * 400, "AdapterOfAnotherBase"
+    ends = [
+        AdapterEnd(name=f"{number:063}", included=False, code=code, message=message)
+        for number in range(64)
+    ]
+    error = RunError(code="NoAdapterLeft", message="y" * 1500)
+    told = BundleResult(revision="r1-a", attempt=1, outcome="Failed", error=error, adapters=ends)
+    found = BundleResult.model_validate_json(told.to_bytes())
+    assert found.error
+    assert found.error.code == "NoAdapterLeft"
 
 
 def test_what_is_no_number_is_left_out() -> None:
