@@ -22,7 +22,8 @@ from luthier_api.result import ExitCode
 from luthier_trainer.bundle.modules import node, parameter, peft_key, rank_symbol
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.optimize import child
-from luthier_trainer.optimize.genai.build import end_as_measured
+from luthier_trainer.optimize.genai.build import end_as_measured, shares_embeddings
+from luthier_trainer.optimize.genai.tied import share_embeddings
 
 GRAPH = "model.onnx"
 _BUILD_SECONDS = 3600
@@ -76,6 +77,8 @@ def build(
             "precision",
         ) from error
     lora_to_inputs(folder / GRAPH, modules)
+    if shares_embeddings(bundling.precision, bundling.target.device):
+        share_embeddings(folder)
     end_as_measured(base, folder)
 
 

@@ -15,7 +15,7 @@ from luthier_trainer.bundle.modules import PROJECTIONS
 INDEX = "index.json"
 MODEL_FOLDER = "model"
 # Rises with every change of how parts are made: those of before are made anew.
-FORMAT = 1
+FORMAT = 2
 
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-genai", "transformers")
 

@@ -68,12 +68,19 @@ class GenaiBuilder:
             )
 
     def options(self, precision: str) -> dict[str, Any]:
-        """Those of the builder, by its own names, as text."""
-        apart = {"adapter": "separate"} if self._separate else {}
+        """Those of the builder, by its own names, as text, and what else is done."""
+        found = self._extra(precision)
+        if self._separate:
+            found["adapter"] = "separate"
+        if shares_embeddings(precision, self._device):
+            found["tied_embeddings"] = "shared"
+        return found
+
+    def _extra(self, precision: str) -> dict[str, str]:
+        """The builder's."""
         if precision != "int4":
-            return apart
+            return {}
         return {
-            **apart,
             "algo_config": self._int4.algorithm,
             "block_size": str(self._int4.block_size),
             "is_symmetric": str(self._int4.symmetric).lower(),
@@ -101,7 +108,7 @@ class GenaiBuilder:
             *("-e", self._device),
             *("-c", str(folder.parent / "hub")),
         ]
-        if options := self.options(precision):
+        if options := self._extra(precision):
             command += ["--extra_options", *(f"{name}={value}" for name, value in options.items())]
         lines = folder.parent / f"{folder.name}.log"
         try:
@@ -113,6 +120,10 @@ class GenaiBuilder:
                 f"onnxruntime-genai's builder can't make {precision} for {self._device}: {error}",
                 "precisions",
             ) from error
+        if shares_embeddings(precision, self._device):
+            from luthier_trainer.optimize.genai.tied import share_embeddings
+
+            share_embeddings(folder)
         end_as_measured(model, folder)
 
     def open(self, folder: Path, threads: int) -> Runner:
@@ -125,6 +136,12 @@ def builder(optimizing: Optimizing, interrupt: Interrupt) -> GenaiBuilder:
     """The builder for an order. It needs no interrupt: its work is done in other processes."""
     del interrupt
     return GenaiBuilder(optimizing)
+
+
+def shares_embeddings(precision: str, device: str) -> bool:
+    """Whether embeddings that are the output layer's too are stored once by us: the builder does
+    it in the other precisions. On a CPU alone, where it can be measured."""
+    return precision == "int8" and device == "cpu"
 
 
 def _head_size(folder: Path) -> int:
