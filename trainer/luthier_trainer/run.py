@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer import publish
-from luthier_trainer.claim import read_claim
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import Interrupted, TrainerError
+from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.pod import Pod
@@ -76,18 +75,12 @@ class Run:
     def _stages(self, folder: Path) -> RunResult:
         self.reporter.stage("Preflight")
         output = open_store(self.spec.output, self.spec.storage, "output.uri")
-        published = publish.read_published(output)
-        claim = read_claim(output)
-        if published and claim and claim.uid == self.spec.run.uid:
-            return self.pod.again(RunResult, *published)
+        if found := finished(output, self.spec):
+            return self.pod.again(RunResult, *found)
         base = modelcache.find(self.spec)
         examples = self._check_data(folder)
-        if (
-            published
-            and published[0]["shapeHash"] == self.spec.shape_hash
-            and published[0]["datasetDigest"] == examples.digest
-        ):
-            return self.pod.again(RunResult, *published)
+        if found := finished(output, self.spec, examples.digest):
+            return self.pod.again(RunResult, *found)
         attempts = self.pod.claim(output, examples.digest)
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)

@@ -25,7 +25,8 @@ class Evidence:
         """This, overlaid with what the newer one knows."""
         merged = replace(
             self,
-            adapters=self.adapters | {it.name: it for it in newer.adapters},
+            adapters=self.adapters
+            | {it.name: _fuller(self.adapters.get(it.name), it) for it in newer.adapters},
             usage=newer.usage or self.usage,
             restarts=newer.restarts or self.restarts,
         )
@@ -51,3 +52,10 @@ def gather(
     for newer in told(revision, report, pods, BundleResult):
         evidence = evidence.after(newer)
     return evidence
+
+
+def _fuller(known: AdapterEnd | None, newer: AdapterEnd) -> AdapterEnd:
+    """The newer one. A result may lack what it had no room for: messages, or their ends."""
+    if known is None or known.code != newer.code:
+        return newer
+    return known if (known.message or "").startswith(newer.message or "") else newer

@@ -17,6 +17,9 @@ from unit.operator.builders import (
 )
 
 from luthier_api.adapterbundle import AdapterBundleStatus
+from luthier_api.finetunejob import Progress
+from luthier_api.progress import ProgressReport
+from luthier_api.result import AdapterEnd, BundleResult
 from luthier_api.runspec import RUNSPEC_ANNOTATION, BundleOrder, read_order
 from luthier_operator.adapterbundle.decide import decide
 from luthier_operator.adapterbundle.kind import ADAPTER_BUNDLE
@@ -290,6 +293,31 @@ def test_incompatible_adapters_that_fail_the_build_are_named() -> None:
     failed = broken(resource(BUNDLE | {"onIncompatible": "Fail"}), *BOTH, adapters=ends)
     assert states(failed) == {"tone": "Pending", "mood": "LeftOut", "topic": "Pending"}
     assert reasons(failed)["AdaptersCompatible"] == "False AdaptersLeftOut"
+
+
+def test_a_result_without_room_for_all_reasons_leaves_them_as_they_were_told() -> None:
+    odd = [{"name": f"odd-{number}", "uri": f"s3://adapters/{number}"} for number in range(40)]
+    spec = BUNDLE | {"adapters": [*odd, TOPIC]}
+    reason = (
+        "trained on a base that isn't this one; " + "train the adapter on this bundle's base " * 4
+    )
+    ends = [
+        AdapterEnd(name=it["name"], included=False, code="OtherBase", message=reason.strip())
+        for it in odd
+    ]
+    revision, manifest = run(resource(spec))
+    job = stored(manifest, revision, end="Complete")
+    own = {"revision": revision.name, "attempt": revision.attempt, "outcome": "Succeeded"}
+    left = BundleResult.model_validate({**own, "adapters": ends, "artifact": package(revision)})
+    assert reason.strip() not in left.to_bytes().decode(), "it is cut"
+    pod = pod_of(job, phase="Succeeded", state=ended(0, left.to_bytes().decode()))
+    identity = order_of(decide(seen(resource(spec)))).run
+    told = ProgressReport(
+        run=identity, pod=pod["metadata"]["name"], sequence=9, progress=Progress(), adapters=ends
+    )
+    done = status(seen(resource(spec), jobs=[job], pods=[pod], report=told))
+    assert {it.message for it in done.adapters if it.state == "LeftOut"} == {reason.strip()}
+    assert states(done)["topic"] == "Included"
 
 
 @pytest.mark.parametrize(

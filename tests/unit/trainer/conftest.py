@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,9 @@ from unit.trainer.support import (
 )
 
 from luthier_api.runspec import RunSpec
+
+if TYPE_CHECKING:
+    from unit.trainer.bundle_built import Built
 
 
 @pytest.fixture
@@ -140,3 +143,37 @@ def operator() -> Iterator[Operator]:
     operator = Operator()
     yield operator
     operator.close()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> "Built":
+    """A bundle of many adapters, not to be changed."""
+    from unit.trainer.bundle_built import build
+
+    return build(tmp_path_factory.mktemp("bundle"), colours)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What a bundle's run really does: bases built, adapter files written, adapters proven."""
+    from luthier_trainer.bundle import adapterfile, graph, proof
+
+    done: dict[str, list[str]] = {"built": [], "written": [], "proven": []}
+    build, write, prove = graph.build, adapterfile.write, proof.prove_likeness
+
+    def building(base: Path, *rest: Any) -> None:
+        done["built"].append(str(base))
+        build(base, *rest)
+
+    def writing(parameters: Any, path: Path) -> None:
+        done["written"].append(path.stem)
+        write(parameters, path)
+
+    def proving(candidates: Any, *rest: Any) -> Any:
+        done["proven"] += [candidate.name for candidate in candidates]
+        return prove(candidates, *rest)
+
+    monkeypatch.setattr(graph, "build", building)
+    monkeypatch.setattr(adapterfile, "write", writing)
+    monkeypatch.setattr("luthier_trainer.bundle.assemble.prove_likeness", proving)
+    return done

@@ -28,16 +28,22 @@ TOLERANCE = 1e-4
 
 
 def source_of(
-    architecture: str, auto_class: str, *, bottleneck: bool = False, labels: tuple[str, ...] = ()
+    architecture: str,
+    auto_class: str,
+    *,
+    bottleneck: bool = False,
+    labels: tuple[str, ...] = (),
+    pooling: str = "mean",
 ) -> Source:
     named = labels or (LABELS if auto_class in (CLASSES, TAGS) else ())
     folder = _with_head(architecture, auto_class, named)
     return Source(
         folder=folder,
         head=Head(auto_class, named),
-        digest=f"sha256:{architecture}{auto_class}{bottleneck}{named}",
+        digest=f"sha256:{architecture}{auto_class}{bottleneck}{named}{pooling}",
         pad_id=pad_token(tokenizer_of(architecture)),
         bottleneck=_bottleneck(architecture, auto_class) if bottleneck else None,
+        pooling=pooling,
     )
 
 

@@ -289,6 +289,16 @@ def test_one_that_is_unfit_ends_the_run_where_that_is_asked_for(tmp_path: Path) 
     assert raised.value.error.code == "IncompatibleAdapter"
 
 
+def test_the_remedy_is_told_however_many_are_unfit(tmp_path: Path) -> None:
+    bad = SourceRef(uri=f"file://{tmp_path / ('no-such-folder-' * 10)}")
+    with pytest.raises(TrainerError) as raised:
+        examined(tmp_path, *[bad] * 12, artifact(tmp_path / "good"), fail=True)
+    message = raised.value.error.message
+    assert message.startswith("12 adapters can't be in the bundle")
+    assert "set onIncompatible to Skip" in message
+    assert "a0: FileMissing" in message
+
+
 def test_a_bundle_of_none_is_no_bundle(tmp_path: Path) -> None:
     bad = SourceRef(uri=f"file://{saved(tmp_path / 'bad', {'use_dora': True})}")
     with pytest.raises(TrainerError, match=r"NoAdapterLeft.*a0: Dora") as raised:

@@ -112,7 +112,6 @@ def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
         model = peft_model()
         fuse_lora(model, torch.bfloat16)
         if checkpointing:
-            model.enable_input_require_grads()
             model.get_base_model().activation_checkpointing_enable()
         results.append(train_step(model))
     for loss, gradients in results[1:]:

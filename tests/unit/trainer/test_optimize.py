@@ -136,6 +136,16 @@ def test_a_finished_output_gives_its_result_again(
     assert again.candidates == result.candidates
 
 
+def test_another_resource_gets_the_finished_result_of_the_same_order(
+    finished: tuple[OptimizeOrder, OptimizeResult],
+) -> None:
+    order, result = finished
+    other = order.model_copy(update={"run": order.run.model_copy(update={"uid": "uid-2"})})
+    before = (folder_of(order) / "manifest.json").stat().st_mtime_ns
+    assert Optimization(other).execute().artifact == result.artifact
+    assert (folder_of(order) / "manifest.json").stat().st_mtime_ns == before
+
+
 def test_another_revision_takes_what_was_built_and_measured(
     finished: tuple[OptimizeOrder, OptimizeResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ METRIC = {"metric": "accuracy", "max_metric_drop": 0.01}
     ("gates", "change", "verdict", "words"),
     [
         ({}, {}, "Passed", ""),
+        ({}, {"logits_difference": float("nan")}, "Rejected", "aren't all finite numbers"),
+        ({}, {"logits_difference": float("inf")}, "Rejected", "aren't all finite numbers"),
         (METRIC, {}, "Passed", ""),
         # The ends themselves are allowed.
         (METRIC, {"metric_low": -0.01}, "Passed", ""),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from unit.trainer.optimize_support import fine_tuned, order_maker, tiny_decoder
+from unit.trainer.optimize_support import QUICK, fine_tuned, order_maker, tiny_decoder
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.result import ExitCode
@@ -202,11 +202,39 @@ def test_half_an_adapter_at_the_uri(artifact: Path, base: Path, tmp_path: Path) 
     assert error.error.param == "source.adapterUri"
 
 
+def test_a_model_with_a_weight_that_is_no_number(base: Path, tmp_path: Path) -> None:
+    """Without gates, too: it would be given out as a model that answers as its source does."""
+    model = Path(shutil.copytree(base, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    error = refusal(by_uri(tmp_path, model, None, precisions=["fp32"], benchmark=QUICK))
+    assert (error.exit_code, error.error.code) == (ExitCode.DATA, "SourceNotFinite")
+    assert f"file://{model}" in error.error.message
+
+
 def test_an_adapter_of_another_base_at_the_uri(artifact: Path, tmp_path: Path) -> None:
     """A Qwen3 has wider heads."""
     error = refusal(by_uri(tmp_path, tiny_folder("qwen3"), artifact / "adapter"))
     assert (error.exit_code, error.error.code) == (ExitCode.DATA, "AdapterOfAnotherBase")
     assert "_proj is " in error.error.message
+
+
+def test_an_adapter_with_the_configuration_of_another_one(
+    artifact: Path, base: Path, tmp_path: Path
+) -> None:
+    config = artifact / "adapter" / "adapter_config.json"
+    document = json.loads(config.read_bytes())
+    rank = document["r"]
+    for wrong, words in (
+        ({"r": 2 * rank}, f"has rank {rank}, and adapter_config.json says rank {2 * rank}"),
+        ({"r": 3, "rank_pattern": {"[": 2}}, "no usable rank"),
+    ):
+        config.write_text(json.dumps({**document, **wrong}))
+        error = refusal(by_uri(tmp_path, base, artifact / "adapter"))
+        assert (error.exit_code, error.error.code) == (ExitCode.UNSUPPORTED, "AdapterUnusable")
+        assert words in error.error.message
+        assert error.error.param == "source.adapterUri"
 
 
 def test_an_adapter_of_a_method_that_is_not_merged(

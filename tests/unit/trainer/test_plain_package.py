@@ -12,6 +12,7 @@ import onnxruntime_genai
 import pytest
 import torch
 from unit.trainer.cells import LABELS
+from unit.trainer.objectives_support import tokenizer_of
 from unit.trainer.plain_support import (
     CAUSAL,
     CLASSES,
@@ -26,8 +27,11 @@ from unit.trainer.plain_support import (
 from unit.trainer.tiny import ARCHITECTURES, tiny_folder
 
 from luthier_api.optimizejob import Optimizing
+from luthier_api.training import Similarity
+from luthier_trainer.data.examples import Pair
 from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.optimize.plain import package as packaging
 from luthier_trainer.optimize.plain.build import builder, unfit
 from luthier_trainer.optimize.plain.route import GENAI_ARCHITECTURES, route
@@ -78,6 +82,27 @@ def test_readme_says_what_the_model_says() -> None:
     prompt = AutoTokenizer.from_pretrained(folder)("Once upon a time", return_tensors="pt")
     expected = model.generate(**prompt, do_sample=False, max_length=60, pad_token_id=0)
     assert ids == expected[0].tolist()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_readme_compares_texts_as_pytorch_does(pooling: Any) -> None:
+    source = source_of("bert", VECTORS, pooling=pooling)
+    folder = package(source)
+    readme = (folder / "README.md").read_text()
+    found = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert found
+    ran = subprocess.run(
+        [sys.executable, "-c", _ALONE + found[1]], cwd=folder, capture_output=True, timeout=120
+    )
+    objective = Pairs(tokenizer_of("bert"), 64, Similarity(pooling=pooling))
+    items = objective.encode([Pair("A first text.", "And a second one.", 1.0, "x:1")])
+    (expected,) = objective.predict(source.load(), items, answers=True)
+    assert float(ran.stdout) == pytest.approx(expected.answer, abs=1e-5)
+    assert f"A text's vector, `{pooling}`, is" in readme
+    layout = json.loads((folder / "luthier.json").read_text())
+    assert layout["pooling"] == pooling
+    names = [each["name"] for each in layout["graphs"]["model"]["outputs"]]
+    assert names == ["last_hidden_state", pooling]
 
 
 @pytest.mark.parametrize(("architecture", "auto_class"), ALL)

@@ -52,9 +52,12 @@ def test_heads(architecture: str, auto_class: str, bottleneck: bool) -> None:
         assert (expected - found).abs().max() <= TOLERANCE, lengths
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta"])
-def test_vectors_and_their_mean(architecture: str) -> None:
-    source = source_of(architecture, VECTORS)
+@pytest.mark.parametrize(
+    ("architecture", "pooling"),
+    [("bert", "mean"), ("roberta", "mean"), ("bert", "cls"), ("bert", "last"), ("llama", "last")],
+)
+def test_vectors_of_tokens_and_of_texts(architecture: str, pooling: str) -> None:
+    source = source_of(architecture, VECTORS, pooling=pooling)
     model, found_of = source.load(), opened(source)
     session = Session(package(source) / "model.onnx", 2)
     for lengths in LENGTHS:
@@ -64,9 +67,11 @@ def test_vectors_and_their_mean(architecture: str) -> None:
         found = found_of(input_ids=ids, attention_mask=mask).last_hidden_state
         assert (expected - found)[mask == 1].abs().max() <= TOLERANCE
         inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-        means = torch.from_numpy(session.run(inputs, {})[1].numpy())
+        texts = torch.from_numpy(session.run(inputs, {})[1].numpy())
         for row, length in enumerate(lengths):
-            assert (means[row] - expected[row, :length].mean(0)).abs().max() <= TOLERANCE
+            own = expected[row, :length]
+            wanted = {"mean": own.mean(0), "cls": own[0], "last": own[-1]}[pooling]
+            assert (texts[row] - wanted).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize(

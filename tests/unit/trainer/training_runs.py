@@ -222,6 +222,8 @@ class Fit:
         """Train from the newest checkpoint in the store, if there is one."""
         training = self.training
         self.model = self.make_model()
+        if self.checkpointing:
+            self.model.activation_checkpointing_enable()
         found = checkpoint.read_latest(self.store, self.folder)
         interrupt = Interrupt(30)
         self.reporter = Reporter(RUN, "pod-1", None, lambda: None)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,16 @@ class Roll:
 def _ends(code: str, out: list[LeftOutPart], remedy: str) -> TrainerError:
     each = "; ".join(f"{part.name}: {part.code}: {part.message[:300]}" for part in out[:8])
     more = f"; and {len(out) - 8} more" if len(out) > 8 else ""
-    what = f"{len(out)} adapters can't be in the bundle: {each}{more}. {remedy}"
+    # The list comes last: a long one is cut off.
+    what = f"{len(out)} adapters can't be in the bundle; {remedy}. {each}{more}"
     return unsupported(code, what, "adapters")
+
+
+def require_access(order: BundleOrder) -> None:
+    """Raises TrainerError where storage denies access to an adapter, or is down."""
+    for number, adapter in enumerate(order.adapters):
+        with suppress(UnfitError):  # it would be left out
+            locate(adapter, order, f"adapters[{number}].uri")
 
 
 def examine(

@@ -12,16 +12,15 @@ from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.contents import Contents
 from luthier_trainer.bundle.index import Index, base_key
 from luthier_trainer.bundle.make import Maker
-from luthier_trainer.bundle.members import Roll, examine
+from luthier_trainer.bundle.members import Roll, examine, require_access
 from luthier_trainer.bundle.previous import read_previous
 from luthier_trainer.bundle.prune import prune
 from luthier_trainer.bundle.target import require_target
-from luthier_trainer.claim import read_claim
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
 from luthier_trainer.pod import Pod
-from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 
 
@@ -50,10 +49,13 @@ class BundleRun:
         stage("Preflight")
         require_target(order.bundling)
         output = open_store(order.output, order.storage, "output.uri")
-        if finished := self._finished(output):
-            return finished
+        if found := finished(output, order):
+            return self.pod.again(BundleResult, *found)
         wanted = order.bundling.base
         model = cache.find_model(wanted.uri, wanted.revision, order, "base.uri")
+        if found := finished(output, order, _digest(order)):
+            require_access(order)
+            return self.pod.again(BundleResult, *found)
         attempts = self.pod.claim(output, _digest(order))
         self.pod.begin(0)
 
@@ -104,18 +106,6 @@ class BundleRun:
         stage("Done")
         self.pod.reporter.close()
         return result.model_copy(update={"artifact": ref})
-
-    def _finished(self, output: ObjectStore) -> BundleResult | None:
-        """The result of an output that this run, or one of the same order, finished before."""
-        published, claim = publish.read_published(output), read_claim(output)
-        if not (published and claim):
-            return None
-        same = published[0]["shapeHash"] == self.order.shape_hash
-        if claim.uid == self.order.run.uid or (
-            same and claim.dataset_digest == _digest(self.order)
-        ):
-            return self.pod.again(BundleResult, *published)
-        return None
 
 
 def _summary(index: Index, taken: set[str]) -> BundleProof:

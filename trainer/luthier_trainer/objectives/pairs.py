@@ -190,7 +190,8 @@ def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
         return hidden[:, 0]
     if pooling == "last":
         last = mask.sum(dim=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        # Not len(), which a graph of any number of texts can't have.
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
     weights = mask[..., None].to(hidden.dtype)
     # Zeroed, not multiplied: nothing that stands in padding counts.
     return hidden.masked_fill(weights == 0, 0).sum(dim=1) / weights.sum(dim=1)

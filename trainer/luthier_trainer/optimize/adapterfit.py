@@ -2,6 +2,7 @@
 files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,11 @@ def check_files(folder: Path, uri: str, param: str) -> dict[str, Tensor]:
 
 
 def check(adapter: Path, model: Path, uri: str) -> None:
-    """Raises TrainerError (AdapterOfAnotherBase, BrokenSafetensors)."""
+    """Raises TrainerError (AdapterOfAnotherBase, AdapterUnusable, BrokenSafetensors)."""
     weights = check_files(adapter, uri, _PARAM)
     base = check_files(model, str(model), "source.modelUri")
-    saved = _config(adapter, uri).get("modules_to_save") or []
+    config = _config(adapter, uri)
+    saved = config.get("modules_to_save") or []
     for key, tensor in weights.items():
         end = next((end for end in (_INPUT, _OUTPUT) if key.endswith(end)), None)
         if end is None or not key.startswith(_PREFIX):
@@ -67,6 +69,31 @@ def check(adapter: Path, model: Path, uri: str) -> None:
         if size not in weight.shape:
             sizes = "×".join(map(str, weight.shape))
             raise _other_base(uri, f"{layer} is {sizes} in the model, and the adapter's is {size}")
+        rank = tensor.shape[0] if end == _INPUT else tensor.shape[1]
+        if rank != (named := _rank(config, layer, uri)):
+            raise unsupported(
+                "AdapterUnusable",
+                f"{uri}: {layer} has rank {rank}, and adapter_config.json says rank {named}: put "
+                "the configuration that it was saved with beside it",
+                _PARAM,
+            )
+
+
+def _rank(config: dict[str, Any], layer: str, uri: str) -> int:
+    """The rank that the configuration gives a layer: of the first pattern that matches, as in
+    peft."""
+    try:
+        for pattern, rank in (config.get("rank_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", layer):
+                return int(rank)
+        return int(config["r"])
+    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
+        raise unsupported(
+            "AdapterUnusable",
+            f"{uri}: adapter_config.json has no usable rank for {layer} ({error!r}): save the "
+            "adapter again with peft",
+            _PARAM,
+        ) from error
 
 
 def _weight(layer: str, base: dict[str, Tensor]) -> Tensor | None:

@@ -30,7 +30,8 @@ class Source:
     the adapter is to stay a file of its own; `folder` has it merged all the same.
 
     `pad_id`: what batches are padded with. `longest`: tokens of the longest row that is measured
-    or timed. `digest`: sha256 of all that it was made of.
+    or timed. `digest`: sha256 of all that it was made of. `pooling`: how tokens' vectors become a
+    text's (training.Similarity), where it ends in vectors.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Source:
     longest: int = 512
     bottleneck: Path | None = None
     apart: tuple[Path, Path] | None = None
+    pooling: str = "mean"
 
     def load(self) -> Any:
         """The model by PyTorch: fp32, in eval mode, on the CPU. Raises TrainerError."""

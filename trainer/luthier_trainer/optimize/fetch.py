@@ -49,6 +49,13 @@ class Fetched:
     dataset_digest: str | None = None
     licence: str | None = None
 
+    @property
+    def weight_bytes(self) -> int:
+        """As they lie in storage, those of an adapter too; merged, they are in fp32."""
+        folders = [folder for folder in (self.model, self.adapter) if folder]
+        weights = (path for folder in folders for path in folder.glob("*.safetensors"))
+        return sum(path.stat().st_size for path in weights)
+
 
 def fetch(order: OptimizeOrder, folder: Path) -> Fetched:
     """Download to `folder` what isn't local. Raises TrainerError."""

@@ -1,5 +1,6 @@
 """What a candidate must keep, judged from numbers. Pure."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +43,9 @@ def passes(verdict: str | None, gates: Gates) -> bool:
 def _checks(
     candidate: Candidate, baseline: Candidate, gates: Gates, rows: int
 ) -> Iterator[Judgement]:
+    # A gate that always stands.
+    if candidate.logits_difference is not None and not math.isfinite(candidate.logits_difference):
+        yield Judgement("Rejected", "its outputs aren't all finite numbers")
     if gates.metric is not None and gates.max_metric_drop is not None:
         yield _metric(candidate, gates.metric, gates.max_metric_drop, rows)
     if gates.max_perplexity_increase is not None:

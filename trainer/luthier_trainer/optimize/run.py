@@ -8,9 +8,8 @@ from luthier_api.optimizejob import Candidate, OptimizedArtifact
 from luthier_api.result import OptimizeResult
 from luthier_api.runspec import OptimizeOrder
 from luthier_api.runstatus import ArtifactRef
-from luthier_trainer import publish
-from luthier_trainer.claim import read_claim
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finished import finished
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.shelf import Shelf, folder_beside
 from luthier_trainer.pod import Pod
@@ -47,23 +46,18 @@ class Optimization:
         order, pod = self.order, self.pod
         pod.reporter.stage("Preflight")
         output = open_store(order.output, order.storage, "output.uri")
-        published, claim = publish.read_published(output), read_claim(output)
-        if published and claim and claim.uid == order.run.uid:
-            return pod.again(OptimizeResult, published[0], artifact_of(*published))
+        if found := finished(output, order):
+            return pod.again(OptimizeResult, found[0], artifact_of(*found))
         fetched = fetch(order, folder / "fetched")
-        if (
-            published
-            and published[0]["shapeHash"] == order.shape_hash
-            and published[0]["sourceDigest"] == fetched.digest
-        ):
-            return pod.again(OptimizeResult, published[0], artifact_of(*published))
-        pod.claim(output, fetched.digest)
+        if found := finished(output, order, fetched.digest):
+            return pod.again(OptimizeResult, found[0], artifact_of(*found))
+        attempts = pod.claim(output, fetched.digest)
         shelf = Shelf(open_store(folder_beside(order.output), order.storage, "output.uri"))
         pod.begin(shelf.finished())
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.optimize.stages import Stages
 
-        return Stages(self, output, shelf, fetched, folder).execute()
+        return Stages(self, attempts, output, shelf, fetched, folder).execute()
 
 
 def artifact_of(manifest: Mapping[str, Any], reference: ArtifactRef) -> OptimizedArtifact:

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from luthier_api.result import ExitCode
+from luthier_api.training import Similarity
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.methods.merge import merge_adapter
@@ -50,6 +53,12 @@ def head_of(fetched: Fetched, objective: Objective | None) -> Head:
     return Head(found, tuple(labels[index] for index in sorted(labels, key=int)))
 
 
+def pooling_of(fetched: Fetched) -> str:
+    """How the fine-tuning made a text's vector of its tokens'; a model by URI doesn't say."""
+    similarity = fetched.tuning.training.similarity if fetched.tuning else None
+    return (similarity or Similarity()).pooling
+
+
 def assemble(
     fetched: Fetched,
     head: Head,
@@ -66,7 +75,12 @@ def assemble(
     Raises TrainerError: MergeMismatch, AdapterUnusable, ModelUnusable.
     """
     pad_id = pad_token(tokenizer)
-    common: dict[str, Any] = {"head": head, "digest": fetched.digest, "pad_id": pad_id}
+    common: dict[str, Any] = {
+        "head": head,
+        "digest": fetched.digest,
+        "pad_id": pad_id,
+        "pooling": pooling_of(fetched),
+    }
     if fetched.adapter is None or fetched.method == "adapter":
         return Source(folder=fetched.model, bottleneck=fetched.adapter, longest=longest, **common)
     base = BaseSource(fetched.model, head, longest, seed, pad_id=pad_id)
@@ -87,3 +101,20 @@ def assemble(
     lora = apart and fetched.method in ("lora", "qlora")
     both = (fetched.model, fetched.adapter) if lora else None
     return Source(folder=folder, longest=longest, apart=both, **common)
+
+
+def require_finite(outputs: Any, fetched: Fetched) -> None:
+    """Raises TrainerError (SourceNotFinite): such a model is like no other, not even itself.
+
+    `outputs`: of the source by PyTorch, a NumPy array.
+    """
+    if np.isfinite(outputs).all():
+        return
+    adapter = " or of its adapter" if fetched.adapter else ""
+    raise TrainerError(
+        ExitCode.DATA,
+        "SourceNotFinite",
+        f"{fetched.uri}: the model's outputs aren't all finite numbers: weights of it{adapter} "
+        "aren't; train it again, or name another revision",
+        "source",
+    )

@@ -32,7 +32,6 @@ def arguments(session: Session, evaluates: bool) -> TrainingArguments:
         neftune_noise_alpha=training.neftune_noise_alpha,
         per_device_train_batch_size=session.resolved.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
-        activation_checkpointing=session.resolved.gradient_checkpointing,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         dataloader_num_workers=session.resolved.workers,

@@ -25,7 +25,6 @@ from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.loader import take_rows, train_loader
 from luthier_trainer.training.monitor import Monitor
 from luthier_trainer.training.optimizers import page_again, prepare_optimizer
-from luthier_trainer.training.resolve import let_gradients_through
 from luthier_trainer.training.session import Session
 from luthier_trainer.training.tensorfile import told_when_full
 from luthier_trainer.training.watch import Watch
@@ -56,19 +55,17 @@ def train(
 ) -> Outcome:
     """Train to the end, or to the step in which a stop was asked for.
 
-    With early stopping the model ends with the weights of the best evaluation. `snapshot`:
-    the state to go on from; its tensors are freed. The result equals that of an undisturbed
-    run, bit for bit on the same processor with the same settings. Raises TrainerError
-    (LossNotFinite, GradientNotFinite, DiskFull, NoInputEmbeddings, BestCheckpointLost, or
-    what storage says).
+    `model`: as `resolve` left it: its layers compute their activations again, or keep them.
+    With early stopping it ends with the weights of the best evaluation. `snapshot`: the state
+    to go on from; its tensors are freed. The result equals that of an undisturbed run, bit for
+    bit on the same processor with the same settings. Raises TrainerError (LossNotFinite,
+    GradientNotFinite, DiskFull, NoInputEmbeddings, BestCheckpointLost, or what storage says).
     """
     if snapshot and snapshot.document["done"]:
         return _finished(model, session, snapshot)
     evaluates = bool(eval_items) and session.training.eval_every_steps is not None
     _check_embeddings(model, session)
     prepare_optimizer(session.training.optimizer)
-    if session.resolved.gradient_checkpointing:
-        let_gradients_through(model)
     trainer = _Trainer(model, objective, items, eval_items, session, snapshot, evaluates)
     folder = None
     if snapshot:

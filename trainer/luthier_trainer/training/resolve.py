@@ -55,7 +55,8 @@ def resolve(
     may_checkpoint: bool = True,
     kept: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """Decide by a forward and backward pass of the longest rows.
+    """Decide by a forward and backward pass of the longest rows, and leave the model as decided:
+    its layers compute their activations again, or keep them.
 
     `limit`: bytes that the training may use (memory.limit_bytes). `may_checkpoint`: whether
     the method can recompute activations. `kept`: of the checkpoint that is gone on from
@@ -67,7 +68,8 @@ def resolve(
 
     def measure(checkpointing: bool) -> tuple[Calibration, Memory]:
         if checkpointing:
-            _enable_checkpointing(model)
+            # Lets gradients through frozen embeddings, by a hook: another one each time.
+            model.activation_checkpointing_enable()
         found = calibrate(model, objective, items, precision, _first_guess(wish))
         return found, memory_of(model, training.optimizer, fixed, found)
 
@@ -156,14 +158,3 @@ def _workers(wish: int | None) -> int:
     if not torch.cuda.is_available():
         return 0
     return min(_GPU_WORKERS, max(0, len(os.sched_getaffinity(0)) - 1))
-
-
-def let_gradients_through(model: Any) -> None:
-    """Let gradients reach the checkpointed layers of a frozen base through its embeddings."""
-    if not all(parameter.requires_grad for parameter in model.parameters()):
-        model.enable_input_require_grads()
-
-
-def _enable_checkpointing(model: Any) -> None:
-    let_gradients_through(model)
-    model.activation_checkpointing_enable()

@@ -84,7 +84,7 @@ class OnnxBuilder:
             }
             self._interrupt.check()
             tokenizer = load_tokenizer(source.folder)
-            write(folder, graphs, model, tokenizer, source.head, precision, source.pad_id)
+            write(folder, graphs, model, tokenizer, source, precision)
         except (TrainerError, Interrupted, Superseded, MemoryError):
             raise
         except Exception as error:
@@ -109,7 +109,7 @@ class OnnxBuilder:
         from luthier_trainer.optimize.plain.export import export, graphs_of
 
         found = {}
-        for graph in graphs_of(model, source.head.auto_class):
+        for graph in graphs_of(model, source.head.auto_class, source.pooling):
             file = kept / f"{graph.name}.onnx"
             if not file.exists():
                 self._interrupt.check()

@@ -36,9 +36,9 @@ class Graph:
     axes: tuple[dict[int, str], ...]
 
 
-def graphs_of(model: Any, auto_class: str) -> list[Graph]:
+def graphs_of(model: Any, auto_class: str, pooling: str) -> list[Graph]:
     """The graphs that a model, loaded as `auto_class`, comes to: one, or for encoder-decoders
-    two. It must be in eval mode, with eager attention."""
+    two. It must be in eval mode, with eager attention. `pooling`: see contract.Source."""
     if auto_class == "AutoModelForCausalLM":
         return [_continues(model)]
     if auto_class == "AutoModelForSeq2SeqLM":
@@ -48,10 +48,10 @@ def graphs_of(model: Any, auto_class: str) -> list[Graph]:
     return [
         Graph(
             "model",
-            Embeds(model) if embeds else Reads(model),
+            Embeds(model, pooling) if embeds else Reads(model),
             (ids, torch.ones_like(ids)),
             ("input_ids", "attention_mask"),
-            ("last_hidden_state", "mean") if embeds else ("logits",),
+            ("last_hidden_state", pooling) if embeds else ("logits",),
             (read, read),
         )
     ]

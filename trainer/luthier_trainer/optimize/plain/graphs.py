@@ -27,17 +27,18 @@ class Reads(nn.Module):
 
 
 class Embeds(nn.Module):
-    """A text in, last_hidden_state [rows, tokens, size] out, and the mean of it over a text's
-    tokens [rows, size]. Padding is at the right."""
+    """A text in, last_hidden_state [rows, tokens, size] out, and what `pooling` makes of it: a
+    vector of the text [rows, size]. Padding is at the right."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, pooling: str) -> None:
         super().__init__()
         self.model = model
+        self.pooling = pooling
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask)
         hidden = outputs.last_hidden_state.float()
-        return hidden, pooled(hidden, attention_mask, "mean")
+        return hidden, pooled(hidden, attention_mask, self.pooling)
 
 
 class Continues(nn.Module):

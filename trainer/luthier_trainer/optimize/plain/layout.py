@@ -7,14 +7,19 @@ LAYOUT = "luthier.json"
 
 
 def layout(
-    graphs: Mapping[str, Any], auto_class: str, labels: Sequence[str], precision: str
+    graphs: Mapping[str, Any],
+    auto_class: str,
+    labels: Sequence[str],
+    precision: str,
+    pooling: str | None,
 ) -> dict[str, Any]:
-    """As JSON. `graphs`: name → onnx_ir.Model."""
+    """As JSON. `graphs`: name → onnx_ir.Model. `pooling`: where texts become vectors, how."""
     return {
         "format": "onnx",
         "autoClass": auto_class,
         "precision": precision,
         "labels": list(labels),
+        **({"pooling": pooling} if pooling else {}),
         "graphs": {
             name: {
                 "file": f"{name}.onnx",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_trainer.objectives.generate import end_tokens
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.plain.layout import LAYOUT, layout
 from luthier_trainer.optimize.plain.readme import readme_of_generator, readme_of_reader
 
@@ -24,11 +24,12 @@ def write(
     graphs: Mapping[str, Any],
     model: Any,
     tokenizer: Any,
-    head: Head,
+    source: Source,
     precision: str,
-    pad_id: int,
 ) -> None:
-    """`graphs`: name → onnx_ir.Model. `model`: what they were exported from."""
+    """`graphs`: name → onnx_ir.Model. `model`: what they were exported from, of `source`."""
+    head = source.head
+    pooling = source.pooling if head.auto_class == "AutoModel" else None
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
         _save(graph, folder / f"{name}.onnx")
@@ -42,9 +43,9 @@ def write(
         start = model.generation_config.decoder_start_token_id if "decoder" in graphs else None
         readme = readme_of_generator(precision, ends, past, start)
     else:
-        readme = readme_of_reader(head, precision, pad_id)
+        readme = readme_of_reader(head, precision, source.pad_id, pooling)
     tokenizer.save_pretrained(folder)
-    document = layout(graphs, head.auto_class, head.labels, precision)
+    document = layout(graphs, head.auto_class, head.labels, precision, pooling)
     (folder / LAYOUT).write_text(json.dumps(document, indent=2) + "\n")
     (folder / "README.md").write_text(readme)
 

@@ -9,7 +9,7 @@ Made by Luthier. It runs with ONNX Runtime and tokenizers alone:
 ```python
 {code}```
 
-luthier.json lists what the graphs take and give.
+luthier.json lists what the graphs take and give.{more}
 """
 
 _READS = """import json
@@ -32,10 +32,15 @@ _TAGS = f"""(logits,) = {_RUN}
 labels = json.load(open("luthier.json"))["labels"]
 print([[labels[tag] for tag in text] for text in logits.argmax(-1)])  # of each token
 """
-_VECTORS = f"""hidden, mean = {_RUN}
-first, second = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+_VECTORS = f"""hidden, vectors = {_RUN}
+first, second = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 print(first @ second)  # how alike they are; `hidden` has the vectors of single tokens
 """
+_POOLED = {
+    "mean": "the mean of its tokens' vectors",
+    "cls": "the vector of its first token",
+    "last": "the vector of its last token, before padding",
+}
 _CONTINUES = """import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
@@ -76,12 +81,14 @@ _READ_BY = {
 }
 
 
-def readme_of_reader(head: Head, precision: str, pad_id: int) -> str:
+def readme_of_reader(head: Head, precision: str, pad_id: int, pooling: str | None) -> str:
+    """`pooling`: where texts become vectors, how."""
     what, use = _READ_BY[head.auto_class]
     code = _READS.format(pad=pad_id, use=use)
     if not head.labels:
         code = code.removeprefix("import json\n")
-    return _FRAME.format(what=what, precision=precision, code=code)
+    more = f" A text's vector, `{pooling}`, is {_POOLED[pooling]}." if pooling else ""
+    return _FRAME.format(what=what, precision=precision, code=code, more=more)
 
 
 def readme_of_generator(
@@ -93,4 +100,4 @@ def readme_of_generator(
     frame = _CONTINUES if start is None else _TRANSLATES
     what = "A language model" if start is None else "A model that turns a text into another"
     code = frame.format(ends=ends, heads=heads, size=size, type=type_, start=start)
-    return _FRAME.format(what=what, precision=precision, code=code)
+    return _FRAME.format(what=what, precision=precision, code=code, more="")

@@ -1,0 +1,80 @@
+"""One candidate, built and measured, or taken from the shelf as far as it is there."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier_api.result import ExitCode
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.log import log
+from luthier_trainer.optimize.benchmark import Subject
+from luthier_trainer.optimize.contract import Builder, Runner, Source
+from luthier_trainer.optimize.measured import Measured
+from luthier_trainer.optimize.meter import Meter
+from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.runtime import cpu_limit
+
+# Errors that one candidate may end with while others go on.
+OF_A_CANDIDATE = ("BuildFailed", "DoesNotRun", "BenchmarkFailed", "OutOfMemory")
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """`here`: whether packages run on this machine; else they are built alone. `stage` is told
+    what is going on; `fence` is called before anything is put on the shelf. Packages lie in
+    `folder` while they are measured."""
+
+    source: Source
+    builder: Builder
+    here: bool
+    shelf: Shelf
+    meter: Meter
+    stage: Callable[[str], None]
+    fence: Callable[[], None]
+    folder: Path
+
+    def candidate(self, precision: str, key: str) -> Measured:
+        """`key`: of its package. Raises TrainerError (OF_A_CANDIDATE among others),
+        RuntimeError, Interrupted, Superseded."""
+        if found := self.meter.known(key):
+            log(f"{precision}: built and measured before")
+            return found
+        self.stage(f"Building {precision}")
+        folder = self.folder / precision
+        try:
+            size = self._built(precision, key, folder)
+            if not self.here:
+                return Measured(size)
+            self.stage(f"Measuring {precision}")
+            subject = Subject(folder, self.builder.format, self.source)
+            found = self.meter.measure(size, self._opened(folder), subject)
+            self.meter.keep(key, found)
+            return found
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _built(self, precision: str, key: str, folder: Path) -> int:
+        """A package in `folder` and on the shelf (where its device isn't here, on the shelf at
+        least); returns its size."""
+        if (files := self.shelf.listing(key)) and (not self.here or self.shelf.fetch(key, folder)):
+            log(f"{precision}: built before")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self.builder.build(self.source, precision, folder)
+            self.fence()
+            files = self.shelf.put(key, folder)
+        return sum(int(file["bytes"]) for file in files.values())
+
+    def _opened(self, folder: Path) -> Runner:
+        """Raises TrainerError (DoesNotRun)."""
+        try:
+            return self.builder.open(folder, cpu_limit())
+        except Exception as error:
+            raise TrainerError(
+                ExitCode.UNSUPPORTED,
+                "DoesNotRun",
+                f"it was built, but can't be loaded: {type(error).__name__}: {str(error)[:400]}",
+                "precisions",
+            ) from error

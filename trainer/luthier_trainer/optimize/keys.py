@@ -1,0 +1,32 @@
+"""What names packages and measurements on the shelf: all that shapes them. Pure but for what is
+installed, and on which machine."""
+
+from luthier_api.optimizejob import Benchmark
+from luthier_trainer import publish
+from luthier_trainer.optimize.contract import Builder, Source
+from luthier_trainer.optimize.devices import machine
+from luthier_trainer.optimize.shelf import key_of
+
+
+def source_key(source: Source) -> str:
+    """Of the source as it is."""
+    return key_of({"source": source.digest, "versions": publish.versions(onnx=True)})
+
+
+def package_key(source: Source, builder: Builder, precision: str, device: str) -> str:
+    """Of a package that is made of it for a device."""
+    return key_of(
+        {
+            "source": source.digest,
+            "precision": precision,
+            "format": builder.format,
+            "device": device,
+            "options": builder.options(precision),
+            "versions": publish.versions(onnx=True),
+        }
+    )
+
+
+def measured_by(rows: str | None, benchmark: Benchmark) -> str:
+    """Of a measurement of whatever. `rows`: their digest (rows.Rows)."""
+    return key_of({"rows": rows, "benchmark": benchmark.to_json(), "machine": machine()})

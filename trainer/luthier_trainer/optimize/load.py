@@ -1,0 +1,86 @@
+"""What an optimisation works with, read before anything is measured: rows, source, builder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier_api.optimizejob import Benchmark
+from luthier_api.result import ExitCode
+from luthier_api.runspec import OptimizeOrder
+from luthier_trainer.errors import TrainerError
+from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.models.load import base_config
+from luthier_trainer.objectives.choose import positions_of
+from luthier_trainer.objectives.items import lengths
+from luthier_trainer.optimize import formats
+from luthier_trainer.optimize.contract import Builder, Source
+from luthier_trainer.optimize.fetch import Fetched
+from luthier_trainer.optimize.likeness import ordinary_tokens
+from luthier_trainer.optimize.rows import Rows, read_rows
+from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`rows`: None where nothing is measured on any. `precisions`: the candidates. `ordinary`:
+    tokens of words, which prompts are made of."""
+
+    source: Source
+    builder: Builder
+    precisions: list[str]
+    rows: Rows | None
+    ordinary: Sequence[int]
+
+
+def load(order: OptimizeOrder, fetched: Fetched, interrupt: Interrupt, folder: Path) -> Loaded:
+    """`folder`: for the rows and the merged source; it must live as long as they do.
+
+    Raises TrainerError: BenchmarkTooLong, ArchitectureNotSupported, PrecisionNotSupported, and
+    what read_rows and assemble raise.
+    """
+    wanted = order.optimizing
+    tokenizer = tokenizer_of(fetched)
+    objective, rows = read_rows(fetched, order, tokenizer, folder / "data")
+    head = head_of(fetched, objective)
+    timed = _timed(wanted.benchmark, fetched)
+    source = assemble(
+        fetched,
+        head,
+        tokenizer,
+        max([*(lengths(rows.items) if rows else []), timed]),
+        fetched.tuning.training.seed if fetched.tuning else 0,
+        folder / "merged",
+        apart=wanted.adapter == "Separate",
+    )
+    builder = formats.choose(wanted, source, interrupt)
+    vocabulary = base_config(source.folder).get_text_config().vocab_size
+    return Loaded(
+        source=source,
+        builder=builder,
+        precisions=_precisions(wanted.precisions, builder, source),
+        rows=rows,
+        ordinary=ordinary_tokens(tokenizer, vocabulary),
+    )
+
+
+def _timed(benchmark: Benchmark, fetched: Fetched) -> int:
+    """Tokens of the longest text that is timed, which the model must be able to read."""
+    longest = max(benchmark.prompt_tokens) + benchmark.new_tokens
+    positions = positions_of(base_config(fetched.model))
+    if positions and longest > positions:
+        raise TrainerError(
+            ExitCode.UNSUPPORTED,
+            "BenchmarkTooLong",
+            f"{longest} tokens are to be timed, and the model reads {positions} at most: lower "
+            "benchmark.promptTokens or benchmark.newTokens",
+            "benchmark.promptTokens",
+        )
+    return longest
+
+
+def _precisions(wanted: Sequence[str], builder: Builder, source: Source) -> list[str]:
+    if list(wanted) == ["auto"]:
+        return list(builder.automatic(source))
+    for precision in wanted:
+        builder.require(precision)
+    return list(wanted)
