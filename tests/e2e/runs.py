@@ -140,6 +140,26 @@ class Run:
 
         return eventually(f"{self.name} has a running pod", probe, within, every=0.25)
 
+    def log(self, pod: str) -> str:
+        """All that a pod has written so far."""
+        return self.kubectl("logs", pod, check=False)
+
+    def wait_for_line(self, line: str, within: float = 120, besides: str = "") -> str:
+        """Until the pod that runs (another one than `besides`) has logged `line`; its name."""
+
+        def probe() -> str | None:
+            for pod in self.pods():
+                name = str(pod["metadata"]["name"])
+                runs = pod.get("status", {}).get("phase") == "Running" and name != besides
+                if runs and "deletionTimestamp" not in pod["metadata"] and line in self.log(name):
+                    return name
+            return None
+
+        try:
+            return eventually(f"{self.name} says {line!r}", probe, within, every=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
+
     def logs(self) -> str:
         return "\n".join(
             f"--- {pod['metadata']['name']}\n"
@@ -174,6 +194,18 @@ class Run:
         """Folder of the current revision."""
         base = self.base_spec["output"]["uri"]
         return f"{base}/{self.namespace}/{self.name}/{self.status['revision']}"
+
+    def retry(self, within: float = 60) -> None:
+        """Ask for another attempt, and wait until it has begun."""
+        attempt = self.status["attempt"] + 1
+        self.kubectl(
+            "annotate", "--overwrite", self.kind.lower(), self.name, f"luthier.dev/retry={attempt}"
+        )
+        eventually(
+            f"attempt {attempt} of {self.name}",
+            lambda: self.status.get("attempt") == attempt,
+            within,
+        )
 
     def delete(self, wait: bool = True) -> None:
         wait_word = f"--wait={str(wait).lower()}"

@@ -9,9 +9,11 @@ from e2e.runs import Json, Run, eventually
 from e2e.test_methods import BASE, TEMPLATE, rows
 
 from luthier_cluster import Cluster
-from luthier_demo import tenant
+from luthier_demo import answers, artifacts, tenant
+from luthier_demo.answers import Question, Score
 
 NAMESPACE = "packages"
+COLOURED = ((1, "green"), (2, "blue"), (3, "red"), (44, "green"))
 TUNED: Json = {
     **TEMPLATE,
     "task": "classification",
@@ -126,6 +128,43 @@ def test_a_bundle_holds_both_adapters(runs: dict[str, Run], tmp_path: Path) -> N
     folder = downloaded(run, status["current"]["uri"], tmp_path)
     index = json.loads((folder / "index.json").read_text())
     assert {it["name"] for it in index["adapters"]} == {"red", "blue"}
+
+
+def test_the_demo_asks_each_adapter(runs: dict[str, Run], tmp_path: Path) -> None:
+    """What an adapter says is right of that adapter; the same package isn't asked twice."""
+    run = runs["both"]
+    package, kept = tmp_path / "package", tmp_path / "answers.json"
+    artifacts.download_all(run.s3, run.status["current"], package)
+    bundle = answers.load(package)
+    prompts = [f"thing number {number} is {colour}\nColour:" for number, colour in COLOURED]
+    said = {
+        name: [bundle.generate(name, prompt, max_new_tokens=4) for prompt in prompts]
+        for name in (*bundle.adapters, None)
+    }
+    tasks = {
+        name: [
+            Question(prompt, answers.first_word(answer))
+            for prompt, answer in zip(prompts, said[name], strict=True)
+        ]
+        for name in bundle.adapters
+    }
+    found = answers.scores(package, tasks, kept)
+    assert set(found) == {
+        Score(
+            task,
+            adapter,
+            sum(map(answers.is_right, said[adapter], (each.label for each in tasks[task]))),
+            len(prompts),
+        )
+        for task in tasks
+        for adapter in said
+    }
+    assert {score.right for score in found if score.task == score.adapter} == {len(prompts)}
+    written = kept.stat().st_mtime_ns
+    assert answers.scores(package, tasks, kept) == found
+    assert kept.stat().st_mtime_ns == written
+    answers.scores(package, {"red": tasks["red"]}, kept)
+    assert kept.stat().st_mtime_ns > written
 
 
 def test_a_new_result_refreshes_the_bundle(runs: dict[str, Run]) -> None:
