@@ -9,28 +9,25 @@ import json
 import platform
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Rows
 
+ALONE = ("training", "quality", "olive", "optimize", "preflight", "memory", "bundle")
+ON_CLUSTER = ("latency", "operator")
+ON_REQUEST = ("gpu", "results")
+
 
 def on_this_machine(chosen: set[str]) -> Rows:
-    """Those that need no cluster."""
-    from bench import bundle, gpu, memory, olive, preflight, quality, results, training
-
-    measures = {
-        "training": training.rows,
-        "quality": quality.rows,
-        "olive": olive.rows,
-        "preflight": preflight.rows,
-        "memory": memory.rows,
-        "gpu": gpu.rows,
-        "bundle": bundle.rows,
-        "results": results.rows,
-    }
-    return [row for name, measure in measures.items() if name in chosen for row in measure()]
+    """Those that need no cluster, each imported where it is chosen."""
+    found = []
+    for name in (*ALONE, *ON_REQUEST):
+        if name in chosen:
+            found += import_module(f"bench.{name}").rows()
+    return found
 
 
 def on_cluster(chosen: set[str]) -> Rows:
@@ -51,8 +48,8 @@ def on_cluster(chosen: set[str]) -> Rows:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = ("training", "quality", "olive", "preflight", "bundle", "memory", "latency", "operator")
-    choices = (*names, "gpu", "results")
+    names = (*ALONE, *ON_CLUSTER)
+    choices = (*names, *ON_REQUEST)
     parser.add_argument(
         "what", nargs="*", metavar="|".join(choices), help="default: all but gpu and results"
     )

@@ -1,22 +1,18 @@
 """Training speed beside `olive finetune`: the same model, data, LoRA and target modules.
 
-Olive gets an environment of its own, made once under the cache: it brings other versions.
 Both sides are counted in examples per second of training, as Olive's log tells it.
 """
 
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from bench import olive_program
 from bench.cases import cases
 from bench.figures import Rows, figure, ratio
-from bench.training import LIMIT_SECONDS, train
-from luthier_demo import content
+from bench.training import train
 
-VERSION = "0.13.0"
 ROUNDS = 3
 STEPS = 5
 BATCH = 8
@@ -25,38 +21,22 @@ _MODULES = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 
 def rows() -> Rows:
     """(what, figure) for the table."""
-    program = _environment() / "bin" / "olive"
     olive, ours = [], []
     for _ in range(ROUNDS):
-        olive.append(_olive(program))
+        olive.append(_olive())
         ours.append(_ours())
         print(f"olive {olive[-1]:.2f}, ours {ours[-1]:.2f} examples/s", file=sys.stderr)
     return [
-        (f"olive finetune {VERSION}, batch {BATCH}", figure(olive, "examples/s", 2)),
+        (f"olive finetune {olive_program.VERSION}, batch {BATCH}", figure(olive, "examples/s", 2)),
         (f"Luthier, batch {BATCH}", f"{figure(ours, 'examples/s', 2)}, {ratio(ours, olive)}"),
     ]
 
 
-def _environment() -> Path:
-    cache = Path(os.environ.get("LUTHIER_CACHE", Path.home() / ".cache" / "luthier"))
-    folder = cache / f"olive-{VERSION}"
-    if (folder / "bin" / "olive").exists():
-        return folder
-    uv = sorted(cache.glob("uv-*/bin/uv"))[-1]
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    command = [str(uv), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
-    command += ["--constraint", str(content.REPOSITORY / "requirements" / "dev.txt")]
-    # requests: Olive needs it and doesn't say so.
-    command += [f"olive-ai=={VERSION}", "requests", "transformers", "torch", "peft"]
-    subprocess.run([*command, "accelerate", "datasets", "onnxruntime"], check=True, timeout=900)
-    return folder
-
-
-def _olive(program: Path) -> float:
+def _olive() -> float:
     case = cases()[0]
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            str(program), "finetune", "--disable_telemetry", "--method", "lora",
+            "finetune", "--method", "lora",
             "-m", str(case.model), "-o", f"{folder}/out",
             "-d", "json", "--data_files", str(case.data / "train.jsonl"),
             "--train_split", "train[:1000]",
@@ -65,18 +45,10 @@ def _olive(program: Path) -> float:
             "--target_modules", _MODULES, "--torch_dtype", "float32",
             "--max_steps", str(STEPS), "--per_device_train_batch_size", str(BATCH),
         ]  # fmt: skip
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": f"{folder}/hf"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_SECONDS,
-        )
-        told = re.search(r"'train_samples_per_second': '?([0-9.]+)", done.stdout)
-        if done.returncode or not told:
-            raise SystemExit(done.stdout[-3000:])
+        said = olive_program.run(command, Path(folder))
+        told = re.search(r"'train_samples_per_second': '?([0-9.]+)", said)
+        if not told:
+            raise SystemExit(said[-3000:])
         return float(told[1])
 
 

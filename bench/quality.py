@@ -72,14 +72,19 @@ def _hits(case: Case, adapter: Path) -> list[bool]:
     model = PeftModel.from_pretrained(base, adapter).eval()
     names = labels(case.data)
     answers = [tokenizer(f" {name}")["input_ids"] for name in names]
+    width = max(len(answer) for answer in answers)
+    padded = torch.tensor([a + [tokenizer.eos_token_id] * (width - len(a)) for a in answers])
     hits = []
     for line in (case.data / "test.jsonl").read_text().splitlines():
         row = json.loads(line)
         prompt = tokenizer(f"Definition: {row['gloss']}\nCategory:")["input_ids"]
-        width = max(len(answer) for answer in answers)
-        batch = [prompt + a + [tokenizer.eos_token_id] * (width - len(a)) for a in answers]
         with torch.inference_mode():
-            logp = model(torch.tensor(batch), logits_to_keep=width + 1).logits.log_softmax(-1)
+            # The prompt is read once, for all answers.
+            begin = model(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+            begin.past_key_values.batch_repeat_interleave(len(answers))
+            rest = model(padded, past_key_values=begin.past_key_values).logits
+        first = begin.logits.expand(len(answers), -1, -1)
+        logp = torch.cat([first, rest[:, :-1]], dim=1).log_softmax(-1)
         scores = [
             sum(float(logp[i, k, token]) for k, token in enumerate(answer))
             for i, answer in enumerate(answers)

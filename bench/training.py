@@ -85,7 +85,11 @@ def train(
     Raises SystemExit with the log's end when it fails.
     """
     tuning = FineTuning.model_validate(
-        {**what, "training": training, "evaluation": {"metrics": list(metrics), "batchSize": 32}}
+        {
+            **what,
+            "training": training,
+            "evaluation": {"metrics": list(metrics), "batchSize": 32, "maxSamples": 32},
+        }
     )
     output = f"file://{folder}/output"
     spec = RunSpec(
