@@ -1,4 +1,5 @@
-"""The whole way once: a cluster, the chart, a tenant, a fine-tuning run, a report.
+"""The whole way once: a cluster, the chart, a tenant, two fine-tuning runs, one of them optimised,
+both bundled, and what each is worth.
 
 `install`, `tenant` and `content` are what the end-to-end tests stand on, too.
 """

@@ -1,7 +1,8 @@
-"""The base model and the dataset of the wordnet example, made once and put in S3."""
+"""The base model and the datasets of the demo's examples, made once and put in S3."""
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import boto3
@@ -13,19 +14,23 @@ from luthier_cluster.layout import cache_root
 from luthier_cluster.output import step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLE = REPOSITORY / "examples" / "wordnet"
+EXAMPLES = REPOSITORY / "examples"
+EXAMPLE = EXAMPLES / "wordnet"
 
 MODEL = "smollm2-135m-instruct"
-DATASET = "wordnet"
+# dataset, and the example that makes it → what its prepare_data.py imports
+DATASETS: dict[str, list[Path]] = {"wordnet": [], "wordclass": [EXAMPLES / "shared.py"]}
 BUCKETS = ("models", "datasets", "artifacts")
 
 
-def folder(name: str, script: Path) -> Path:
-    """What `script` makes, in the cache under the script's digest: made if it isn't there.
+def folder(name: str, script: Path, imported: Sequence[Path] = ()) -> Path:
+    """What `script` makes, in the cache under its digest and that of what it imports: made if it
+    isn't there.
 
     Raises CommandError with what the script said when it fails.
     """
-    digest = hashlib.sha256(script.read_bytes()).hexdigest()[:12]
+    sources = b"".join(source.read_bytes() for source in (script, *imported))
+    digest = hashlib.sha256(sources).hexdigest()[:12]
     made = cache_root() / "content" / f"{name}-{digest}"
     if not made.exists():
         with step(f"make {name}"):
@@ -40,9 +45,9 @@ def model() -> Path:
     return folder(MODEL, EXAMPLE / "prepare_model.py")
 
 
-def dataset() -> Path:
-    """WordNet glosses with their class: train.jsonl and test.jsonl."""
-    return folder(DATASET, EXAMPLE / "prepare_data.py")
+def dataset(name: str = "wordnet") -> Path:
+    """Rows of one of DATASETS: train.jsonl and test.jsonl."""
+    return folder(name, EXAMPLES / name / "prepare_data.py", DATASETS[name])
 
 
 def s3_client(cluster: Cluster):  # type: ignore[no-untyped-def]  # boto3 makes its classes at run time
@@ -69,13 +74,14 @@ def upload(cluster: Cluster, source: Path, bucket: str, prefix: str) -> None:
 
 
 def put_in_s3(cluster: Cluster) -> None:
-    """The buckets, s3://models/<MODEL> and s3://datasets/<DATASET>."""
-    base, rows = model(), dataset()
-    with step("base model and dataset in S3"):
+    """The buckets, s3://models/<MODEL> and s3://datasets/<each of DATASETS>."""
+    base, rows = model(), {name: dataset(name) for name in DATASETS}
+    with step("base model and datasets in S3"):
         client = s3_client(cluster)
         present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
         for bucket in BUCKETS:
             if bucket not in present:
                 client.create_bucket(Bucket=bucket)
         upload(cluster, base, "models", MODEL)
-        upload(cluster, rows, "datasets", DATASET)
+        for name, files in rows.items():
+            upload(cluster, files, "datasets", name)

@@ -1,4 +1,4 @@
-"""The end of the demo: the run's report and the artifact's files, fetched from S3."""
+"""What a run came to, as soon as it has ended."""
 
 from pathlib import Path
 from typing import Any
@@ -6,48 +6,39 @@ from typing import Any
 from rich.console import RenderableType
 
 from luthier_cli.summary import Extras, parse_samples, render, summarize
+from luthier_demo import artifacts
 
 Json = dict[str, Any]
 
-# What a run leaves beside its result, for its own use.
-_STATE = ("checkpoints/", "attempts/", "claim.json")
-
-
-def listed(s3: Any, uri: str) -> list[tuple[str, int]]:
-    """(name, bytes) of the artifact's files, without those of the run's state."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
-    found = [
-        (entry["Key"].removeprefix(f"{prefix}/"), entry["Size"])
-        for page in pages
-        for entry in page.get("Contents", [])
-    ]
-    return [(name, size) for name, size in found if not name.startswith(_STATE)]
-
-
-def download(s3: Any, uri: str, names: list[str], folder: Path) -> None:
-    """Those files of the artifact into `folder`."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    for name in names:
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        s3.download_file(bucket, f"{prefix}/{name}", str(file))
+_BRIEF = (
+    "namespace",
+    "name",
+    "outcome",
+    "reason",
+    "message",
+    "durationSeconds",
+    "warnings",
+    "evaluation",
+)
 
 
 def report(s3: Any, resource: Json, folder: Path, next_commands: list[str]) -> RenderableType:
-    """What to print. The artifact's report/ and model card lie in `folder` afterwards."""
+    """All about a FineTuneJob. Its artifact's report/ and model card lie in `folder` afterwards."""
     uri = resource["status"]["artifact"]["uri"]
-    files = listed(s3, uri)
-    wanted = [name for name, _ in files if name.startswith("report/") or name == "README.md"]
-    download(s3, uri, wanted, folder)
+    artifacts.download_report(s3, uri, folder)
     return render(
         summarize(
             resource,
             Extras(
-                files=files,
+                files=artifacts.listed(s3, uri),
                 loss_curve=str(folder / "report" / "loss.png"),
                 samples=parse_samples((folder / "report" / "samples.json").read_text()),
                 next_commands=next_commands,
             ),
         )
     )
+
+
+def brief(resource: Json) -> RenderableType:
+    """How it ended, and why if it failed; of a FineTuneJob also what it was measured to be."""
+    return render({key: value for key, value in summarize(resource).items() if key in _BRIEF})
