@@ -14,9 +14,20 @@ VERSION = "0.13.0"
 GENAI = "0.15.2"
 
 
-def run(arguments: Sequence[str], folder: Path) -> str:
-    """What `olive` says, run in `folder` without a hub. Raises SystemExit with the end of it when
-    it fails."""
+class FailedError(Exception):
+    """Olive makes nothing of it; the message says why, in its own words."""
+
+
+def run(arguments: Sequence[str], folder: Path, within: float = LIMIT_SECONDS) -> str:
+    """What `olive` says, run in `folder` without a hub, for `within` seconds at most. Raises
+    FailedError."""
+    try:
+        return _run(arguments, folder, within)
+    except subprocess.TimeoutExpired as error:
+        raise FailedError(f"not done after {error.timeout:.0f} s") from error
+
+
+def _run(arguments: Sequence[str], folder: Path, within: float) -> str:
     done = subprocess.run(
         [str(_environment() / "bin" / "olive"), *arguments, "--disable_telemetry"],
         cwd=folder,
@@ -24,10 +35,10 @@ def run(arguments: Sequence[str], folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=LIMIT_SECONDS,
+        timeout=within,
     )
     if done.returncode:
-        raise SystemExit(done.stdout[-3000:])
+        raise FailedError(done.stdout[-3000:])
     return done.stdout
 
 

@@ -37,14 +37,17 @@ ROUNDS = 5
 TIMED = Benchmark(prompt_tokens=[64], batch_sizes=[1], new_tokens=64, repeats=3)
 ROWS = 300
 STEPS, BATCH = 30, 32
+OLIVE_SECONDS = 300
 PEER = "transformers generate, fp32"
 
 
 @dataclass(frozen=True)
 class Sides:
-    """By name. `vocabulary`: what prompts are made of."""
+    """By name. `lacking`: those that Olive makes no package of, and what it says; `vocabulary`:
+    what prompts are made of."""
 
     subjects: dict[str, Subject]
+    lacking: dict[str, str]
     source: Source
     measured: Measured
     vocabulary: list[int]
@@ -59,11 +62,16 @@ def prepare(place: Path) -> Sides:
         folder.parent.mkdir(exist_ok=True)
         GenaiBuilder(Optimizing()).build(source, precision, folder)
         subjects[f"Luthier, {precision}"] = Subject(folder, "genai", source)
+    lacking = {}
     for precision in ("int8", "int4"):
-        folder = _by_olive(source.folder, precision, place)
         name = f"Olive {olive_program.VERSION}, {precision}"
-        subjects[name] = Subject(folder, "genai", source)
-    return Sides(subjects, source, measured, vocabulary)
+        try:
+            found = _by_olive(source.folder, precision, place)
+        except olive_program.FailedError as failure:
+            lacking[name] = str(failure)
+        else:
+            subjects[name] = Subject(found, "genai", source)
+    return Sides(subjects, lacking, source, measured, vocabulary)
 
 
 def _merged(place: Path) -> tuple[Source, Measured, list[int]]:
@@ -114,7 +122,7 @@ def _merged(place: Path) -> tuple[Source, Measured, list[int]]:
 
 
 def _by_olive(model: Path, precision: str, place: Path) -> Path:
-    """The folder of the package that `olive` makes."""
+    """The folder of the package that `olive` makes. Raises FailedError."""
     folder = place / "olive" / precision
     folder.mkdir(parents=True)
     command = [
@@ -122,10 +130,11 @@ def _by_olive(model: Path, precision: str, place: Path) -> Path:
         *("--device", "cpu", "--provider", "CPUExecutionProvider"),
         *("--use_model_builder", "--use_ort_genai", "--precision", precision),
     ]
-    said = olive_program.run(command, place)
+    olive_program.run(command, place, OLIVE_SECONDS)
     found = list(folder.rglob("genai_config.json"))
     if len(found) != 1:
-        raise SystemExit(f"olive's {precision} is no package of onnxruntime-genai:\n{said[-3000:]}")
+        made = sorted(path.name for path in folder.rglob("*.onnx*"))
+        raise olive_program.FailedError(f"no package of onnxruntime-genai, but {made}")
     return found[0].parent
 
 
@@ -172,7 +181,8 @@ def rows() -> Rows:
         timings = time_all(sides, place)
         measured = answers(sides)
         sizes = {name: size_of(each.folder) for name, each in sides.subjects.items()}
-    return [row for name in timings for row in _rows(name, timings, measured, sizes[name])]
+    table = [row for name in timings for row in _rows(name, timings, measured, sizes[name])]
+    return [*table, *sides.lacking.items()]
 
 
 def _rows(

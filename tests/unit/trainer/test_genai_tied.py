@@ -58,7 +58,8 @@ def weights(folder: Path) -> dict[str, tuple[Array, int]]:
     found = {}
     for it in model.graph.initializer:
         info = ExternalDataInfo(it)
-        onnx.external_data_helper.load_external_data_for_tensor(it, str(folder))
+        if it.external_data:
+            onnx.external_data_helper.load_external_data_for_tensor(it, str(folder))
         found[it.name] = (onnx.numpy_helper.to_array(it), info.offset or 0)
     return found
 
