@@ -10,8 +10,8 @@ from bench.training import LIMIT_SECONDS
 from luthier_demo import content
 
 VERSION = "0.13.0"
-# The newest that it works with: from 0.16 on, a module that it imports isn't there.
-GENAI = "0.15.2"
+# The newest that it works with: later ones want a call that it does not make, or lack a module.
+GENAI = "0.13.2"
 
 
 class FailedError(Exception):
