@@ -45,7 +45,7 @@ def _run(arguments: Sequence[str], folder: Path, within: float) -> str:
 def _environment() -> Path:
     cache = Path(os.environ.get("LUTHIER_CACHE", Path.home() / ".cache" / "luthier"))
     folder = cache / f"olive-{VERSION}"
-    complete = folder / "complete"
+    complete = folder / f"complete-{GENAI}"
     if complete.exists():
         return folder
     uv = sorted(cache.glob("uv-*/bin/uv"))[-1]
