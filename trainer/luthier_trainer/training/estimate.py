@@ -75,21 +75,23 @@ def calibrate(
     count = max(1, enough // max(known[order[0]], 1))
     with generators.untouched():
         if torch.cuda.is_available():
-            count, batch = _fitting(model, objective, longest, count, precision)
+            sample = _fitting(model, objective, longest, count, precision)
+            batch = objective.collate(sample)
             kept, seconds = _measure(model, objective, batch, precision)
         else:
-            batch = _sample(objective, longest, count)
+            sample = _sample(objective, longest, count)
+            batch = objective.collate(sample)
             kept, seconds = _count(model, objective, batch, precision)
     model.zero_grad(set_to_none=True)
     return Calibration(
-        tokens=min(count, len(longest)) * max(map(len, longest)),
+        tokens=len(sample) * max(map(len, sample)),
         activation_bytes=kept.growing,
         copy_bytes=kept.copies,
         seconds_per_token=seconds / max(objective.count_tokens(batch), 1),
     )
 
 
-def _sample(objective: Objective, items: Sequence[Item], count: int) -> Batch:
+def _sample(objective: Objective, items: Sequence[Item], count: int) -> list[Item]:
     """`count` of a batch's items that stand for all: evenly spaced by how many targets they have,
     as targets have logits."""
 
@@ -98,29 +100,27 @@ def _sample(objective: Objective, items: Sequence[Item], count: int) -> Batch:
 
     count = min(count, len(items))
     ordered = sorted(items, key=targets)
-    return objective.collate(
-        [ordered[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
-    )
+    return [ordered[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def _fitting(
     model: Any, objective: Objective, items: Sequence[Item], count: int, precision: Precision
-) -> tuple[int, Batch]:
-    """(how many, a batch of them): `count`, or as many as the GPU has memory for. Raises
-    torch.OutOfMemoryError where it has too little for one."""
-    count = min(count, len(items))
+) -> list[Item]:
+    """A sample of `count`, or of as many as the GPU has memory for. Raises torch.OutOfMemoryError
+    where it has too little for one."""
     while True:
-        batch = _sample(objective, items, count)
+        sample = _sample(objective, items, count)
         try:
-            _measure(model, objective, batch, precision)  # libraries allocate on first use
+            # Libraries allocate on first use.
+            _measure(model, objective, objective.collate(sample), precision)
         except torch.OutOfMemoryError:
-            if count == 1:
+            if len(sample) == 1:
                 raise
         else:
-            return count, batch
+            return sample
         model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-        count //= 2
+        count = len(sample) // 2
 
 
 def _count(
