@@ -119,7 +119,7 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
     if adapters := summary.get("adapters"):
         parts += ["", tables.adapters_table(adapters)]
     if facts := list(_facts(summary)):
-        parts += ["", _grid(facts)]
+        parts += ["", grid(facts)]
     if samples := summary.get("samples"):
         parts += ["", _samples_table(samples[:_SHOWN_SAMPLES])]
     if commands := summary.get("nextCommands"):
@@ -251,7 +251,8 @@ def _usage(usage: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _grid(rows: Sequence[tuple[str, str]]) -> Table:
+def grid(rows: Sequence[tuple[str, str]]) -> Table:
+    """Facts: (what, value) each in a line."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     # URIs and paths are copied by hand: fold them, never cut them.

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier_cli import text
+from luthier_cli.summary import grid
 from luthier_demo.answers import Score, Tasks
 
 Json = dict[str, Any]
@@ -45,7 +46,7 @@ def closing(found: Closing) -> RenderableType:
         _adapters(found.tasks, found.scores),
         Text(_ASKED, style="dim"),
         "",
-        _files(found.files),
+        grid(found.files),
         "",
         Text("Next:", style="bold"),
         # Not folded: a command is copied whole.
@@ -100,16 +101,6 @@ def _adapters(tasks: Tasks, scores: Sequence[Score]) -> Table:
         guess = 1 / len({question.label for question in questions})
         cells = (Text(_share(right), style="green"), _share(wrong), _share(none))
         table.add_row(task, *cells, f"{guess:.2f}")
-    return table
-
-
-def _files(files: Sequence[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    # Paths are copied by hand: fold them, never cut them.
-    table.add_column(overflow="fold")
-    for what, where in files:
-        table.add_row(what, Text(where))
     return table
 
 

@@ -22,8 +22,7 @@ from luthier_api.result import ExitCode
 from luthier_trainer.bundle.modules import node, parameter, peft_key, rank_symbol
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.optimize import child
-from luthier_trainer.optimize.genai.build import end_as_measured, shares_embeddings
-from luthier_trainer.optimize.genai.tied import share_embeddings
+from luthier_trainer.optimize.genai.build import finish
 
 GRAPH = "model.onnx"
 _BUILD_SECONDS = 3600
@@ -77,9 +76,7 @@ def build(
             "precision",
         ) from error
     lora_to_inputs(folder / GRAPH, modules)
-    if shares_embeddings(bundling.precision, bundling.target.device):
-        share_embeddings(folder)
-    end_as_measured(base, folder)
+    finish(base, folder, bundling.precision, bundling.target.device)
 
 
 def write_template(folder: Path, modules: Mapping[str, Shape]) -> None:

@@ -72,7 +72,7 @@ class GenaiBuilder:
         found = self._extra(precision)
         if self._separate:
             found["adapter"] = "separate"
-        if shares_embeddings(precision, self._device):
+        if _shares_embeddings(precision, self._device):
             found["tied_embeddings"] = "shared"
         return found
 
@@ -120,11 +120,7 @@ class GenaiBuilder:
                 f"onnxruntime-genai's builder can't make {precision} for {self._device}: {error}",
                 "precisions",
             ) from error
-        if shares_embeddings(precision, self._device):
-            from luthier_trainer.optimize.genai.tied import share_embeddings
-
-            share_embeddings(folder)
-        end_as_measured(model, folder)
+        finish(model, folder, precision, self._device)
 
     def open(self, folder: Path, threads: int) -> Runner:
         from luthier_trainer.optimize.genai.runner import GenaiRunner
@@ -138,7 +134,16 @@ def builder(optimizing: Optimizing, interrupt: Interrupt) -> GenaiBuilder:
     return GenaiBuilder(optimizing)
 
 
-def shares_embeddings(precision: str, device: str) -> bool:
+def finish(model: Path, package: Path, precision: str, device: str) -> None:
+    """What a package that the builder made of a model still lacks, whatever it is for."""
+    if _shares_embeddings(precision, device):
+        from luthier_trainer.optimize.genai.tied import share_embeddings
+
+        share_embeddings(package)
+    _end_as_measured(model, package)
+
+
+def _shares_embeddings(precision: str, device: str) -> bool:
     """Whether embeddings that are the output layer's too are stored once by us: the builder does
     it in the other precisions. On a CPU alone, where it can be measured."""
     return precision == "int8" and device == "cpu"
@@ -155,7 +160,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def end_as_measured(model: Path, package: Path) -> None:
+def _end_as_measured(model: Path, package: Path) -> None:
     """Let the package end its answers at the tokens that ours end at: those that the model
     names, and the tokenizer's."""
     from luthier_trainer.models.load import load_tokenizer
