@@ -35,6 +35,7 @@ class _Counter:
         self._layer: Any = None
         self._sizes: dict[Any, list[int]] = defaultdict(list)
         self._inputs: dict[int, int] = {}  # of layers: place → size; some get the same ones
+        self._inputs_until: dict[Any, int] = {}  # of the layers up to this one
         self._copies = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class _Counter:
     def enter(self, layer: nn.Module, inputs: Any) -> None:
         self._layer = layer
         self._inputs |= {t.data_ptr(): t.nbytes for t in inputs if isinstance(t, Tensor)}
+        self._inputs_until[layer] = sum(self._inputs.values())
 
     def leave(self, *_: Any) -> None:
         self._layer = None
@@ -60,16 +62,16 @@ class _Counter:
     def kept(self) -> Kept:
         """Where logits are made, or their gradient, there are two more of them; in a layer there
         is one more of its largest tensor."""
-        layers = [sizes for layer, sizes in self._sizes.items() if layer is not None]
+        layers = {layer: sizes for layer, sizes in self._sizes.items() if layer is not None}
         outside = self._sizes.get(None, [])
         at_logits = sum(outside) + 2 * max(outside, default=0)
         if self.checkpointed:
             # One at a time is computed again, when what is behind it is gone.
-            in_layers = max((sum(sizes) + max(sizes) for sizes in layers), default=0)
-            growing = sum(self._inputs.values()) + max(at_logits, in_layers)
+            again = (self._inputs_until[at] + sum(s) + max(s) for at, s in layers.items())
+            growing = max(sum(self._inputs.values()) + at_logits, *again)
         else:
-            in_layers = sum(outside) + max((max(sizes) for sizes in layers), default=0)
-            growing = sum(map(sum, layers)) + max(at_logits, in_layers)
+            in_layers = sum(outside) + max(map(max, layers.values()), default=0)
+            growing = sum(map(sum, layers.values())) + max(at_logits, in_layers)
         return Kept(growing, self._copies)
 
     def _is_copy(self, tensor: Tensor) -> bool:
