@@ -36,6 +36,10 @@ ENTRYPOINT ["python", "-m", "luthier_operator"]
 
 
 FROM environment AS trainer
+# The allocator; a base may have it.
+RUN ls /usr/lib/*/libjemalloc.so.2 >/dev/null 2>&1 || { \
+      apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && \
+      rm -r /var/lib/apt/lists/*; }
 # Not compiled: torch's tests, some of which are in the syntax of a newer Python.
 COPY requirements/trainer.txt /opt/luthier/requirements.txt
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \

@@ -1,5 +1,7 @@
 """All that can be made ahead of a cluster: packages, programs, image, model and data."""
 
+import platform
+
 from luthier_cluster import binaries, packages
 from luthier_demo import content, install
 
@@ -8,6 +10,7 @@ BUILD_PROGRAMS = {
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
     "/usr/share/wordnet/data.noun": "wordnet-base",
+    f"/usr/lib/{platform.machine()}-linux-gnu/libjemalloc.so.2": "libjemalloc2",
 }
 TEST_PROGRAMS = {"prometheus": "prometheus", "shellcheck": "shellcheck"}
 

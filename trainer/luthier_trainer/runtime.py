@@ -5,9 +5,12 @@ import re
 import sys
 from pathlib import Path
 
-# Tensors of a few MB are allocated and freed all the time: glibc's default gives them
-# back to the kernel and faults them in again each time.
-_MALLOC = {
+# Tensors of a few MB are allocated and freed all the time: what was freed is kept, or the kernel
+# would have it back, and fault it in again, each time. Into the hole of an aligned tensor glibc
+# (before 2.38) fits no other of its size, so that activations take half as much again (6.1 GB
+# where jemalloc takes 4.1): it is for machines without jemalloc.
+_JEMALLOC = {"MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1"}
+_GLIBC = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
     "MALLOC_TOP_PAD_": "268435456",
@@ -37,12 +40,15 @@ _UNUSED = (
     "wandb",
 )
 _CGROUP = Path("/sys/fs/cgroup")
+_LIBRARIES = Path("/usr")
+# What the settings of the allocator are called, for programs that are to have the default.
+ALLOCATOR = ("LD_PRELOAD", *_JEMALLOC, *_GLIBC)
 
 
 def restart_with_settings(scratch_dir: str) -> None:
     """Execute this process anew (same pid) with the settings that are read at its start."""
     settings = {
-        **_MALLOC,
+        **allocator(),
         **_OFFLINE,
         **_QUIET,
         **_THREADS,
@@ -55,6 +61,20 @@ def restart_with_settings(scratch_dir: str) -> None:
     os.execve(  # noqa: S606 - the same program
         sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **settings}
     )
+
+
+def allocator(usr: Path = _LIBRARIES) -> dict[str, str]:
+    """Settings of the best one that is there; none where somebody chose by preloading."""
+    if os.environ.get("LD_PRELOAD"):
+        return {}
+    places = ("lib/*-linux-gnu", "lib64", "lib")
+    found = [path for place in places for path in usr.glob(f"{place}/libjemalloc.so.2")]
+    return {"LD_PRELOAD": str(found[0]), **_JEMALLOC} if found else _GLIBC
+
+
+def has_jemalloc() -> bool:
+    """Whether this process allocates by it."""
+    return "jemalloc" in os.environ.get("LD_PRELOAD", "")
 
 
 def hide_unused_packages() -> None:

@@ -124,11 +124,31 @@ def test_a_batch_of_rows_of_many_lengths_is_expected_padded() -> None:
 def test_the_state_of_full_fine_tuning_is_counted() -> None:
     model = llama()
     weights = sum(p.numel() for p in model.parameters())
-    found = memory_of(model, "adamw_torch", 1000, calibrate(model, Causal(), rows(8), FP32, 2))
-    assert found.gradients == 4 * weights
+    calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
+    found = memory_of(model, settings(), 1000, calibrated)
     assert found.optimizer == 8 * weights
     assert found.total(0) == 1000 + (4 + 8 + 12) * weights
-    assert found.total(100) > found.total(50)
+    assert found.total(10_000) > found.total(5_000)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_gradients_lie_beside_activations_where_they_accumulate(steps: int) -> None:
+    model = llama()
+    calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
+    found = memory_of(model, settings(gradientAccumulationSteps=steps), 0, calibrated)
+    more = found.total(10_000) - found.total(0)
+    activations = round(10_000 * found.activations_per_token)
+    assert more == (activations if steps > 1 else activations - found.gradients)
+
+
+def test_glibc_needs_more_for_the_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama()
+    calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
+    monkeypatch.setenv("LD_PRELOAD", "")
+    glibc = memory_of(model, settings(), 0, calibrated)
+    monkeypatch.setenv("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2")
+    jemalloc = memory_of(model, settings(), 0, calibrated)
+    assert glibc.activations_per_token == pytest.approx(1.4 * jemalloc.activations_per_token)
 
 
 @pytest.mark.parametrize(("room", "size"), [(PLENTY, 32), (0, 1)])

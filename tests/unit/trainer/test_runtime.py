@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from luthier_trainer.report.tensorboard import event_file
-from luthier_trainer.runtime import cpu_has_fast_bf16, cpu_limit
+from luthier_trainer.runtime import allocator, cpu_has_fast_bf16, cpu_limit
 from luthier_trainer.training.journal import Journal
 
 ALL = len(os.sched_getaffinity(0))
@@ -31,6 +31,45 @@ def test_cpu_limit(files: dict[str, str], expected: int, tmp_path: Path) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
     assert cpu_limit(tmp_path) == expected
+
+
+# Large tensors that stay, each made while another one of its size is there.
+HOLES = """
+import torch
+from luthier_trainer.runtime import resident_bytes
+before, kept = resident_bytes(), []
+for _ in range(40):
+    passing = torch.ones(1 << 20)
+    kept += [torch.ones(8) for _ in range(20)]
+    kept.append(torch.ones(1 << 20))
+    del passing
+print((resident_bytes() - before) / (40 * 4 * (1 << 20)))
+"""
+
+
+def test_memory_that_was_freed_is_used_again(tmp_path: Path) -> None:
+    """With glibc before 2.38 it takes twice what is kept."""
+    code = (
+        f"from luthier_trainer.runtime import *\nrestart_with_settings({str(tmp_path)!r})\n{HOLES}"
+    )
+    script = tmp_path / "holes.py"
+    script.write_text(code)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) < 1.2
+
+
+def test_the_allocator_is_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    assert "MALLOC_TRIM_THRESHOLD_" in allocator(tmp_path)
+    library = tmp_path / "lib" / "aarch64-linux-gnu" / "libjemalloc.so.2"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    assert allocator(tmp_path)["LD_PRELOAD"] == str(library)
+    monkeypatch.setenv("LD_PRELOAD", "/opt/libtheirs.so")
+    assert allocator(tmp_path) == {}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# Set for training's allocations; they would make memory that was freed count as in use.
-_TRAINING_ONLY = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+from luthier_trainer.runtime import ALLOCATOR
+
 _LINES, _WIDTH = 12, 300
 
 
@@ -26,7 +26,8 @@ def run(
 ) -> None:
     """Run `command` with its output in the file `log`; it and its children end when this
     process is interrupted. Raises ChildError with the last lines that it wrote."""
-    inherited = {k: v for k, v in os.environ.items() if k not in _TRAINING_ONLY}
+    # Those of the training would make memory that was freed count as in use.
+    inherited = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
     with log.open("wb") as output:
         process = subprocess.Popen(
             list(command),

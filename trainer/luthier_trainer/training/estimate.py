@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from luthier_api.optimizers import state_bytes_per_weight
+from luthier_api.training import Training
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
@@ -36,6 +37,7 @@ class Memory:
 
     fixed: int
     gradients: int
+    gradients_stay: bool  # while the next activations are made
     optimizer: int
     checkpoint: int  # a copy of the state, while it is uploaded
     copies: int  # of weights, in the arithmetic's type
@@ -43,18 +45,29 @@ class Memory:
 
     def total(self, tokens: int) -> int:
         """The peak with batches of at most so many tokens."""
-        held = self.fixed + self.gradients + self.optimizer + self.checkpoint + self.copies
-        return held + round(self.activations_per_token * tokens)
+        held = self.fixed + self.optimizer + self.checkpoint + self.copies
+        activations = round(self.activations_per_token * tokens)
+        if self.gradients_stay:
+            return held + self.gradients + activations
+        return held + max(self.gradients, activations)  # the ones come as the others go
 
 
-def memory_of(model: Any, optimizer: str, fixed: int, calibration: Calibration) -> Memory:
+def memory_of(model: Any, training: Training, fixed: int, calibration: Calibration) -> Memory:
     """What a training holds. `fixed`: bytes in use before the calibration."""
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    state = round(state_bytes_per_weight(optimizer) * weights)
+    state = round(state_bytes_per_weight(training.optimizer) * weights)
     # On a GPU the copy lies in the memory of the machine, of which there is more.
     copy = 0 if torch.cuda.is_available() else weights * _FP32 + state
     per_token = calibration.activation_bytes / calibration.tokens
-    return Memory(fixed, weights * _FP32, state, copy, calibration.copy_bytes, per_token)
+    return Memory(
+        fixed=fixed,
+        gradients=weights * _FP32,
+        gradients_stay=training.gradient_accumulation_steps > 1,
+        optimizer=state,
+        checkpoint=copy,
+        copies=calibration.copy_bytes,
+        activations_per_token=per_token * memory.heap_per_tensor(),
+    )
 
 
 def calibrate(

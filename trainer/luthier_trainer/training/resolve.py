@@ -71,7 +71,7 @@ def resolve(
             # Lets gradients through frozen embeddings, by a hook: another one each time.
             model.activation_checkpointing_enable()
         found = calibrate(model, objective, items, precision, _first_guess(wish))
-        return found, memory_of(model, training.optimizer, fixed, found)
+        return found, memory_of(model, training, fixed, found)
 
     def tokens(batch_size: int) -> int:
         """Of the largest batch, with its padding."""
