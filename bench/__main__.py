@@ -16,7 +16,16 @@ from rich.table import Table
 
 from bench.figures import Rows
 
-ALONE = ("training", "quality", "olive", "optimize", "preflight", "memory", "bundle")
+ALONE = (
+    "training",
+    "quality",
+    "olive",
+    "optimize",
+    "preflight",
+    "memory",
+    "overfitting",
+    "bundle",
+)
 ON_CLUSTER = ("latency", "operator")
 ON_REQUEST = ("gpu", "results")
 

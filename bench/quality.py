@@ -13,7 +13,7 @@ from bench.figures import Rows
 from bench.training import PEER_BATCH, run_peer, train
 
 SEEDS = (1, 2, 3)
-EXAMPLES = 960
+EXAMPLES = 480
 
 
 def rows() -> Rows:

@@ -31,7 +31,7 @@ MODELS = {
     "smollm2-135m-instruct": ("wordnet", "SmolLM2-135M-Instruct"),
     "minilm-l6": ("encoder", "all-MiniLM-L6-v2"),
 }
-NAMES = ("wordnet", "encoder", "entities", "pairs", "json", "summaries", "chat")
+NAMES = ("wordnet", "wordclass", "encoder", "entities", "pairs", "json", "summaries", "chat")
 
 _HEAD = """\
 # Results
@@ -80,7 +80,7 @@ def run(name: str, work: Path) -> Outcome:
     """Prepare and run one example. Raises SystemExit with the end of its log when it fails."""
     manifest = EXAMPLES / name / "finetunejob.yaml"
     spec = yaml.safe_load(manifest.read_text())["spec"]
-    data, model = _prepared(name, "data", work / name), _model(spec, work)
+    data, model = prepared(name, "data", work / name), model_of(spec, work)
     command = [sys.executable, "-m", "luthier_cli", "run", str(manifest), "-o", "json"]
     command += ["--model", str(model), "--dataset", str(data), "--output", str(work)]
     done = subprocess.run(
@@ -184,9 +184,10 @@ def _commands(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def _model(spec: dict[str, Any], work: Path) -> Path:
+def model_of(spec: dict[str, Any], work: Path) -> Path:
+    """The example's model, made once."""
     name = _model_name(spec)
-    return _prepared(MODELS[name][0], "model", work / name)
+    return prepared(MODELS[name][0], "model", work / name)
 
 
 def _model_name(spec: dict[str, Any]) -> str:
@@ -194,7 +195,7 @@ def _model_name(spec: dict[str, Any]) -> str:
     return name
 
 
-def _prepared(example: str, what: str, folder: Path) -> Path:
+def prepared(example: str, what: str, folder: Path) -> Path:
     """What the example's script makes, once."""
     if not folder.exists():
         script = EXAMPLES / example / f"prepare_{what}.py"
