@@ -37,8 +37,8 @@ ENTRYPOINT ["python", "-m", "luthier_operator"]
 
 FROM environment AS trainer
 # The allocator; a base may have it.
-RUN ls /usr/lib/*/libjemalloc.so.2 >/dev/null 2>&1 || { \
-      apt-get update && apt-get install -y --no-install-recommends libjemalloc2 && \
+RUN ls /usr/lib/*/libtcmalloc_minimal.so.4 >/dev/null 2>&1 || { \
+      apt-get update && apt-get install -y --no-install-recommends libtcmalloc-minimal4 && \
       rm -r /var/lib/apt/lists/*; }
 # Not compiled: torch's tests, some of which are in the syntax of a newer Python.
 COPY requirements/trainer.txt /opt/luthier/requirements.txt

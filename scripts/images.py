@@ -35,7 +35,7 @@ from luthier_cluster.packages import ensure_programs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TARGETS = {"operator": "operator/luthier_operator", "trainer": "trainer/luthier_trainer"}
-BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libjemalloc2")
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libtcmalloc-minimal4")
 # What pip needs to reach an index. Paths of this machine mean nothing inside, but for the CA.
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")

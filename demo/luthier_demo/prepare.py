@@ -10,7 +10,7 @@ BUILD_PROGRAMS = {
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
     "/usr/share/wordnet/data.noun": "wordnet-base",
-    f"/usr/lib/{platform.machine()}-linux-gnu/libjemalloc.so.2": "libjemalloc2",
+    f"/usr/lib/{platform.machine()}-linux-gnu/libtcmalloc_minimal.so.4": "libtcmalloc-minimal4",
 }
 TEST_PROGRAMS = {"prometheus": "prometheus", "shellcheck": "shellcheck"}
 

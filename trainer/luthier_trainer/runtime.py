@@ -8,8 +8,11 @@ from pathlib import Path
 # Tensors of a few MB are allocated and freed all the time: what was freed is kept, or the kernel
 # would have it back, and fault it in again, each time. Into the hole of an aligned tensor glibc
 # (before 2.38) fits no other of its size, so that activations take half as much again (6.1 GB
-# where jemalloc takes 4.1): it is for machines without jemalloc.
-_JEMALLOC = {"MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1"}
+# where tcmalloc takes 4.1): it is for machines without tcmalloc.
+_TCMALLOC = {
+    "TCMALLOC_RELEASE_RATE": "0",
+    "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 60),  # it would log what weights take
+}
 _GLIBC = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
@@ -42,7 +45,7 @@ _UNUSED = (
 _CGROUP = Path("/sys/fs/cgroup")
 _LIBRARIES = Path("/usr")
 # What the settings of the allocator are called, for programs that are to have the default.
-ALLOCATOR = ("LD_PRELOAD", *_JEMALLOC, *_GLIBC)
+ALLOCATOR = ("LD_PRELOAD", *_TCMALLOC, *_GLIBC)
 
 
 def restart_with_settings(scratch_dir: str) -> None:
@@ -68,13 +71,13 @@ def allocator(usr: Path = _LIBRARIES) -> dict[str, str]:
     if os.environ.get("LD_PRELOAD"):
         return {}
     places = ("lib/*-linux-gnu", "lib64", "lib")
-    found = [path for place in places for path in usr.glob(f"{place}/libjemalloc.so.2")]
-    return {"LD_PRELOAD": str(found[0]), **_JEMALLOC} if found else _GLIBC
+    found = [path for place in places for path in usr.glob(f"{place}/libtcmalloc_minimal.so.4")]
+    return {"LD_PRELOAD": str(found[0]), **_TCMALLOC} if found else _GLIBC
 
 
-def has_jemalloc() -> bool:
+def has_tcmalloc() -> bool:
     """Whether this process allocates by it."""
-    return "jemalloc" in os.environ.get("LD_PRELOAD", "")
+    return "tcmalloc" in os.environ.get("LD_PRELOAD", "")
 
 
 def hide_unused_packages() -> None:

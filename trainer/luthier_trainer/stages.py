@@ -29,7 +29,7 @@ from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.report.write import curves
 from luthier_trainer.results import Results
 from luthier_trainer.run import Run
-from luthier_trainer.runtime import cpu_limit, has_jemalloc
+from luthier_trainer.runtime import cpu_limit, has_tcmalloc
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training import checkpoint, memory
 from luthier_trainer.training.checkpoint import Snapshot
@@ -59,7 +59,7 @@ class Stages:
         self._check_code()
         self._encode(model_folder)
         self._load(model_folder)
-        allocator = "jemalloc" if has_jemalloc() else "the C library's malloc"
+        allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"
         log(
             f"loaded in {time.monotonic() - started:.1f} s, {torch.get_num_threads()} threads, "
             f"{allocator}"

@@ -64,7 +64,7 @@ def test_the_allocator_is_the_one_that_is_there(
 ) -> None:
     monkeypatch.delenv("LD_PRELOAD", raising=False)
     assert "MALLOC_TRIM_THRESHOLD_" in allocator(tmp_path)
-    library = tmp_path / "lib" / "aarch64-linux-gnu" / "libjemalloc.so.2"
+    library = tmp_path / "lib" / "aarch64-linux-gnu" / "libtcmalloc_minimal.so.4"
     library.parent.mkdir(parents=True)
     library.touch()
     assert allocator(tmp_path)["LD_PRELOAD"] == str(library)

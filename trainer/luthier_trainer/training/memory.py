@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from luthier_trainer.runtime import has_jemalloc
+from luthier_trainer.runtime import has_tcmalloc
 
 _CGROUP = Path("/sys/fs/cgroup")
 # cgroup v1 says "no limit" with a number near 2^63.
@@ -53,7 +53,7 @@ def resident_bytes() -> int:
 
 def heap_per_tensor() -> float:
     """Bytes that the allocator takes for a byte of activations."""
-    return 1.0 if torch.cuda.is_available() or has_jemalloc() else _GLIBC
+    return 1.0 if torch.cuda.is_available() or has_tcmalloc() else _GLIBC
 
 
 def _status(name: str) -> int:
