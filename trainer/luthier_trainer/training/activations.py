@@ -67,8 +67,8 @@ class _Counter:
         at_logits = sum(outside) + 2 * max(outside, default=0)
         if self.checkpointed:
             # One at a time is computed again, when what is behind it is gone.
-            again = (self._inputs_until[at] + sum(s) + max(s) for at, s in layers.items())
-            growing = max(sum(self._inputs.values()) + at_logits, *again)
+            again = [self._inputs_until[at] + sum(s) + max(s) for at, s in layers.items()]
+            growing = max([sum(self._inputs.values()) + at_logits, *again])
         else:
             in_layers = sum(outside) + max(map(max, layers.values()), default=0)
             growing = sum(map(sum, layers.values())) + max(at_logits, in_layers)
