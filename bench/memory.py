@@ -35,8 +35,8 @@ def measure(case: Case, batch: int) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         what = case.for_us()
-        rows = longest(case.data, 2 * batch, folder)
-        what["dataset"] = {**what["dataset"], "uri": f"file://{rows}"}
+        learnt = longest(case.data, 2 * batch, folder)
+        what["dataset"] = {**what["dataset"], "uri": f"file://{learnt}"}
         del what["dataset"]["test"]  # nothing is evaluated
         training = {
             "maxSteps": STEPS,

@@ -2,8 +2,8 @@
 
 The encoder's examples, each on many rows that are seen once and on few that are seen over and over,
 with an evaluation every few steps. What a run then knows judges what it was told: false is
-what was followed by a lower loss on `eval`; missed is a run whose loss ended above its
-lowest and that was told nothing.
+what was followed by a lower loss on `eval`; missed is a run whose loss ended above its lowest, by
+more than the rule's margin, and that was told nothing.
 """
 
 import json
@@ -12,10 +12,10 @@ import tempfile
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from bench.cases import Json
 from bench.figures import Rows
 from bench.results import EXAMPLES, model_of, prepared
 from bench.training import train
@@ -26,7 +26,6 @@ STEPS, BATCH = 120, 32
 EVERY = 5  # steps between evaluations
 FEW = 256  # rows: 15 passes
 EVAL_ROWS = 400
-ENDED_ABOVE = 1.02  # times the lowest loss: what the rule's margin is, too
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,20 @@ class Judged:
     by_heart: bool
 
 
-def judge(train: list[tuple[int, float]], evaluated: list[tuple[int, float]]) -> Judged:
-    """(step, loss) of a whole run, as the rule saw them evaluation by evaluation."""
-    from luthier_trainer.training.overfitting import overfitting
+def judge(entries: list[Json]) -> Judged:
+    """`entries`: of metrics.jsonl. The rule sees what it saw then: those up to each evaluation."""
+    from luthier_trainer.training.journal import Journal
+    from luthier_trainer.training.overfitting import MARGIN, overfitting
 
-    losses = [loss for _, loss in evaluated]
-    told = [
-        number
-        for number, (step, _) in enumerate(evaluated)
-        if overfitting(
-            _series([at for at in train if at[0] <= step]), _series(evaluated[: number + 1])
-        )
-    ]
+    until = [Journal(entries[: n + 1]) for n, entry in enumerate(entries) if "eval_loss" in entry]
+    told = [bool(overfitting(seen.series("loss"), seen.series("eval_loss"))) for seen in until]
+    _, losses = Journal(entries).series("eval_loss")
     lowest = list(accumulate(losses, min))
     return Judged(
-        told=bool(told),
-        false=any(lowest[-1] < lowest[number] for number in told),
-        by_heart=losses[-1] > ENDED_ABOVE * lowest[-1],
+        told=any(told),
+        false=any(now and lowest[-1] < low for now, low in zip(told, lowest, strict=True)),
+        by_heart=losses[-1] > (1 + MARGIN) * lowest[-1],
     )
-
-
-def _series(pairs: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    return [step for step, _ in pairs], [loss for _, loss in pairs]
 
 
 def measure(name: str, work: Path, seed: int, rows: int | None) -> Judged:
@@ -72,7 +63,7 @@ def measure(name: str, work: Path, seed: int, rows: int | None) -> Judged:
         "train": f"train[:{rows}]" if rows else "train",
         "eval": f"test[:{EVAL_ROWS}]",
     }
-    what: dict[str, Any] = {
+    what: Json = {
         "model": {"uri": f"file://{model_of(spec, work)}"},
         "task": spec["task"],
         "dataset": dataset,
@@ -90,11 +81,7 @@ def measure(name: str, work: Path, seed: int, rows: int | None) -> Judged:
     with tempfile.TemporaryDirectory() as folder:
         train(what, training, Path(folder))
         lines = (Path(folder) / "output" / "report" / "metrics.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
-    return judge(
-        [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry],
-        [(entry["step"], entry["eval_loss"]) for entry in entries if "eval_loss" in entry],
-    )
+    return judge([json.loads(line) for line in lines])
 
 
 def rows() -> Rows:

@@ -126,6 +126,7 @@ def test_the_state_of_full_fine_tuning_is_counted() -> None:
     weights = sum(p.numel() for p in model.parameters())
     calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
     found = memory_of(model, settings(), 1000, calibrated)
+    assert found.gradients == 4 * weights
     assert found.optimizer == 8 * weights
     assert found.total(0) == 1000 + (4 + 8 + 12) * weights
     assert found.total(10_000) > found.total(5_000)

@@ -46,6 +46,9 @@ def test_little_padding_and_no_order_by_length() -> None:
     order = PLANS["grouped"](1)(0)
     padded = sum(len(batch) * max(LENGTHS[i] for i in batch) for batch in order)
     assert padded < 1.1 * sum(LENGTHS)
+    means = [sum(LENGTHS[i] for i in batch) / len(batch) for batch in order]
+    assert means != sorted(means)
+    assert abs(sum(means[:40]) / 40 - sum(means[-40:]) / 40) < 12
 
 
 def test_a_few_batches_are_of_all_lengths() -> None:
