@@ -135,9 +135,10 @@ _HEAD = """# What works with what
 
 Which `method.type` works for which form of examples, by the kind of the base model. ✔ names the
 tests: `pytest tests/unit/trainer/test_run_methods.py -k NAME` runs the whole fine-tuning of a tiny
-model, loads its artifact with plain transformers and peft as the model card says, and finds the
-reported loss by evaluating one row at a time. What doesn't work is refused before the weights are
-loaded, with the code `MethodNotSupported` or `WrongArchitecture`.
+model, loads its artifact with plain transformers and peft as the model card says, and finds by
+them, one row at a time, the loss that was reported, and loss and gradients of a training step.
+What doesn't work is refused before the weights are loaded, with the code `MethodNotSupported` or
+`WrongArchitecture`.
 
 A kind of model is told from its `config.json`: decoders (Llama, Mistral, Qwen, Phi, Gemma, GPT-2),
 encoders (BERT, RoBERTa, DeBERTa), encoder-decoders (T5, BART)."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from unit.trainer.run_cells import GROUPS, Cell, Form
-from unit.trainer.run_methods_support import naive_loss, spec_of
+from unit.trainer.run_methods_support import measured_rows, naive_loss, spec_of
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.methods import Quantization
@@ -32,5 +32,5 @@ def quantized(spec: RunSpec, quantization: Quantization) -> RunSpec:
 
 def loss_there(form: Form, tokenizer: Any, model: Any, labels: list[str]) -> float:
     """naive_loss where the model is."""
-    with torch.device(next(model.parameters()).device):
-        return naive_loss(form, tokenizer, model, labels)
+    with torch.no_grad(), torch.device(next(model.parameters()).device):
+        return float(naive_loss(form, measured_rows(form), tokenizer, model, labels))

@@ -1,7 +1,6 @@
 """Runs of the cells, and the plainest evaluation of what they made: one row at a time."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from safetensors.torch import load_file
 from torch import Tensor
 from unit.trainer.run_cells import Cell, Form, Row
 from unit.trainer.support import spec_maker
@@ -29,13 +29,16 @@ _OTHER_RATE = 3e-2
 def write_rows(form: Form, folder: Path) -> Path:
     """A dataset's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for split, first, count in (("train", 0, TRAIN_ROWS), ("test", 100, TEST_ROWS)):
-        rows = [form.row(number) for number in range(first, first + count)]
+    for split, rows in (("train", train_rows(form)), ("test", measured_rows(form))):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
-def rows_of(form: Form) -> list[Row]:
+def train_rows(form: Form) -> list[Row]:
+    return [form.row(number) for number in range(TRAIN_ROWS)]
+
+
+def measured_rows(form: Form) -> list[Row]:
     """Those that the result is measured on."""
     return [form.row(number) for number in range(100, 100 + TEST_ROWS)]
 
@@ -144,18 +147,24 @@ def _nf4(cell: Cell) -> Any:
     )
 
 
-@torch.no_grad()
-def naive_loss(form: Form, tokenizer: Any, model: Any, labels: Sequence[str]) -> float:
-    """Mean loss per target of the measured rows, one row at a time and without padding."""
-    rows = rows_of(form)
+def naive_loss(
+    form: Form, rows: list[Row], tokenizer: Any, model: Any, labels: Sequence[str]
+) -> Tensor:
+    """Mean loss per target, one row at a time and without padding."""
     if form.name in ("cosine", "contrastive", "negatives"):
         return _pair_loss(form, tokenizer, model, rows)
-    total, count = 0.0, 0
+    losses = []
     for row in rows:
         logits, targets = _LOSSES[form.name](tokenizer, model, row, labels)
-        total += float(F.cross_entropy(logits.float(), targets, reduction="sum"))
-        count += len(targets)
-    return total / count
+        losses.append(F.cross_entropy(logits.float(), targets, reduction="none"))
+    return torch.cat(losses).mean()
+
+
+def checkpoint_of(output: Path, step: int) -> dict[str, Tensor]:
+    """The trained weights at a step."""
+    [file] = (output / "checkpoints" / f"step-{step:06d}").glob("*.safetensors")
+    state = load_file(file)
+    return {n.removeprefix("model."): w for n, w in state.items() if n.startswith("model.")}
 
 
 def _ask(model: Any, ids: Sequence[int], **more: Any) -> Any:
@@ -248,21 +257,19 @@ def _vector(tokenizer: Any, model: Any, text: str) -> Tensor:
     return hidden.mean(dim=0)
 
 
-def _pair_loss(form: Form, tokenizer: Any, model: Any, rows: list[Row]) -> float:
+def _pair_loss(form: Form, tokenizer: Any, model: Any, rows: list[Row]) -> Tensor:
     first, second = (
         torch.stack([F.normalize(_vector(tokenizer, model, row[name]), dim=0) for row in rows])
         for name in ("first", "second")
     )
     if form.name == "negatives":  # all rows are one batch
-        return float(F.cross_entropy(20 * first @ second.T, torch.arange(len(rows))))
-    losses = []
-    for row, cosine in zip(rows, (first * second).sum(dim=1).tolist(), strict=True):
-        if form.name == "cosine":
-            losses.append((cosine - row["alike"]) ** 2)
-        else:
-            apart = max(0.5 - (1 - cosine), 0)
-            losses.append(((1 - cosine) ** 2 if row["alike"] else apart**2) / 2)
-    return math.fsum(losses) / len(losses)
+        return F.cross_entropy(20 * first @ second.T, torch.arange(len(rows)))
+    cosines = (first * second).sum(dim=1)
+    alike = torch.tensor([float(row["alike"]) for row in rows])
+    if form.name == "cosine":
+        return (cosines - alike).square().mean()
+    apart = (cosines - 0.5).clamp(min=0)
+    return torch.where(alike > 0, (1 - cosines).square(), apart.square()).mean() / 2
 
 
 _LOSSES = {

@@ -19,7 +19,8 @@ def override_dropout(config: Any, dropout: float) -> None:
             "training.dropout (the method lora has one: method.lora.dropout)",
             "training.dropout",
         )
-    for name in names:
+    # Heads have one of 0.1 where the config has no word for it.
+    for name in (*names, "classifier_dropout"):
         setattr(config, name, dropout)
 
 
