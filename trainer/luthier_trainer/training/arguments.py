@@ -29,7 +29,6 @@ def arguments(session: Session, evaluates: bool) -> TrainingArguments:
         optim=optimizer,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
-        neftune_noise_alpha=training.neftune_noise_alpha,
         per_device_train_batch_size=session.resolved.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         bf16=precision == "bf16",

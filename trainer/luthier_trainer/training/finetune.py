@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, set_seed
 
 from luthier_api.result import ExitCode
-from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.training import best, checkpoint, memory
@@ -24,6 +24,7 @@ from luthier_trainer.training.finite import FiniteCheck
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.loader import take_rows, train_loader
 from luthier_trainer.training.monitor import Monitor
+from luthier_trainer.training.noise import noise_on_embeddings
 from luthier_trainer.training.optimizers import page_again, prepare_optimizer
 from luthier_trainer.training.session import Session
 from luthier_trainer.training.tensorfile import told_when_full
@@ -64,7 +65,6 @@ def train(
     if snapshot and snapshot.document["done"]:
         return _finished(model, session, snapshot)
     evaluates = bool(eval_items) and session.training.eval_every_steps is not None
-    _check_embeddings(model, session)
     prepare_optimizer(session.training.optimizer)
     trainer = _Trainer(model, objective, items, eval_items, session, snapshot, evaluates)
     folder = None
@@ -78,7 +78,8 @@ def train(
     set_seed(session.training.seed)
     memory.reset_peak()
     started = time.monotonic()
-    with session.interrupt.deferred(), told_when_full(session.scratch):
+    noise = noise_on_embeddings(model, session.training.neftune_noise_alpha)
+    with noise, session.interrupt.deferred(), told_when_full(session.scratch):
         trainer.train(resume_from_checkpoint=folder)
     peak = memory.peak_bytes()
     if trainer.done:
@@ -134,23 +135,6 @@ def _take_best(model: Any, session: Session, found: Best | None, step: int) -> N
 def _best_of(snapshot: Snapshot | None) -> Best | None:
     document = snapshot.document.get("best") if snapshot else None
     return Best(**document) if document else None
-
-
-def _check_embeddings(model: Any, session: Session) -> None:
-    if session.training.neftune_noise_alpha is None:
-        return
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    try:
-        found = base.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        found = None
-    if not isinstance(found, nn.Module):
-        raise unsupported(
-            "NoInputEmbeddings",
-            "NEFTune puts noise on the model's input embeddings, and this model has none that "
-            "transformers knows: remove neftuneNoiseAlpha",
-            "training.neftuneNoiseAlpha",
-        )
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
