@@ -34,6 +34,7 @@ def finished(luthier: Cluster, s3: Any, manifest: dict[str, Any]) -> Run:
     luthier.kubectl("apply", "-f", str(content.EXAMPLE / "finetunejob.yaml"))
     run = Run(luthier, NAMESPACE, manifest["metadata"]["name"], s3, manifest["spec"])
     run.wait_for_step(1, within=120)
+    assert "tcmalloc" in run.log(run.running_pod()), "the image's allocator"
     columns = run.kubectl("get", "ftj", run.name).splitlines()
     assert columns[0].split() == [
         "NAME",

@@ -67,9 +67,9 @@ def restart_with_settings(scratch_dir: str) -> None:
 
 
 def allocator(usr: Path = _LIBRARIES) -> dict[str, str]:
-    """Settings of the best one that is there; none where somebody chose by preloading."""
+    """Settings of the best one that is there. What is preloaded stays: only glibc reads its own."""
     if os.environ.get("LD_PRELOAD"):
-        return {}
+        return {} if has_tcmalloc() else _GLIBC
     places = ("lib/*-linux-gnu", "lib64", "lib")
     found = [path for place in places for path in usr.glob(f"{place}/libtcmalloc_minimal.so.4")]
     return {"LD_PRELOAD": str(found[0]), **_TCMALLOC} if found else _GLIBC

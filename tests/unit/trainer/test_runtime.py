@@ -69,7 +69,10 @@ def test_the_allocator_is_the_one_that_is_there(
     library.touch()
     assert allocator(tmp_path)["LD_PRELOAD"] == str(library)
     monkeypatch.setenv("LD_PRELOAD", "/opt/libtheirs.so")
-    assert allocator(tmp_path) == {}
+    assert "MALLOC_TRIM_THRESHOLD_" in allocator(tmp_path)
+    assert "LD_PRELOAD" not in allocator(tmp_path)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    assert allocator(tmp_path) == {}, "or it would be started once more"
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def _measure(
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    before = memory.resident_bytes()
+    before = memory.used_bytes()
     memory.reset_peak()
     seconds = _pass(model, objective, batch, precision)
     return Kept(memory.peak_bytes() - before, copies=0), seconds

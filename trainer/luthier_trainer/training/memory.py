@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from luthier_trainer.runtime import has_tcmalloc
+from luthier_trainer.runtime import has_tcmalloc, peak_resident_bytes, resident_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 # cgroup v1 says "no limit" with a number near 2^63.
@@ -41,26 +41,19 @@ def peak_bytes() -> int:
     """The most that was in use: on the GPU where there is one, else by this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    return _status("VmHWM")
+    return peak_resident_bytes()
 
 
-def resident_bytes() -> int:
+def used_bytes() -> int:
     """In use now: on the GPU where there is one, else by this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.memory_allocated())
-    return _status("VmRSS")
+    return resident_bytes()
 
 
 def heap_per_tensor() -> float:
     """Bytes that the allocator takes for a byte of activations."""
     return 1.0 if torch.cuda.is_available() or has_tcmalloc() else _GLIBC
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {name}")
 
 
 def _number(path: Path) -> int | None:

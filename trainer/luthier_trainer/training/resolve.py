@@ -64,7 +64,7 @@ def resolve(
     """
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
-    fixed = memory.resident_bytes()
+    fixed = memory.used_bytes()
 
     def measure(checkpointing: bool) -> tuple[Calibration, Memory]:
         if checkpointing:
