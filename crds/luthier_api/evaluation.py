@@ -47,7 +47,11 @@ class Evaluation(Model):
     )
     batch_size: int = Field(default=16, ge=1, le=4096, description="Examples at once.")
     max_samples: int = Field(
-        default=1000, ge=1, le=1_000_000, description="Rows used at most, the first ones."
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Rows used at most, the first ones: of eval by each evaluation while "
+        "training, and by that of the result.",
     )
     max_new_tokens: int = Field(
         default=128, ge=1, le=65536, description="Tokens generated at most per answer."

@@ -15,7 +15,7 @@ class EarlyStopping(Model):
         default="eval_loss",
         min_length=1,
         max_length=64,
-        description="Metric on `eval`: eval_loss, or one of evaluation.metrics.",
+        description="Metric on `eval`: eval_loss, or one of evaluation.metrics; of rouge, rougeL.",
     )
     patience: int = Field(default=3, ge=1, le=1000, description="Evaluations without a better one.")
     min_delta: float = Field(default=0.0, ge=0, description="How much better counts as better.")

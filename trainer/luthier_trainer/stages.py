@@ -91,9 +91,13 @@ class Stages:
             custom=self.custom_loss,
         )
         self.values = metrics.chosen(tuning.evaluation.metrics, self.objective)
-        rows = self.measured_rows()
-        gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
-        metrics.check_gold(self.values, gold, [rows[i].place for i in range(len(rows))])
+        self._check_gold(self.values, self.measured_rows())
+        stopping = tuning.training.early_stopping
+        self.watched, self.lower_is_better = metrics.watched(
+            stopping.metric if stopping else "loss", self.objective
+        )
+        self.watched_rows = self.examples.eval[: tuning.evaluation.max_samples]
+        self._check_gold([self.watched], self.watched_rows)
         self.items = self.objective.encode(self.examples.train)
         found = inspection.inspect(
             self.objective, self.examples.train, self.items, tuning.training.seed
@@ -107,7 +111,11 @@ class Stages:
             )
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
-        self.eval_items = self.objective.encode(self.examples.eval)
+        self.eval_items = self.objective.encode(self.watched_rows)
+
+    def _check_gold(self, values: Sequence[str], rows: Sequence[Example]) -> None:
+        gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
+        metrics.check_gold(values, gold, [rows[i].place for i in range(len(rows))])
 
     def _load(self, model_folder: Path) -> None:
         """Base model and method, and what `auto` comes to."""
@@ -167,9 +175,6 @@ class Stages:
             self.folder,
             self.found_checkpoint,
         )
-        watched, lower = "loss", True
-        if stopping := self.tuning.training.early_stopping:
-            watched, lower = metrics.watched(stopping.metric, self.objective)
         session = Session(
             training=self.tuning.training,
             precision=self.precision,
@@ -179,9 +184,9 @@ class Stages:
             reporter=self.run.reporter,
             writer=self.run.writer,
             on_tokens=self._on_tokens,
-            measure=lambda model, items: self._measure_eval(model, items, watched),
-            watched=watched,
-            lower_is_better=lower,
+            measure=self._measure_eval,
+            watched=self.watched,
+            lower_is_better=self.lower_is_better,
             place=lambda index: self.examples.train[index].place,
             packing=Packing(pack, self.objective.collate) if self.packed else None,
         )
@@ -200,13 +205,13 @@ class Stages:
         )
         self.run.reporter.set(estimate=estimate)
 
-    def _measure_eval(self, model: Any, items: Sequence[Item], watched: str) -> Mapping[str, float]:
+    def _measure_eval(self, model: Any, items: Sequence[Item]) -> Mapping[str, float]:
         found = eval_metrics(
             model,
             self.objective,
             items,
-            self.examples.eval,
-            [watched],
+            self.watched_rows,
+            [self.watched],
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,
             on_rows=RowProgress(self.run.reporter, "Evaluating", len(items)),

@@ -50,6 +50,7 @@ def spec_of(
     lora: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
     metrics: list[str] | None = None,
+    evaluation: dict[str, Any] | None = None,
     merge: bool = True,
     **training: Any,
 ) -> RunSpec:
@@ -72,7 +73,7 @@ def spec_of(
         dataset={"template": None, **form.dataset, **(dataset or {})},
         method=method,
         metrics=metrics or form.metrics,
-        evaluation={"maxNewTokens": 4},
+        evaluation={"maxNewTokens": 4, **(evaluation or {})},
         training={
             "maxSteps": 6,
             "learningRate": _RATES.get(cell.method, _OTHER_RATE),

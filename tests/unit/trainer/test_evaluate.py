@@ -220,10 +220,10 @@ def test_what_a_user_named_becomes_values() -> None:
     assert metrics.chosen(["loss", "perplexity"], Texts()) == ("loss", "perplexity")
     assert metrics.chosen(["rouge"], Texts()) == ("rouge1", "rouge2", "rougeL")
     assert metrics.watched("eval_loss", Texts()) == ("loss", True)
-    assert metrics.watched("rougeL", Texts()) == ("rougeL", False)
-    assert metrics.watched("eval_f1", objective) == ("f1", False)
+    assert metrics.watched("rouge", Texts()) == ("rougeL", False)
+    assert metrics.watched("f1", objective) == ("f1", False)
     with pytest.raises(TrainerError) as caught:
-        metrics.watched("eval_rougeL", objective)
+        metrics.watched("rouge", objective)
     assert caught.value.error.param == "training.earlyStopping.metric"
 
 

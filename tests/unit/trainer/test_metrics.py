@@ -241,6 +241,7 @@ def test_gold_that_cannot_be_compared_is_named() -> None:
         metrics.check_gold(("json_f1",), ['{"a": 1}', "Ada"], places)
     with pytest.raises(TrainerError, match=r"NoLabel: test\.jsonl line 1"):
         metrics.check_gold(("spearman",), [None, 1.0], places)
+    metrics.check_gold(("loss",), [None, 1.0], places)
 
 
 def test_they_do_without_the_packages_that_the_trainer_hides() -> None:

@@ -123,14 +123,17 @@ def measurable(objective: Objective) -> tuple[str, ...]:
 def watched(metric: str, objective: Objective) -> tuple[str, bool]:
     """The value that early stopping watches, and whether less of it is better.
 
-    `eval_f1` and `f1` are the same. Raises TrainerError (MetricNotMeasurable).
+    `eval_loss` and `loss` are the same, and of `rouge` it is rougeL. Raises TrainerError
+    (MetricNotMeasurable).
     """
     name = metric.removeprefix("eval_")
+    name = "rougeL" if name == "rouge" else name
     if name not in measurable(objective):
         raise unsupported(
             "MetricNotMeasurable",
-            f"early stopping can't watch {metric}; choose from "
-            f"{', '.join('eval_' + each for each in measurable(objective))}",
+            f"early stopping can't watch {metric} here: this task has "
+            f"{', '.join(measurable(objective))}; watch eval_loss, or one of them that "
+            "evaluation.metrics names",
             "training.earlyStopping.metric",
         )
     return name, name in _LOWER_IS_BETTER
@@ -167,7 +170,7 @@ def check_gold(values: Sequence[str], gold: Sequence[Any], places: Sequence[str]
                 f"{answer.strip()[:80]!r}; correct the row, or measure exact_match",
                 "evaluation.metrics",
             )
-        if answer is None:
+        if answer is None and needs_answers(values):
             raise data_error(
                 "NoLabel",
                 f"{place}: spearman and pearson compare scores, and the row has none: set "
