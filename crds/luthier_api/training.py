@@ -7,6 +7,9 @@ from pydantic import Field
 from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, Rule
 from luthier_api.optimizers import REFUSED, Optimizer
 
+# Schedulers that go by the loss on eval.
+_WATCHING = "self.scheduler in ['reduce_lr_on_plateau', 'greedy']"
+
 
 class EarlyStopping(Model):
     """Stop when a metric on `eval` no longer improves."""
@@ -99,6 +102,7 @@ class Training(Model):
         "constant_with_warmup",
         "inverse_sqrt",
         "reduce_lr_on_plateau",
+        "greedy",
         "cosine_with_min_lr",
         "cosine_warmup_with_min_lr",
         "warmup_stable_decay",
@@ -170,7 +174,9 @@ class Training(Model):
         default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
     )
     seed: int = Field(default=42, ge=0, le=4294967295, description="Seed of all randomness.")
-    log_every_steps: int = Field(default=10, ge=1, le=100_000, description="Steps between logs.")
+    log_every_steps: int = Field(
+        default=10, ge=1, le=100_000, description="Steps between logs; each evaluation logs, too."
+    )
     eval_every_steps: int | None = Field(
         default=None, ge=1, le=1_000_000, description="Steps between losses on `eval`."
     )
@@ -210,13 +216,13 @@ class Training(Model):
             field=".earlyStopping",
         ),
         Rule(
-            "self.scheduler != 'reduce_lr_on_plateau' || has(self.evalEverySteps)",
-            "reduce_lr_on_plateau watches the evaluations: set evalEverySteps",
+            f"!({_WATCHING}) || has(self.evalEverySteps)",
+            "reduce_lr_on_plateau and greedy watch the evaluations: set evalEverySteps",
             field=".scheduler",
         ),
         Rule(
-            "self.scheduler != 'reduce_lr_on_plateau' || self.warmupRatio == 0.0",
-            "reduce_lr_on_plateau has no warm-up: remove warmupRatio",
+            f"!({_WATCHING}) || self.warmupRatio == 0.0",
+            "reduce_lr_on_plateau and greedy have no warm-up: remove warmupRatio",
             field=".warmupRatio",
         ),
         Rule(

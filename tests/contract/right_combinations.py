@@ -158,6 +158,7 @@ _OPTIMISATION: dict[str, Changes] = {
         "spec.training.scheduler": "reduce_lr_on_plateau",
         "spec.training.evalEverySteps": 10,
     },
+    "greedy": {"spec.training.scheduler": "greedy", "spec.training.evalEverySteps": 10},
     "stops by the loss": {
         "spec.training.evalEverySteps": 10,
         "spec.training.earlyStopping": {},

@@ -63,6 +63,12 @@ OPTIMISATION = [
         "set evalEverySteps",
     ),
     wrong(
+        "greedy without looking",
+        {"training.scheduler": "greedy"},
+        "spec.training.scheduler",
+        "set evalEverySteps",
+    ),
+    wrong(
         "plateau with warm-up",
         {
             "training.scheduler": "reduce_lr_on_plateau",

@@ -61,7 +61,8 @@ def test_noise_below_the_margin_is_no_alarm() -> None:
     assert 0.05 < false_alarms(0.02) < 0.2  # what the page warns of
 
 
-def test_a_model_that_learns_by_heart_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_every", [5, 1000])
+def test_a_model_that_learns_by_heart_is_told(log_every: int, tmp_path: Path) -> None:
     """A few rows, over and over, and others to measure on."""
     fit = Fit(
         tmp_path,
@@ -70,7 +71,7 @@ def test_a_model_that_learns_by_heart_is_told(tmp_path: Path) -> None:
             "learningRate": 0.01,
             "gradientAccumulationSteps": 1,
             "evalEverySteps": 5,
-            "logEverySteps": 5,
+            "logEverySteps": log_every,
             "saveEverySteps": 100,
             "scheduler": "constant",
         },

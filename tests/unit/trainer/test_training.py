@@ -27,6 +27,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "eval_items": rows(6, seed=9),
         "settings": {"evalEverySteps": 2, "scheduler": "reduce_lr_on_plateau"},
     },
+    "greedy": {
+        "eval_items": rows(6, seed=9),
+        "settings": {"evalEverySteps": 1, "scheduler": "greedy", "maxSteps": 16},
+    },
     "bf16": {"precision": "bf16", "make_model": lora_llama},
 }
 

@@ -1,11 +1,15 @@
 """The learning rate of each schedule, as training saw it."""
 
 import math
+from collections.abc import Iterator
+from itertools import count, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from unit.trainer.training_runs import Fit, rows
+
+from luthier_api.training import Training
 
 STEPS, RATE = 20, 0.01
 
@@ -85,8 +89,8 @@ def test_constant(tmp_path: Path) -> None:
     assert rates(tmp_path, scheduler="constant") == [RATE] * STEPS
 
 
-def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
-    """transformers waits for ten evaluations without a better one."""
+def watching(tmp_path: Path, scheduler: str, losses: Iterator[float]) -> list[float]:
+    """The rates where the evaluations give these losses."""
     fit = Fit(
         tmp_path,
         settings={
@@ -95,16 +99,36 @@ def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
             "logEverySteps": 1,
             "saveEverySteps": 100,
             "gradientAccumulationSteps": 1,
-            "scheduler": "reduce_lr_on_plateau",
+            "scheduler": scheduler,
             "evalEverySteps": 1,
         },
         items=rows(8),
         eval_items=rows(4),
-        measure=lambda _model, _items: {"loss": 1.0},
+        measure=lambda _model, _items: {"loss": next(losses)},
     )
-    found = fit().journal.series("learning_rate")[1]
+    return fit().journal.series("learning_rate")[1]
+
+
+def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
+    """transformers waits for ten evaluations without a better one."""
+    found = watching(tmp_path, "reduce_lr_on_plateau", repeat(1.0))
     assert found[:12] == [RATE] * 12
     assert found[12:] == pytest.approx([RATE / 10] * (STEPS - 12))
+
+
+def test_greedy_raises_the_rate_while_the_loss_falls_and_else_lowers_it(tmp_path: Path) -> None:
+    falls = watching(tmp_path / "falls", "greedy", (1 / n for n in count(1)))
+    stays = watching(tmp_path / "stays", "greedy", repeat(1.0))
+    assert falls[0] == stays[0] == RATE
+    assert falls[-1] > RATE
+    assert stays[-1] < RATE
+
+
+def test_all_schedulers_of_transformers_can_be_chosen() -> None:
+    from transformers import SchedulerType
+
+    chosen = get_args(Training.model_fields["scheduler"].annotation)
+    assert set(chosen) == {kind.value for kind in SchedulerType}
 
 
 def test_a_tiny_rate_with_polynomial(tmp_path: Path) -> None:

@@ -63,4 +63,6 @@ def scheduler_options(training: Training, steps: int) -> dict[str, Any]:
         found["num_decay_steps"] = max(1, round(options.decay_ratio * steps))
     if training.scheduler == "polynomial" and training.learning_rate <= _POLYNOMIAL_END:
         found["lr_end"] = 0.0
+    if training.scheduler == "greedy":
+        found["min_lr"] = 0.0  # by default 0.001, to which it would raise a lower rate
     return found

@@ -54,6 +54,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
         self._session.writer.check()
+        # Each evaluation has a training loss beside it, for who compares them.
+        control.should_log |= control.should_evaluate
         if state.global_step >= state.max_steps:
             control.should_log = True
             control.should_evaluate = self._trainer.evaluates
