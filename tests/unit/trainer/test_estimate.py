@@ -19,10 +19,10 @@ from luthier_trainer.objectives.causal import Causal as RealCausal
 from luthier_trainer.objectives.classifier import Classed, Classifier
 from luthier_trainer.objectives.seq2seq import Seq2Seq, Sides
 from luthier_trainer.objectives.tokens import Encoder, compact
-from luthier_trainer.training import generators
+from luthier_trainer.training import generators, memory
 from luthier_trainer.training.estimate import calibrate, memory_of
 from luthier_trainer.training.memory import limit_bytes
-from luthier_trainer.training.resolve import resolve
+from luthier_trainer.training.resolve import Resolved, resolve
 
 PLENTY = 1 << 50
 
@@ -157,6 +157,20 @@ def test_the_largest_batch_that_fits(room: int, size: int) -> None:
     found = resolve(llama(), Causal(), rows(40), settings(), FP32, room)
     assert found.batch_size == size
     assert found.notes["perDeviceBatchSize"] == str(size)
+
+
+def test_a_batch_of_eight_where_one_of_sixteen_has_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "used_bytes", lambda: 0)  # it grows as the tests go on
+
+    def found(size: int | str, room: int) -> Resolved:
+        given = settings(perDeviceBatchSize=size, gradientCheckpointing="Never")
+        return resolve(llama(), Causal(), rows(40), given, FP32, room)
+
+    eight, sixteen = (found(size, PLENTY).estimate.memory_bytes for size in (8, 16))
+    assert found("auto", int(0.5 * (eight + sixteen) / 0.9)).batch_size == 8
+    assert found("auto", int(1.01 * sixteen / 0.9)).batch_size == 16
 
 
 def test_a_batch_is_no_larger_than_the_data_and_a_given_one_stays() -> None:
