@@ -29,7 +29,7 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.choose import choose, completions_of, packs, positions_of
-from luthier_trainer.objectives.items import LazyItems, lengths
+from luthier_trainer.objectives.items import LazyItems, exact_lengths, lengths
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.tagger import Tagger
 
@@ -188,16 +188,20 @@ def test_the_first_token_of_a_word_carries_its_tag(name: str) -> None:
         assert named == list(example.tags)
 
 
-def test_many_examples_are_encoded_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["LAZY_ABOVE", "LAZY_ABOVE_CHARACTERS"])
+def test_many_examples_are_encoded_when_they_are_read(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     objective = chosen("generation", COMPLETIONS, [], "llama")
     eager = objective.encode(COMPLETIONS)
-    monkeypatch.setattr(items_module, "LAZY_ABOVE", 3)
+    monkeypatch.setattr(items_module, limit, 3)
     lazy = objective.encode(COMPLETIONS)
     assert isinstance(lazy, LazyItems)
     assert [lazy[index] for index in range(len(lazy))] == list(eager)
     assert lengths(eager) == [len(item) for item in eager]
     assert lengths(lazy) == lengths(objective.encode(COMPLETIONS))
     assert lengths(lazy).index(max(lengths(lazy))) == 3
+    assert exact_lengths(lazy) == exact_lengths(eager) == lengths(eager)
 
 
 def test_when_rows_are_packed() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import spec_of
 
 from luthier_api.runspec import RunSpec
+from luthier_trainer.data import prepare as data
+from luthier_trainer.objectives import items
 from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
@@ -63,6 +66,16 @@ CASES = (
         "llama",
         "lora",
         {"perDeviceBatchSize": 2, "gradientAccumulationSteps": 3, "maxSteps": 6},
+        _DROPOUT,
+    ),
+    Case("streamed", _WORDS, "llama", "lora", lora=_DROPOUT),
+    Case("streamed-random", _WORDS, "llama", "full", {"groupByLength": False}),
+    Case(
+        "streamed-packed",
+        "completion",
+        "llama",
+        "lora",
+        {"packing": "Always", "maxLength": 64, "dataloaderWorkers": 2},
         _DROPOUT,
     ),
     Case("workers", "completion", "llama", "lora", {"dataloaderWorkers": 2}, _DROPOUT),
@@ -126,6 +139,17 @@ def best_step(output: Path) -> int | None:
     return int(found[1]) if found else None
 
 
+def executed(case: Case, place: Path) -> Run:
+    """Its run; a streamed one keeps neither rows nor tokens in memory."""
+    run = Run(spec(case, place))
+    with pytest.MonkeyPatch.context() as patch:
+        if case.name.startswith("streamed"):
+            patch.setattr(items, "LAZY_ABOVE", 0)
+            patch.setattr(data, "prepare", partial(data.prepare, in_memory_bytes=0))
+        run.execute()
+    return run
+
+
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -141,7 +165,7 @@ def undisturbed(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheckpointWriter, "submit", submit_and_wait)
-        Run(spec(case, place)).execute()
+        executed(case, place)
     return case, place / "output"
 
 
@@ -159,8 +183,7 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(
         shutil.copytree(source / name, output / name)
     torch.rand(5)  # what was drawn before must not matter
 
-    run = Run(spec(case, tmp_path))
-    run.execute()
+    run = executed(case, tmp_path)
     assert run.reporter.report.resumed_from_step == step
     expected, found = weights(source), weights(output)
     assert expected.keys() == found.keys()

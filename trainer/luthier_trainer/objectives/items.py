@@ -1,13 +1,15 @@
 """Encoded examples: all at once, or each when it is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, overload
 
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
 from luthier_trainer.objectives.objective import Item
 
-# Above this many examples, tokens are made when a batch needs them, by its worker.
-LAZY_ABOVE = 200_000
+# Above this many examples, or characters (which take some 20 s to encode), tokens are made when a
+# batch needs them, by its worker.
+LAZY_ABOVE, LAZY_ABOVE_CHARACTERS = 200_000, 64 * 10**6
 # Examples that go to the tokenizer in one call.
 _CHUNK = 1024
 # An estimate, for batches of similar length only; English has 4 to 5.
@@ -38,6 +40,12 @@ class LazyItems(Sequence[Any]):
         return self._encode([self._examples[index]])[0]
 
     @property
+    def exact_lengths(self) -> list[int]:
+        """All are encoded for it, and none is kept."""
+        chunks = _encoded_in_chunks(self._examples, self._encode)
+        return [len(item) for some in chunks for item in some]
+
+    @property
     def lengths(self) -> list[int]:
         """From the number of characters, the same each time: nothing is encoded for it."""
         return [
@@ -49,18 +57,32 @@ class LazyItems(Sequence[Any]):
 def encoded(examples: Sequence[Example], encode: Encode, max_length: int) -> Sequence[Any]:
     """`encode` of all examples; lazily where they are many (then what it counts, such as
     examples that it cut, is counted where it runs: in the processes that load data)."""
-    count = len(examples)
-    if count > LAZY_ABOVE:
+    if _many(examples):
         return LazyItems(examples, encode, max_length)
-    found: list[Any] = []
+    return [item for some in _encoded_in_chunks(examples, encode) for item in some]
+
+
+def _many(examples: Sequence[Example]) -> bool:
+    if len(examples) > LAZY_ABOVE:
+        return True
+    so_far = accumulate(characters(examples[index]) for index in range(len(examples)))
+    return any(total > LAZY_ABOVE_CHARACTERS for total in so_far)
+
+
+def _encoded_in_chunks(examples: Sequence[Example], encode: Encode) -> Iterator[list[Any]]:
+    count = len(examples)
     for start in range(0, count, _CHUNK):
-        found += encode([examples[index] for index in range(start, min(start + _CHUNK, count))])
-    return found
+        yield encode([examples[index] for index in range(start, min(start + _CHUNK, count))])
 
 
 def lengths(items: Sequence[Item]) -> list[int]:
     """Tokens of each item; estimated for lazy ones."""
     return items.lengths if isinstance(items, LazyItems) else [len(item) for item in items]
+
+
+def exact_lengths(items: Sequence[Item]) -> list[int]:
+    """Tokens of each item, for those who fill a row with them."""
+    return items.exact_lengths if isinstance(items, LazyItems) else lengths(items)
 
 
 def characters(example: Example) -> int:
