@@ -12,7 +12,8 @@ from luthier_demo import content
 
 Json = dict[str, Any]
 
-_PROMPT, _ANSWER = "Definition: {gloss}\nCategory:", " {label}"
+_WORDS = ("Definition: {gloss}\nCategory:", " {label}")
+_JSON = ("{text}\nAs JSON with origin, occupations, born and died:", " {json}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Case:
     loss_on_all: bool = False
     batch: int = 32
     learning_rate: float = 1e-3
+    template: tuple[str, str] = _WORDS  # prompt, answer
 
     def for_peer(
         self, folder: Path, steps: int, batch: int, bf16: bool, seed: int, *, cpu: bool = True
@@ -37,8 +39,8 @@ class Case:
             "data": str(self.data),
             "form": self.form,
             "method": self.method,
-            "prompt": _PROMPT,
-            "answer": _ANSWER,
+            "prompt": self.template[0],
+            "answer": self.template[1],
             "lossOnAll": self.loss_on_all,
             "labels": labels(self.data) if self.form == "labelled" else [],
             "steps": steps,
@@ -56,7 +58,7 @@ class Case:
         if self.form == "labelled":
             dataset["columns"] = {"text": "gloss", "label": "label"}
         else:
-            dataset["template"] = _PROMPT + _ANSWER
+            dataset["template"] = "".join(self.template)
         if self.loss_on_all:
             dataset["lossOn"] = "All"
         method: Json = {"type": self.method}
@@ -64,7 +66,7 @@ class Case:
             method["lora"] = {"rank": 8, "alpha": 16, "targetModules": ["all-linear"]}
         return {
             "model": {"uri": f"file://{self.model}"},
-            "task": "classification",
+            "task": "extraction" if self.template == _JSON else "classification",
             "dataset": dataset,
             "method": method,
         }
@@ -82,7 +84,14 @@ def cases() -> tuple[Case, ...]:
     smol, data = content.model(), content.dataset()
     return (
         Case("LoRA, loss on the answer", smol, data, "lora"),
-        Case("LoRA, loss on all tokens", smol, data, "lora", loss_on_all=True),
+        Case(
+            "LoRA, loss on all tokens of JSON",
+            smol,
+            _example_data("json"),
+            "lora",
+            loss_on_all=True,
+            template=_JSON,
+        ),
         Case("full", smol, data, "full", learning_rate=2e-5),
         Case("QLoRA", smol, data, "qlora"),
         Case("bottleneck adapter", smol, data, "adapter"),
@@ -92,8 +101,15 @@ def cases() -> tuple[Case, ...]:
 
 
 def _minilm() -> Path:
-    script = content.REPOSITORY / "examples" / "encoder" / "prepare_model.py"
-    return _made("minilm", [sys.executable, str(script), "--output"])
+    return _made("minilm", "config.json", _script("encoder", "prepare_model.py"))
+
+
+def _example_data(name: str) -> Path:
+    return _made(name, "train.jsonl", _script(name, "prepare_data.py"))
+
+
+def _script(example: str, name: str) -> list[str]:
+    return [sys.executable, str(content.REPOSITORY / "examples" / example / name), "--output"]
 
 
 def _t5(tokenizer: Path) -> Path:
@@ -104,12 +120,12 @@ def _t5(tokenizer: Path) -> Path:
         "T(T5Config(vocab_size=len(t), eos_token_id=t.eos_token_id, pad_token_id=t.pad_token_id,"
         "decoder_start_token_id=t.pad_token_id)).save_pretrained(sys.argv[2])"
     )
-    return _made("t5", [sys.executable, "-c", program, str(tokenizer)])
+    return _made("t5", "config.json", [sys.executable, "-c", program, str(tokenizer)])
 
 
-def _made(name: str, command: list[str]) -> Path:
+def _made(name: str, marker: str, command: list[str]) -> Path:
     folder = content.REPOSITORY / "out" / "bench" / name
-    if not (folder / "config.json").exists():
+    if not (folder / marker).exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([*command, str(folder)], check=True, timeout=300)
     return folder

@@ -1,9 +1,9 @@
 """Training speed beside transformers.Trainer, and what checkpoints cost.
 
 Each measurement is a process of its own; the sides take turns, so that a busy moment of the
-machine hits them all. Tokens are counted without padding, over the second half of the steps:
-before, each size of batch touches new memory. The peer runs with its defaults, and a second
-time with our batch size and bf16.
+machine hits them all, and each round has another seed. Tokens are counted without padding, over
+the second half of the steps: before, each size of batch touches new memory. The peer runs with its
+defaults, and a second time with our batch size and bf16.
 """
 
 import json
@@ -118,11 +118,11 @@ def train(
     return lines
 
 
-def measure_peer(case: Case, batch: int, bf16: bool) -> Measured:
+def measure_peer(case: Case, batch: int, bf16: bool, seed: int) -> Measured:
     """transformers.Trainer, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         steps = max(EXAMPLES // batch // (1 if bf16 else 2), 3)
-        return run_peer(case.for_peer(Path(folder), steps, batch, bf16, seed=42), Path(folder))
+        return run_peer(case.for_peer(Path(folder), steps, batch, bf16, seed), Path(folder))
 
 
 def run_peer(case: Json, folder: Path) -> Measured:
@@ -138,28 +138,30 @@ def run_peer(case: Json, folder: Path) -> Measured:
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def sides(case: Case) -> dict[str, Callable[[], Measured]]:
-    """By name, the peer's defaults first."""
+def sides(case: Case) -> dict[str, Callable[[int], Measured]]:
+    """By name, the peer's defaults first: the measurement with a seed."""
     return {
-        f"transformers.Trainer, batch {PEER_BATCH}": lambda: measure_peer(case, PEER_BATCH, False),
-        f"transformers.Trainer, batch {case.batch}, bf16": lambda: measure_peer(
-            case, case.batch, True
+        f"transformers.Trainer, batch {PEER_BATCH}": lambda seed: measure_peer(
+            case, PEER_BATCH, False, seed
         ),
-        f"Luthier, batch {PEER_BATCH}": lambda: measure_ours(case, PEER_BATCH),
-        f"Luthier, batch {case.batch}": lambda: measure_ours(case, case.batch),
+        f"transformers.Trainer, batch {case.batch}, bf16": lambda seed: measure_peer(
+            case, case.batch, True, seed
+        ),
+        f"Luthier, batch {PEER_BATCH}": lambda seed: measure_ours(case, PEER_BATCH, seed=seed),
+        f"Luthier, batch {case.batch}": lambda seed: measure_ours(case, case.batch, seed=seed),
     }
 
 
 def rows() -> Rows:
     """(what, figure) for the table."""
     found = {case: {name: list[Measured]() for name in sides(case)} for case in cases()}
-    for number in range(ROUNDS):
+    for seed in range(ROUNDS):
         for case, measured in found.items():
             for name, side in sides(case).items():
-                measured[name].append(side())
+                measured[name].append(side(seed))
                 rate = measured[name][-1].tokens_per_second
                 print(
-                    f"round {number + 1}: {case.name}: {name}: {rate:.0f} tokens/s", file=sys.stderr
+                    f"round {seed + 1}: {case.name}: {name}: {rate:.0f} tokens/s", file=sys.stderr
                 )
     return [row for case, measured in found.items() for row in _rows(case, measured)]
 
