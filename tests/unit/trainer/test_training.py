@@ -156,6 +156,8 @@ def test_epochs_and_what_is_told_on_the_way(tmp_path: Path) -> None:
     report = fit.reporter._report
     assert report.progress.percent == "100%"
     assert report.eval_metrics["eval_loss"] == outcome.journal.series("eval_loss")[1][-1]
+    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_second", "samples_per_second"):
+        assert getattr(report.progress, name) == last[name] > 0, name
     assert report.machine.cpu_percent is not None
     assert report.inexact_resume is None
 
