@@ -9,14 +9,17 @@ import pytest
 from unit.trainer.support import MakeSpec
 
 from luthier_api.finetunejob import Change, Estimate, EvaluationResult
+from luthier_api.progress import Machine
 from luthier_trainer.evaluation.compare import Comparison
 from luthier_trainer.report.axis import ticks, within
 from luthier_trainer.report.card import card, snippet
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.page import page
 from luthier_trainer.report.write import write_report
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.monitor import entries
 
 EVALUATION = EvaluationResult(
     split="test",
@@ -99,6 +102,33 @@ def test_the_page_tells_all_and_needs_nothing(make_spec: MakeSpec, tmp_path: Pat
     assert (report / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_series_of_the_journal_has_a_curve(make_spec: MakeSpec) -> None:
+    full, trained = Journal(), entries(Machine(gpu_percent=90, gpu_memory_bytes=2**33))
+    rates = {"tokens_per_second": 900.0, "samples_per_second": 9.0}
+    trained |= {"cpu_percent": 1600.0, "data_wait_percent": 2.0, **rates}
+    for entry in journal().entries:
+        evaluated = {"eval_f1": 0.5, "eval_new": 1.0} if "eval_loss" in entry else trained
+        full.add(entry["step"], {**entry, **evaluated, "epoch": entry["step"] / 8})
+    text = page(make_spec(), full, None, facts())
+    titles = [
+        "loss",
+        "eval_f1",
+        "eval_new",
+        "learning rate",
+        "norm of the gradient",
+        "tokens per second",
+        "samples per second",
+        "time waiting for data",
+        "CPU busy (100% is one CPU)",
+        "GPU busy",
+        "memory in use on the GPU",
+        "peak memory of the training",
+    ]
+    assert re.findall(r'<svg [^>]*aria-label="([^"]+)"', text) == titles
+    positions = {"step", "epoch", "seconds"}
+    assert text.count("<polyline") == len(set(full.names()) - positions) == len(titles) + 1
+
+
 def test_a_curve_stays_in_its_frame() -> None:
     drawn = figure("loss", [("loss", [1, 2, 3], [5.0, -1.0, 2.0])])
     places = re.findall(r'points="([^"]+)"', drawn)[0].split()
@@ -122,6 +152,7 @@ def test_a_curve_stays_in_its_frame() -> None:
         (-3e9, "B", "-3 GB"),
         (12, "B", "12 B"),
         (37.5, "%", "37.5%"),
+        (1600, "%", "1,600%"),
     ],
 )
 def test_numbers_for_people(value: float, unit: str, text: str) -> None:

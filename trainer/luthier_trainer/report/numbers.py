@@ -7,6 +7,8 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def number(value: float, unit: str = "") -> str:
     """For people: 1.2k, 3.4M, 0.001; 1.9 GB with the unit B."""
+    if unit == "%" and abs(value) >= 1000:
+        return f"{value:,.0f}%"
     for size, prefix in _UNITS:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{' ' if unit else ''}{prefix}{unit}"

@@ -12,15 +12,20 @@ from luthier_trainer.report.numbers import changed, measured, number
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])
+_LOSS = ("loss", "", [("train", "loss"), ("eval", "eval_loss")])
 _CURVES = (
-    ("loss", "", [("train", "loss"), ("eval", "eval_loss")]),
     ("learning rate", "", [("learning rate", "learning_rate")]),
     ("norm of the gradient", "", [("norm", "grad_norm")]),
     ("tokens per second", "", [("tokens", "tokens_per_second")]),
-    ("peak memory", "B", [("memory", "peak_memory_bytes")]),
+    ("samples per second", "", [("samples", "samples_per_second")]),
     ("time waiting for data", "%", [("waiting", "data_wait_percent")]),
+    ("CPU busy (100% is one CPU)", "%", [("CPU", "cpu_percent")]),
     ("GPU busy", "%", [("GPU", "gpu_percent")]),
+    ("memory in use on the GPU", "B", [("memory", "gpu_memory_bytes")]),
+    ("peak memory of the training", "B", [("memory", "peak_memory_bytes")]),
 )
+# How far the run is: what measures are drawn over.
+_POSITIONS = ("step", "epoch", "seconds")
 # File → what it is.
 LINKS = {
     "data.html": "what preflight saw of the data",
@@ -98,9 +103,16 @@ def _result(evaluation: EvaluationResult | None) -> str:
 
 
 def _curves(journal: Journal) -> str:
+    """All measures; those that have no title, as the metrics on eval, under their own names."""
+    titled = {value for _, _, lines in (_LOSS, *_CURVES) for _, value in lines}
+    others = [name for name in journal.names() if name not in titled.union(_POSITIONS)]
     return "".join(
         figure(title, [(name, *journal.series(value)) for name, value in lines], unit)
-        for title, unit, lines in _CURVES
+        for title, unit, lines in (
+            _LOSS,
+            *((name, "", [(name, name)]) for name in others),
+            *_CURVES,
+        )
     )
 
 
