@@ -158,9 +158,15 @@ class Estimate(Model):
     """What the run was expected to need, before it began."""
 
     memory_bytes: int | None = Field(default=None, description="Peak memory of the training.")
-    duration_seconds: float | None = Field(default=None, description="Time of the training.")
+    duration_seconds: float | None = Field(
+        default=None, description="Time of the training, without evaluations."
+    )
     measured_memory_bytes: int | None = Field(
         default=None, description="The peak that was seen, once it is known."
+    )
+    measured_duration_seconds: float | None = Field(
+        default=None,
+        description="The time that it took, without evaluations: where one pod did all steps.",
     )
 
 

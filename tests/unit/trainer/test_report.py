@@ -41,7 +41,12 @@ def facts(**changes: object) -> Facts:
         "best_step": 18,
         "resolved": {"precision": "bf16"},
         "warnings": ("the loss on eval rose <from 1>",),
-        "estimate": Estimate(memory_bytes=2_000_000_000, measured_memory_bytes=1_900_000_000),
+        "estimate": Estimate(
+            memory_bytes=2_000_000_000,
+            duration_seconds=150,
+            measured_memory_bytes=1_900_000_000,
+            measured_duration_seconds=45.25,
+        ),
     }
     return Facts(**{**known, **changes})  # type: ignore[arg-type]
 
@@ -93,8 +98,10 @@ def test_the_page_tells_all_and_needs_nothing(make_spec: MakeSpec, tmp_path: Pat
     assert checked.links == ["data.html", "evaluation.json", "metrics.jsonl"]
     assert "://" not in re.sub(r"file://\S+", "", text)
     assert "<script" not in text
-    for told in ("team-a/colours", "0.39", "0.87", "+0.41 to +0.55", "bf16", "1.9 GB"):
+    for told in ("team-a/colours", "0.39", "0.87", "+0.41 to +0.55", "bf16"):
         assert told in text, told
+    for told in ("1.9 GB", "2.5 min", "45.2 s"):  # memory and time: measured beside expected
+        assert f"<td>{told}</td>" in text, told
     assert "rose &lt;from 1&gt;" in text
     assert text.count("<svg") == 3  # what was never measured has no curve
     assert text.count("<polyline") == 4

@@ -1,6 +1,6 @@
 """Numbers for people. Pure."""
 
-from luthier_api.finetunejob import Change
+from luthier_api.finetunejob import Change, Estimate
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -13,6 +13,23 @@ def number(value: float, unit: str = "") -> str:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{' ' if unit else ''}{prefix}{unit}"
     return f"{value:.3g}{' ' if unit and unit != '%' else ''}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """45.3 s, 12.1 min, 3.25 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def expected(estimate: Estimate, limit: int) -> str:
+    """What a training needs, and the memory that there is."""
+    memory, seconds = estimate.memory_bytes or 0, estimate.duration_seconds or 0.0
+    return (
+        f"{number(memory, 'B')} of memory (there are {number(limit, 'B')}) and "
+        f"{duration(seconds)} without evaluations"
+    )
 
 
 def measured(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """report/index.html: a run on one page, which needs nothing but itself. Pure."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from html import escape
 
 from luthier_api.finetunejob import EvaluationResult
@@ -8,7 +9,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.pages import document
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.numbers import changed, duration, measured, number
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])
@@ -117,11 +118,14 @@ def _curves(journal: Journal) -> str:
 
 
 def _estimate(facts: Facts) -> dict[str, str]:
+    estimate = facts.estimate
     found = {
-        "memory, expected": facts.estimate.memory_bytes,
-        "memory, measured": facts.estimate.measured_memory_bytes,
+        "memory, expected": (estimate.memory_bytes, partial(number, unit="B")),
+        "memory, measured": (estimate.measured_memory_bytes, partial(number, unit="B")),
+        "time of training, expected": (estimate.duration_seconds, duration),
+        "time of training, measured": (estimate.measured_duration_seconds, duration),
     }
-    return {name: number(value, "B") for name, value in found.items() if value}
+    return {name: told(value) for name, (value, told) in found.items() if value}
 
 
 def _pairs(values: Mapping[str, str]) -> str:
