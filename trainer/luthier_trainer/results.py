@@ -48,7 +48,7 @@ class Results:
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()
-        facts = self._write_report()
+        facts = self._write_report(merged.get("metrics", {}))
         return self._publish(facts, merged)
 
     def _measure(self) -> None:
@@ -133,7 +133,7 @@ class Results:
             found = script.evaluate(function, source, self.folder, self.stages.measured_rows())
             self._tell(with_script(self.comparison, found))
 
-    def _write_report(self) -> Facts:
+    def _write_report(self, merged_metrics: dict[str, dict[str, float]]) -> Facts:
         """What people read: card, pages, curves, samples."""
         stages, report = self.stages, self.folder / "report"
         report.mkdir(parents=True, exist_ok=True)
@@ -149,6 +149,7 @@ class Results:
             labels=stages.objective.head.labels,
             best_step=stages.outcome.best_step,
             merged=stages.tuning.method.merge,
+            merged_metrics=merged_metrics,
             resolved=stages.notes,
             warnings=tuple(filter(None, [*stages.examples.warnings, told.overfitting])),
             estimate=told.estimate or stages.resolved.estimate,

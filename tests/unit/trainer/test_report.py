@@ -197,6 +197,18 @@ def test_axes_of_steps_have_whole_numbers() -> None:
         assert ticks(0, high, whole=True)[-1] >= high
 
 
+def test_what_a_merge_changed_is_told(make_spec: MakeSpec) -> None:
+    merged = {"accuracy": {"merged": 0.85, "change": -0.02}}
+    told = card(make_spec(), EVALUATION, facts(merged_metrics=merged))
+    assert "| accuracy | 0.85 | -0.02 |" in told
+    assert "measured on the 4-bit base" in told
+    shown = page(make_spec(), journal(), EVALUATION, facts(merged_metrics=merged))
+    assert '<td>accuracy</td><td class="n">0.85</td><td class="n">-0.02</td>' in shown
+    plain = facts()
+    assert "4-bit" not in card(make_spec(), EVALUATION, plain)
+    assert "4-bit" not in page(make_spec(), journal(), EVALUATION, plain)
+
+
 @pytest.mark.parametrize("method", ["full", "lora", "qlora", "adapter", "ia3", "prefix", "prompt"])
 def test_each_method_says_how_to_load_it(method: str) -> None:
     code = snippet(method, facts(artifact="model" if method == "full" else "adapter"))

@@ -43,8 +43,9 @@ def changed(change: Change | None) -> tuple[str, str]:
     """(by how much, 95% interval), with their signs."""
     if change is None:
         return "", ""
-    return _signed(change.by), f"{_signed(change.low)} to {_signed(change.high)}"
+    return signed(change.by), f"{signed(change.low)} to {signed(change.high)}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference."""
     return ("+" if value > 0 else "") + measured(value)

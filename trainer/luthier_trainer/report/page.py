@@ -1,6 +1,6 @@
 """report/index.html: a run on one page, which needs nothing but itself. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 
@@ -9,7 +9,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.pages import document
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, duration, measured, number
+from luthier_trainer.report.numbers import changed, duration, measured, number, signed
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])
@@ -61,6 +61,7 @@ def page(
         *(f'<p class="warning">{escape(warning)}</p>' for warning in facts.warnings),
         "<h2>Result</h2>",
         _result(evaluation),
+        _merged(facts),
         "<h2>Course</h2>",
         f'<div class="curves">{_curves(journal)}</div>',
         "<h2>Run</h2>",
@@ -80,7 +81,7 @@ def _result(evaluation: EvaluationResult | None) -> str:
         return "<p>Not measured: the dataset names neither eval nor test rows.</p>"
     rows = [
         (
-            escape(name),
+            name,
             measured(evaluation.base.get(name)),
             measured(tuned),
             *changed(evaluation.change.get(name)),
@@ -89,18 +90,38 @@ def _result(evaluation: EvaluationResult | None) -> str:
     ]
     split = escape(evaluation.split or "")
     seen = "which training never saw" if split == "test" else "which may have guided choices"
-    head = [("", "metric"), ("n", "base"), ("n", "tuned"), ("n", "change"), ("n", "95% interval")]
-    top = "".join(f'<th class="{style}">{name}</th>' for style, name in head)
-    body = "".join(
-        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
-        for name, *cells in rows
-    )
     return (
-        f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
-        f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
+        _table(("metric", "base", "tuned", "change", "95% interval"), rows)
+        + f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
         "the same rows; its interval comes from drawing them again and again (paired "
         "bootstrap).</p>"
     )
+
+
+def _merged(facts: Facts) -> str:
+    """What the merge into the unquantised base changed."""
+    if not facts.merged_metrics:
+        return ""
+    rows = [
+        (name, measured(each["merged"]), signed(each["change"]))
+        for name, each in facts.merged_metrics.items()
+    ]
+    return _table(("metric", "merged", "change to tuned"), rows) + (
+        '<p class="dim">The tuned model was measured on the 4-bit base. The merged one, in model/, '
+        "has the unquantised base's weights and differs.</p>"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The first column has words, the others numbers."""
+    lines = [("th", head), *(("td", row) for row in rows)]
+    body = "".join(
+        f"<tr><{tag}>{escape(first)}</{tag}>"
+        + "".join(f'<{tag} class="n">{escape(cell)}</{tag}>' for cell in cells)
+        + "</tr>"
+        for tag, (first, *cells) in lines
+    )
+    return f'<div class="wide"><table>{body}</table></div>'
 
 
 def _curves(journal: Journal) -> str:
