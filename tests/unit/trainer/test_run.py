@@ -79,6 +79,11 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     assert (output / "report" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((output / "report" / "samples.json").read_text())) == 20
     assert spec.fine_tuning.model.uri in (output / "README.md").read_text()
+    projections = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert result.resolved["targetModules"] == projections
+    assert json.loads(manifest)["resolved"] == result.resolved
+    adapted = json.loads((output / "adapter" / "adapter_config.json").read_text())
+    assert sorted(adapted["target_modules"]) == projections.split(", ")
     assert result.evaluation
     assert result.evaluation.split == "test"
     assert result.evaluation.examples == 30
