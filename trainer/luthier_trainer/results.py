@@ -140,6 +140,7 @@ class Results:
         told, seed = self.run.reporter.report, stages.tuning.training.seed
         facts = Facts(
             base_digest=self.base_digest,
+            commit=self.base.commit,
             licence=self.base.licence,
             dataset_digest=stages.examples.digest,
             summary=self.run.data_summary() or "",

@@ -250,4 +250,20 @@ def test_the_card(make_spec: MakeSpec) -> None:
     assert "| script_cost |  | 3 |" in text
     assert "the weights are those of step 18" in text
     assert "LoRA, rank 8, alpha 16" in text
+    assert "commit" not in text
+    assert "licence" not in text
+    known = card(make_spec(), EVALUATION, facts(commit="c0ffee", licence="apache-2.0"))
+    assert "| its commit | `c0ffee` |" in known
+    assert "| its licence | apache-2.0 |" in known
     assert "Not measured" in card(make_spec(), None, facts())
+
+
+def test_a_result_on_eval_is_called_optimistic(make_spec: MakeSpec) -> None:
+    """Those rows may have chosen the settings, or the step whose weights are the result."""
+    on_eval = EVALUATION.model_copy(update={"split": "eval"})
+    for evaluation, optimistic in ((EVALUATION, False), (on_eval, True)):
+        told = card(make_spec(), evaluation, facts())
+        shown = page(make_spec(), journal(), evaluation, facts())
+        for text in (told, shown):
+            assert ("may have guided choices: optimistic" in text) == optimistic
+            assert ("training never saw" in text) != optimistic

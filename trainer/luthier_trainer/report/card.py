@@ -24,6 +24,7 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
     library = "peft" if tuning.method.type in _PEFT else "transformers"
     about = {
         "base model": f"`{tuning.model.uri}` ({facts.base_digest})",
+        **({"its commit": f"`{facts.commit}`"} if facts.commit else {}),
         **({"its licence": facts.licence} if facts.licence else {}),
         "data": f"`{tuning.dataset.uri}` ({facts.summary})",
         "data digest": f"`{facts.dataset_digest}`",

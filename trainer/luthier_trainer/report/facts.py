@@ -19,6 +19,7 @@ class Facts:
     artifact: str
     auto_class: str
     labels: tuple[str, ...] = ()
+    commit: str | None = None  # of the base model, on a hub
     licence: str | None = None  # of the base model, as its card on the hub says
     best_step: int | None = None
     merged: bool = False

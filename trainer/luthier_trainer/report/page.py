@@ -89,7 +89,11 @@ def _result(evaluation: EvaluationResult | None) -> str:
         for name, tuned in evaluation.tuned.items()
     ]
     split = escape(evaluation.split or "")
-    seen = "which training never saw" if split == "test" else "which may have guided choices"
+    seen = (
+        "which training never saw"
+        if split == "test"
+        else "which may have guided choices: optimistic"
+    )
     return (
         _table(("metric", "base", "tuned", "change", "95% interval"), rows)
         + f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
