@@ -15,7 +15,7 @@ from luthier_trainer.report.axis import ticks, within
 from luthier_trainer.report.card import card, snippet
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.numbers import changed, duration, measured, number
 from luthier_trainer.report.page import page
 from luthier_trainer.report.write import write_report
 from luthier_trainer.training.journal import Journal
@@ -164,6 +164,11 @@ def test_a_curve_stays_in_its_frame() -> None:
 )
 def test_numbers_for_people(value: float, unit: str, text: str) -> None:
     assert number(value, unit) == text
+
+
+def test_durations_for_people() -> None:
+    found = [duration(seconds) for seconds in (0.25, 45.34, 119, 120, 7200, 388_800)]
+    assert found == ["0.25 s", "45.3 s", "119 s", "2 min", "2 h", "4.5 days"]
 
 
 def test_metrics_for_people() -> None:

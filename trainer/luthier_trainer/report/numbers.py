@@ -16,8 +16,8 @@ def number(value: float, unit: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """45.3 s, 12.1 min, 3.25 h."""
-    for size, unit in ((3600, "h"), (60, "min")):
+    """45.3 s, 12.1 min, 3.25 h, 4.5 days."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"

@@ -1,7 +1,6 @@
 """report/index.html: a run on one page, which needs nothing but itself. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from html import escape
 
 from luthier_api.finetunejob import EvaluationResult
@@ -144,13 +143,18 @@ def _curves(journal: Journal) -> str:
 
 def _estimate(facts: Facts) -> dict[str, str]:
     estimate = facts.estimate
-    found = {
-        "memory, expected": (estimate.memory_bytes, partial(number, unit="B")),
-        "memory, measured": (estimate.measured_memory_bytes, partial(number, unit="B")),
-        "time of training, expected": (estimate.duration_seconds, duration),
-        "time of training, measured": (estimate.measured_duration_seconds, duration),
+    memory = {
+        "memory, expected": estimate.memory_bytes,
+        "memory, measured": estimate.measured_memory_bytes,
     }
-    return {name: told(value) for name, (value, told) in found.items() if value}
+    time = {
+        "time of training, expected": estimate.duration_seconds,
+        "time of training, measured": estimate.measured_duration_seconds,
+    }
+    return {
+        **{name: number(value, "B") for name, value in memory.items() if value},
+        **{name: duration(value) for name, value in time.items() if value},
+    }
 
 
 def _pairs(values: Mapping[str, str]) -> str:
