@@ -41,13 +41,15 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 
 
 def estimate(of: Mapping[str, Any]) -> str:
-    """What a run needs: 1.2 GiB of memory (1.1 GiB seen) and 3m 05s; empty where it's unknown."""
+    """What a run needs: 1.2 GiB of memory (1.1 GiB seen) and 3m 05s (2m 50s seen); empty where
+    it's unknown."""
     parts = []
     if memory := of.get("memoryBytes"):
         seen = of.get("measuredMemoryBytes")
         parts.append(f"{size(memory)} of memory" + (f" ({size(seen)} seen)" if seen else ""))
     if seconds := of.get("durationSeconds"):
-        parts.append(duration(seconds))
+        took = of.get("measuredDurationSeconds")
+        parts.append(duration(seconds) + (f" ({duration(took)} seen)" if took else ""))
     return " and ".join(parts)
 
 

@@ -78,7 +78,11 @@ class Progress(Model):
     loss: float | None = Field(default=None, description="Training loss of the last log.")
     eval_loss: float | None = Field(default=None, description="Last loss on `eval`.")
     learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
+    grad_norm: float | None = Field(
+        default=None, description="Norm of the last step's gradient, before it is clipped."
+    )
     tokens_per_second: float | None = Field(default=None, description="Real tokens, no padding.")
+    samples_per_second: float | None = Field(default=None, description="Rows learnt from.")
     memory_bytes: int | None = Field(default=None, description="Resident memory of the trainer.")
     estimated_finish: str | None = Field(
         default=None, max_length=32, description="Expected end (RFC 3339)."
@@ -154,9 +158,15 @@ class Estimate(Model):
     """What the run was expected to need, before it began."""
 
     memory_bytes: int | None = Field(default=None, description="Peak memory of the training.")
-    duration_seconds: float | None = Field(default=None, description="Time of the training.")
+    duration_seconds: float | None = Field(
+        default=None, description="Time of the training, without evaluations."
+    )
     measured_memory_bytes: int | None = Field(
         default=None, description="The peak that was seen, once it is known."
+    )
+    measured_duration_seconds: float | None = Field(
+        default=None,
+        description="The time that it took, without evaluations: where one pod did all steps.",
     )
 
 

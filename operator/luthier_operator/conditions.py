@@ -20,6 +20,11 @@ def reason_or(text: str, otherwise: str) -> str:
     return text if _REASON.match(text) and len(text) <= 1024 else otherwise
 
 
+def shortened(text: str, most: int) -> str:
+    """At most so many characters; what is cut ends with …"""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
     """The condition of that type."""
     return next((condition for condition in conditions if condition.type == kind), None)
@@ -63,7 +68,7 @@ class Conditions:
                 observed_generation=self._generation,
                 last_transition_time=known.last_transition_time if known and same else self._now,
                 reason=reason,
-                message=message[:MESSAGE_LENGTH],
+                message=shortened(message, MESSAGE_LENGTH),
             )
         )
 

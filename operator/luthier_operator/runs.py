@@ -43,7 +43,9 @@ def _sample(
             "loss": progress.loss,
             "eval_loss": progress.eval_loss,
             "learning_rate": progress.learning_rate,
+            "grad_norm": progress.grad_norm,
             "tokens_per_second": progress.tokens_per_second,
+            "samples_per_second": progress.samples_per_second,
             "memory_bytes": progress.memory_bytes if running else None,
             "eta_seconds": _eta(progress.estimated_finish, now) if running else None,
         }

@@ -60,7 +60,9 @@ def report(user: User, pod: Obj, sequence: int = 1, **fields: object) -> Obj:
             "step": 40,
             "totalSteps": 100,
             "loss": 1.25,
+            "gradNorm": 0.75,
             "tokensPerSecond": 5321,
+            "samplesPerSecond": 12.5,
             "memoryBytes": 123456,
         },
         "etaSeconds": 60,
@@ -107,7 +109,9 @@ def test_a_report_reaches_status_and_metrics(
     metrics = operator.metrics()
     assert metrics[f"luthier_run_step{{{labels}}}"] == 40
     assert metrics[f"luthier_run_loss{{{labels}}}"] == 1.25
+    assert metrics[f"luthier_run_grad_norm{{{labels}}}"] == 0.75
     assert metrics[f"luthier_run_tokens_per_second{{{labels}}}"] == 5321
+    assert metrics[f"luthier_run_samples_per_second{{{labels}}}"] == 12.5
     assert metrics[f"luthier_run_checkpoint_bytes{{{labels}}}"] == 4096
     assert 50 < metrics[f"luthier_run_eta_seconds{{{labels}}}"] <= 60
     running = labels.replace(",pool", ',phase="Running",pool')

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from luthier_api.result import RunResult
 from luthier_trainer import publish
-from luthier_trainer.data.page import write_page
 from luthier_trainer.evaluation import script
 from luthier_trainer.evaluation.compare import Comparison, compare, with_script
 from luthier_trainer.evaluation.measure import Measurement, OnRows, measure
@@ -38,7 +37,7 @@ class Results:
         self.spec = stages.run.spec
         self.base = base
         self.base_digest = cache.digest(model_folder, base)
-        self.folder = stages.folder / "artifact"
+        self.folder = stages.artifact
         self.comparison: Comparison | None = None
         self.items: Sequence[Item] = []  # the measured rows, encoded once for all models
         self.answers: list[Answered] = []
@@ -49,7 +48,7 @@ class Results:
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()
-        facts = self._write_report()
+        facts = self._write_report(merged.get("metrics", {}))
         return self._publish(facts, merged)
 
     def _measure(self) -> None:
@@ -134,13 +133,14 @@ class Results:
             found = script.evaluate(function, source, self.folder, self.stages.measured_rows())
             self._tell(with_script(self.comparison, found))
 
-    def _write_report(self) -> Facts:
+    def _write_report(self, merged_metrics: dict[str, dict[str, float]]) -> Facts:
         """What people read: card, pages, curves, samples."""
         stages, report = self.stages, self.folder / "report"
         report.mkdir(parents=True, exist_ok=True)
-        told, training = self.run.reporter.report, stages.tuning.training
+        told, seed = self.run.reporter.report, stages.tuning.training.seed
         facts = Facts(
             base_digest=self.base_digest,
+            commit=self.base.commit,
             licence=self.base.licence,
             dataset_digest=stages.examples.digest,
             summary=self.run.data_summary() or "",
@@ -150,22 +150,14 @@ class Results:
             labels=stages.objective.head.labels,
             best_step=stages.outcome.best_step,
             merged=stages.tuning.method.merge,
+            merged_metrics=merged_metrics,
             resolved=stages.notes,
             warnings=tuple(filter(None, [*stages.examples.warnings, told.overfitting])),
             estimate=told.estimate or stages.resolved.estimate,
         )
-        write_page(
-            report / "data.html",
-            stages.examples,
-            stages.facts,
-            stages.inspection.lengths,
-            stages.inspection.truncated,
-            stages.inspection.shown,
-            max_length=training.max_length,
-        )
         if self.answers:
             title = f"{self.spec.run.namespace}/{self.spec.run.name}"
-            (report / "sheet.html").write_text(sheet(title, self.answers, training.seed))
+            (report / "sheet.html").write_text(sheet(title, self.answers, seed))
         samples = [asdict(answer) for answer in self.answers]
         write_report(
             self.folder, self.spec, stages.outcome.journal, self.comparison, samples, facts

@@ -11,6 +11,7 @@ from luthier_api.result import RunResult
 from luthier_trainer import inspection, usercode
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.data.examples import Example, Examples
+from luthier_trainer.data.page import write_page
 from luthier_trainer.errors import Interrupted, Superseded
 from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
@@ -26,6 +27,7 @@ from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.packing import pack
 from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
 from luthier_trainer.results import Results
 from luthier_trainer.run import Run
@@ -37,6 +39,8 @@ from luthier_trainer.training.checkpointwriter import CheckpointWriter
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.resolve import resolve
 from luthier_trainer.training.usercode import load_loss
+
+_PAGE = "report/data.html"
 
 
 class Stages:
@@ -50,6 +54,7 @@ class Stages:
         self.output = output
         self.examples = examples
         self.folder = folder
+        self.artifact = folder / "artifact"  # what will be published
         self.tuning = run.spec.fine_tuning
 
     def execute(self, base: BaseModel, model_folder: Path) -> RunResult:
@@ -59,6 +64,7 @@ class Stages:
         self._check_code()
         self._encode(model_folder)
         self._load(model_folder)
+        self._show()
         allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"
         log(
             f"loaded in {time.monotonic() - started:.1f} s, {torch.get_num_threads()} threads, "
@@ -134,6 +140,7 @@ class Stages:
         self.packed = packs(
             self.tuning, self.objective, self.tuned.model, on_gpu=torch.cuda.is_available()
         )
+        self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         found = checkpoint.read_latest(self.output, self.folder)
         self.snapshot: Snapshot | None = found[0] if found else None
         self.found_checkpoint = found[1] if found else None
@@ -143,7 +150,7 @@ class Stages:
             self.items,
             training,
             self.precision,
-            memory.limit_bytes(self.run.spec.memory_bytes),
+            self.memory_limit,
             packed=self.packed,
             may_checkpoint=self.tuning.method.type != "prefix",
             kept=self.snapshot.document["resolved"] if self.snapshot else None,
@@ -156,6 +163,24 @@ class Stages:
             **self.tuned.resolved,
         }
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    def _show(self) -> None:
+        """What was found of the data and what training will need, to be read while it trains."""
+        needs = expected(self.resolved.estimate, self.memory_limit)
+        log(f"expected: {needs}")
+        page = self.artifact / _PAGE
+        write_page(
+            page,
+            self.examples,
+            self.facts,
+            self.inspection.lengths,
+            self.inspection.truncated,
+            self.inspection.shown,
+            max_length=self.tuning.training.max_length,
+            expected=needs,
+        )
+        self.attempts.fence()
+        self.output.upload(_PAGE, page)
 
     def _train(self) -> None:
         # Brings the training loop of transformers, the slowest import of all.
@@ -201,7 +226,10 @@ class Stages:
         if self.run.interrupt.requested:
             raise Superseded if self.run.interrupt.superseded else Interrupted
         estimate = self.resolved.estimate.model_copy(
-            update={"measured_memory_bytes": outcome.peak_memory_bytes}
+            update={
+                "measured_memory_bytes": outcome.peak_memory_bytes,
+                "measured_duration_seconds": outcome.learning_seconds,
+            }
         )
         self.run.reporter.set(estimate=estimate)
 

@@ -4,7 +4,7 @@ from luthier_api.adapterbundle import AdapterBundleStatus, BundledRevision
 from luthier_api.result import AdapterEnd
 from luthier_operator.adapterbundle.decide import awaited
 from luthier_operator.adapterbundle.observe import Members, source_of
-from luthier_operator.conditions import Conditions
+from luthier_operator.conditions import Conditions, shortened
 from luthier_operator.run.followed import Followed
 
 ADAPTERS_READY = "AdaptersReady"
@@ -42,7 +42,7 @@ def _bundled(
         return BundledRevision(
             name=name,
             reason=member.missing.reason,
-            message=member.missing.message[:MESSAGE_LENGTH],
+            message=shortened(member.missing.message, MESSAGE_LENGTH),
         )
     known = before if before is not None and source_of(before) == member.taken else None
     adapter = BundledRevision(

@@ -13,7 +13,7 @@ from luthier_api.finetunejob import (
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
-from luthier_operator.conditions import find
+from luthier_operator.conditions import find, shortened
 from luthier_operator.run.evidence import told
 from luthier_operator.run.model import Pod, Revision
 
@@ -117,4 +117,5 @@ def _message(previous: FineTuneJobStatus, kind: str) -> str | None:
 
 def _bounded(resolved: dict[str, str]) -> dict[str, str]:
     """No more than a status holds: a report is the trainer's word, and mustn't block the rest."""
-    return {name: value[:RESOLVED_LENGTH] for name, value in list(resolved.items())[:RESOLVED]}
+    held = list(resolved.items())[:RESOLVED]
+    return {name: shortened(value, RESOLVED_LENGTH) for name, value in held}

@@ -43,7 +43,12 @@ LARGEST = RunResult(
     progress=Progress(step=10**7, total_steps=10**7, loss=1.2345678901234567, eta="1d2h3m4s"),
     checkpoints=[CheckpointRef(step=i, uri=LONG_URI, sha256="0" * 64) for i in range(100)],
     dataset=DatasetFacts(train=10**9, eval=10**6, truncated_percent=1 / 3, tokens_max=10**6),
-    estimate=Estimate(memory_bytes=10**12, duration_seconds=1e9 / 3, measured_memory_bytes=10**12),
+    estimate=Estimate(
+        memory_bytes=10**12,
+        duration_seconds=1e9 / 3,
+        measured_memory_bytes=10**12,
+        measured_duration_seconds=1e9 / 3,
+    ),
     resolved={f"training.option{i}": "ü" * 60 for i in range(20)},
     overfitting="ü" * 300,
     inexact_resume="ü" * 300,

@@ -149,6 +149,7 @@ def test_a_change_with_its_interval_and_what_was_noticed() -> None:
             "memoryBytes": 2**31,
             "durationSeconds": 65,
             "measuredMemoryBytes": 2**30,
+            "measuredDurationSeconds": 59,
         },
         resolved={"training.precision": "bf16"},
     )
@@ -166,7 +167,7 @@ def test_a_change_with_its_interval_and_what_was_noticed() -> None:
         "3.200    0.510    −2.690    −5.500 to +0.100",
         "! Overfitting: eval loss rises",
         "4,500 train, 300 eval rows; 3 labels; 7 duplicates; 1.25% cut at maxLength",
-        "2.0 GiB of memory (1.0 GiB seen) and 1m 05s",
+        "2.0 GiB of memory (1.0 GiB seen) and 1m 05s (59s seen)",
         "training.precision bf16",
     ):
         assert words in shown, shown

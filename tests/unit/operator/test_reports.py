@@ -216,7 +216,8 @@ def test_load_and_metrics_by_name() -> None:
         "gpuMemoryBytes": 1024,
     }
     many = {f"m{i:03}": 1.0 for i in range(100)} | {"f1": 0.5}
-    reports.put(report(7, machine=machine, evalMetrics=many), NOW)
+    progress = {"step": 7, "gradNorm": 0.75, "samplesPerSecond": 12.5}
+    reports.put(report(7, progress=progress, machine=machine, evalMetrics=many), NOW)
     labels = 'kind="FineTuneJob",name="tone",namespace="team",pool="cpu"'
     lines = generate_latest(registry).decode().splitlines()
     for series in (
@@ -224,6 +225,8 @@ def test_load_and_metrics_by_name() -> None:
         f"luthier_run_gpu_busy_ratio{{{labels}}} 0.9",
         f"luthier_run_gpu_memory_bytes{{{labels}}} 1024.0",
         f"luthier_run_data_wait_ratio{{{labels}}} 0.025",
+        f"luthier_run_grad_norm{{{labels}}} 0.75",
+        f"luthier_run_samples_per_second{{{labels}}} 12.5",
     ):
         assert series in lines
     named = labels.replace(",name=", ',metric="f1",name=')

@@ -19,7 +19,7 @@ from luthier_api.progress import ProgressReport
 from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_api.revision import revision_name, shape_hash
 from luthier_api.runstatus import Restarts
-from luthier_operator.conditions import find
+from luthier_operator.conditions import Conditions, find
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.events import TOLD
@@ -298,11 +298,21 @@ def test_a_result_tells_the_same_and_the_change() -> None:
 
 def test_more_than_a_status_holds_is_cut() -> None:
     job = job_of(FIRST)
-    long = {f"option{i:02}": "x" * 2000 for i in range(40)}
+    long = {f"option{i:02}": "x" * (1024 + i) for i in range(40)}
     seen = observed(jobs=[job], pods=[pod_of(job)], report=report(1, resolved=long))
     resolved = status(seen).resolved
     assert len(resolved) == 32
-    assert len(resolved["option00"]) == 1024
+    assert resolved["option00"] == 1024 * "x"
+    assert resolved["option01"] == 1023 * "x" + "…"
+
+
+def test_a_long_message_says_that_it_is_cut() -> None:
+    conditions = Conditions([], 1, NOW)
+    for kind, length in (("Whole", 4096), ("Cut", 4097)):
+        conditions.set(kind, True, "Told", length * "x")
+    whole, cut = conditions.list()
+    assert whole.message == 4096 * "x"
+    assert cut.message == 4095 * "x" + "…"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache
+from luthier_trainer.run import Run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b"{}", "model.safetensors": b"w" * 300_000, "README.md": b"#"}
@@ -31,6 +32,7 @@ class Hub:
     redirects to a CDN nor accounts."""
 
     def __init__(self) -> None:
+        self.files = FILES  # of own/tiny, the model
         self.requests: list[tuple[str, str | None]] = []
         self.breaks = 0  # downloads to break off in the middle
         self.seconds = 0.0  # a file's download takes so long
@@ -72,7 +74,7 @@ class Hub:
         if "none" in path:
             return 404, "RepoNotFound", b""
         for kind, base, files in (
-            ("models", "", FILES),
+            ("models", "", self.files),
             ("datasets", "datasets/", DATA),
         ):
             if path.startswith(f"/api/{kind}/own/tiny/revision/"):
@@ -127,6 +129,31 @@ def test_a_model_is_downloaded_once(
     before = hub.downloads()
     assert cache.local_folder(cache.find(spec), spec) == folder
     assert hub.downloads() == before
+
+
+def test_the_commit_and_the_licence_are_in_manifest_and_card(
+    hub: Hub, make_spec: MakeSpec, tiny_model: Path
+) -> None:
+    hub.files = {path.name: path.read_bytes() for path in tiny_model.iterdir()}
+    spec = make_spec(
+        model="hf://own/tiny",
+        hub_endpoint=hub.url,
+        dataset={"test": None, "eval": "test"},
+        training={"maxSteps": 1},
+        metrics=["loss"],
+    )
+    result = Run(spec).execute()
+    output = Path(spec.output.removeprefix("file://"))
+    base = json.loads((output / "manifest.json").read_text())["baseModel"]
+    digest = base.pop("digest")
+    assert base == {"uri": "hf://own/tiny", "revision": COMMIT, "licence": "apache-2.0"}
+    card = (output / "README.md").read_text()
+    assert f"| base model | `hf://own/tiny` ({digest}) |\n| its commit | `{COMMIT}` |" in card
+    assert "| its licence | apache-2.0 |" in card
+    assert result.evaluation
+    assert result.evaluation.split == "eval"
+    for text in (card, (output / "report" / "index.html").read_text()):
+        assert "optimistic" in text
 
 
 @pytest.mark.parametrize(

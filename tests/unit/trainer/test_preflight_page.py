@@ -51,12 +51,23 @@ def test_the_page(tmp_path: Path) -> None:
     examples = Examples([], [], [], ["a", "b"], "sha256:x", facts, ["careful & so"], {}, findings)
     lengths = [*range(1, 100), 3000]
     samples = [[("Text:", False), (" <img src=x>", True)]]
-    write_page(tmp_path / "data.html", examples, facts, lengths, 1, samples, max_length=256)
+    needs = "1 GB of memory (there are 2 GB) & 3 min"
+    write_page(
+        tmp_path / "data.html",
+        examples,
+        facts,
+        lengths,
+        1,
+        samples,
+        max_length=256,
+        expected=needs,
+    )
     page = Page((tmp_path / "data.html").read_text())
     assert not {"script", "img", "link", "b"} & set(page.tags)
     assert not [value for name, value in page.attributes if name in ("src", "href")]
     for words in ("1,000 train", "<script>", "700", "a.jsonl:7", "b.jsonl:9", "careful & so"):
         assert words in page.text
+    assert needs in page.text
     assert "1.0% of the rows are cut" in page.text
     assert "sample of 100" in page.text
     assert "at most 95, the longest has 3,000" in page.text
@@ -77,6 +88,7 @@ def test_a_page_of_all_rows_speaks_of_no_sample(tmp_path: Path) -> None:
         2,
         [],
         max_length=64,
+        expected="1 GB",
     )
     page = Page((tmp_path / "data.html").read_text())
     assert "66.7% of the rows are cut" in page.text

@@ -9,14 +9,17 @@ import pytest
 from unit.trainer.support import MakeSpec
 
 from luthier_api.finetunejob import Change, Estimate, EvaluationResult
+from luthier_api.progress import Machine
 from luthier_trainer.evaluation.compare import Comparison
 from luthier_trainer.report.axis import ticks, within
 from luthier_trainer.report.card import card, snippet
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.numbers import changed, duration, measured, number
+from luthier_trainer.report.page import page
 from luthier_trainer.report.write import write_report
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.monitor import entries
 
 EVALUATION = EvaluationResult(
     split="test",
@@ -38,7 +41,12 @@ def facts(**changes: object) -> Facts:
         "best_step": 18,
         "resolved": {"precision": "bf16"},
         "warnings": ("the loss on eval rose <from 1>",),
-        "estimate": Estimate(memory_bytes=2_000_000_000, measured_memory_bytes=1_900_000_000),
+        "estimate": Estimate(
+            memory_bytes=2_000_000_000,
+            duration_seconds=150,
+            measured_memory_bytes=1_900_000_000,
+            measured_duration_seconds=45.25,
+        ),
     }
     return Facts(**{**known, **changes})  # type: ignore[arg-type]
 
@@ -90,13 +98,42 @@ def test_the_page_tells_all_and_needs_nothing(make_spec: MakeSpec, tmp_path: Pat
     assert checked.links == ["data.html", "evaluation.json", "metrics.jsonl"]
     assert "://" not in re.sub(r"file://\S+", "", text)
     assert "<script" not in text
-    for told in ("team-a/colours", "0.39", "0.87", "+0.41 to +0.55", "bf16", "1.9 GB"):
+    for told in ("team-a/colours", "0.39", "0.87", "+0.41 to +0.55", "bf16"):
         assert told in text, told
+    for told in ("1.9 GB", "2.5 min", "45.2 s"):  # memory and time: measured beside expected
+        assert f"<td>{told}</td>" in text, told
     assert "rose &lt;from 1&gt;" in text
     assert text.count("<svg") == 3  # what was never measured has no curve
     assert text.count("<polyline") == 4
     assert "prefers-color-scheme: dark" in text
     assert (report / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_series_of_the_journal_has_a_curve(make_spec: MakeSpec) -> None:
+    full, trained = Journal(), entries(Machine(gpu_percent=90, gpu_memory_bytes=2**33))
+    rates = {"tokens_per_second": 900.0, "samples_per_second": 9.0}
+    trained |= {"cpu_percent": 1600.0, "data_wait_percent": 2.0, **rates}
+    for entry in journal().entries:
+        evaluated = {"eval_f1": 0.5, "eval_new": 1.0} if "eval_loss" in entry else trained
+        full.add(entry["step"], {**entry, **evaluated, "epoch": entry["step"] / 8})
+    text = page(make_spec(), full, None, facts())
+    titles = [
+        "loss",
+        "eval_f1",
+        "eval_new",
+        "learning rate",
+        "norm of the gradient",
+        "tokens per second",
+        "samples per second",
+        "time waiting for data",
+        "CPU busy (100% is one CPU)",
+        "GPU busy",
+        "memory in use on the GPU",
+        "peak memory of the training",
+    ]
+    assert re.findall(r'<svg [^>]*aria-label="([^"]+)"', text) == titles
+    positions = {"step", "epoch", "seconds"}
+    assert text.count("<polyline") == len(set(full.names()) - positions) == len(titles) + 1
 
 
 def test_a_curve_stays_in_its_frame() -> None:
@@ -122,10 +159,16 @@ def test_a_curve_stays_in_its_frame() -> None:
         (-3e9, "B", "-3 GB"),
         (12, "B", "12 B"),
         (37.5, "%", "37.5%"),
+        (1600, "%", "1,600%"),
     ],
 )
 def test_numbers_for_people(value: float, unit: str, text: str) -> None:
     assert number(value, unit) == text
+
+
+def test_durations_for_people() -> None:
+    found = [duration(seconds) for seconds in (0.25, 45.34, 119, 120, 7200, 388_800)]
+    assert found == ["0.25 s", "45.3 s", "119 s", "2 min", "2 h", "4.5 days"]
 
 
 def test_metrics_for_people() -> None:
@@ -157,6 +200,18 @@ def test_axes_of_steps_have_whole_numbers() -> None:
     for high in range(1, 400):
         assert 1 <= len(within(0, high)) <= 6
         assert ticks(0, high, whole=True)[-1] >= high
+
+
+def test_what_a_merge_changed_is_told(make_spec: MakeSpec) -> None:
+    merged = {"accuracy": {"merged": 0.85, "change": -0.02}}
+    told = card(make_spec(), EVALUATION, facts(merged_metrics=merged))
+    assert "| accuracy | 0.85 | -0.02 |" in told
+    assert "measured on the 4-bit base" in told
+    shown = page(make_spec(), journal(), EVALUATION, facts(merged_metrics=merged))
+    assert '<td>accuracy</td><td class="n">0.85</td><td class="n">-0.02</td>' in shown
+    plain = facts()
+    assert "4-bit" not in card(make_spec(), EVALUATION, plain)
+    assert "4-bit" not in page(make_spec(), journal(), EVALUATION, plain)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora", "adapter", "ia3", "prefix", "prompt"])
@@ -200,4 +255,20 @@ def test_the_card(make_spec: MakeSpec) -> None:
     assert "| script_cost |  | 3 |" in text
     assert "the weights are those of step 18" in text
     assert "LoRA, rank 8, alpha 16" in text
+    assert "commit" not in text
+    assert "licence" not in text
+    known = card(make_spec(), EVALUATION, facts(commit="c0ffee", licence="apache-2.0"))
+    assert "| its commit | `c0ffee` |" in known
+    assert "| its licence | apache-2.0 |" in known
     assert "Not measured" in card(make_spec(), None, facts())
+
+
+def test_a_result_on_eval_is_called_optimistic(make_spec: MakeSpec) -> None:
+    """Those rows may have chosen the settings, or the step whose weights are the result."""
+    on_eval = EVALUATION.model_copy(update={"split": "eval"})
+    for evaluation, optimistic in ((EVALUATION, False), (on_eval, True)):
+        told = card(make_spec(), evaluation, facts())
+        shown = page(make_spec(), journal(), evaluation, facts())
+        for text in (told, shown):
+            assert ("may have guided choices: optimistic" in text) == optimistic
+            assert ("training never saw" in text) != optimistic

@@ -1,6 +1,7 @@
 """Whole runs on a tiny model: the artifact, resuming, finished outputs, faults."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     assert (output / "report" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((output / "report" / "samples.json").read_text())) == 20
     assert spec.fine_tuning.model.uri in (output / "README.md").read_text()
+    projections = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert result.resolved["targetModules"] == projections
+    assert json.loads(manifest)["resolved"] == result.resolved
+    adapted = json.loads((output / "adapter" / "adapter_config.json").read_text())
+    assert sorted(adapted["target_modules"]) == projections.split(", ")
     assert result.evaluation
     assert result.evaluation.split == "test"
     assert result.evaluation.examples == 30
@@ -132,6 +138,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     torch.rand(5)  # what was drawn before must not matter
     result = Run(spec).execute()
     assert same_weights(folder(spec), folder(finished[0]))
+    assert result.estimate
+    assert result.estimate.measured_duration_seconds is None  # of the steps of two pods
     assert losses(folder(spec)) == losses(folder(finished[0]))
     assert [entry[0] for entry in losses(folder(spec))] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
     assert result.evaluation == finished[1].evaluation
@@ -219,7 +227,51 @@ def test_a_pod_that_was_replaced_publishes_nothing(
         Run(spec).execute()
     assert not (folder(spec) / "manifest.json").exists()
     assert not (folder(spec) / "checkpoints").exists()
-    assert not (folder(spec) / "report").exists()
+    # What preflight saw was there before.
+    assert [path.name for path in (folder(spec) / "report").iterdir()] == ["data.html"]
+
+
+def test_what_preflight_saw_can_be_read_while_it_trains(
+    finished: tuple[RunSpec, RunResult],
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from luthier_trainer.training import finetune
+
+    spec = make_spec()
+    page = folder(spec) / "report" / "data.html"
+
+    def train(*_: Any) -> Any:
+        text = page.read_text()
+        for told in ("Rows by label", "histogram", "<mark>", "deep blue", "is expected to need"):
+            assert told in text, told
+        raise Superseded
+
+    monkeypatch.setattr(finetune, "train", train)
+    with pytest.raises(Superseded):
+        Run(spec).execute()
+    line = re.search(
+        r"expected: (.+ of memory \(there are .+B\) and .+ evaluations)\n", capfd.readouterr().err
+    )
+    assert line
+    assert line[1] in page.read_text()
+    manifest = json.loads((folder(finished[0]) / "manifest.json").read_text())
+    assert "report/data.html" in manifest["files"]
+    assert "Rows by label" in (folder(finished[0]) / "report" / "data.html").read_text()
+
+
+def test_the_expected_and_the_measured_need_stand_beside_each_other(
+    finished: tuple[RunSpec, RunResult],
+) -> None:
+    spec, result = finished
+    assert result.estimate
+    told = result.estimate.to_json()
+    assert told["durationSeconds"] >= 0  # of a tiny model
+    for name in ("memoryBytes", "measuredMemoryBytes", "measuredDurationSeconds"):
+        assert told[name] > 0, name
+    manifest = json.loads((folder(spec) / "manifest.json").read_text())
+    assert manifest["estimate"] == told
 
 
 def test_a_run_on_s3(

@@ -5,6 +5,7 @@ every architecture of the kind that can learn them and every method that works t
 least once, paired in turn.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from unit.trainer.run_methods_support import (
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.report.numbers import measured, signed
 from luthier_trainer.run import Run
 
 STEPS = 6
@@ -58,6 +60,8 @@ def test_a_run_learns_and_its_artifact_gives_the_reported_loss(
     if loaded.merged is not None:
         assert loss(loaded.merged) == pytest.approx(loss(loaded.unquantized), rel=1e-3)
     check_a_step(cell, output, loaded, rate)
+    if cell.method == "qlora":
+        check_what_the_merge_changed(output, result.evaluation.tuned, loss(loaded.merged))
 
 
 def check_a_step(cell: Cell, output: Path, loaded: Loaded, rate: float) -> None:
@@ -81,6 +85,22 @@ def check_a_step(cell: Cell, output: Path, loaded: Loaded, rate: float) -> None:
     for (name, weights), gradient in zip(before.items(), expected, strict=True):
         off = ((weights - after[name]) / rate - gradient).norm()
         assert off <= 0.01 * gradient.norm() + rounding, name
+
+
+def check_what_the_merge_changed(output: Path, tuned: dict[str, float], loss: float) -> None:
+    """In manifest, card and page: the 4-bit base's numbers aren't the merged model's."""
+    found = json.loads((output / "manifest.json").read_text())["merged"]["metrics"]
+    assert found.keys() == tuned.keys()
+    assert found["loss"]["merged"] == pytest.approx(loss, rel=1e-3)
+    card, page = (
+        (output / "README.md").read_text(),
+        (output / "report" / "index.html").read_text(),
+    )
+    for name, each in found.items():
+        assert each["change"] == pytest.approx(each["merged"] - tuned[name], abs=1e-9)
+        cells = name, measured(each["merged"]), signed(each["change"])
+        assert f"| {' | '.join(cells)} |" in card
+        assert '<td>{}</td><td class="n">{}</td><td class="n">{}</td>'.format(*cells) in page
 
 
 _FORMS = {form.name: form for group in GROUPS for form in group}

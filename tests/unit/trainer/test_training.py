@@ -155,11 +155,15 @@ def test_epochs_and_what_is_told_on_the_way(tmp_path: Path) -> None:
     last = [entry for entry in outcome.journal.entries if "loss" in entry][-1]
     for name in ("tokens_per_second", "samples_per_second", "cpu_percent", "data_wait_percent"):
         assert last[name] >= 0, name
+    assert outcome.learning_seconds
+    assert outcome.learning_seconds < outcome.seconds  # which are those of evaluations too
     assert outcome.peak_memory_bytes
     assert last["peak_memory_bytes"] <= outcome.peak_memory_bytes
     report = fit.reporter._report
     assert report.progress.percent == "100%"
     assert report.eval_metrics["eval_loss"] == outcome.journal.series("eval_loss")[1][-1]
+    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_second", "samples_per_second"):
+        assert getattr(report.progress, name) == last[name] > 0, name
     assert report.machine.cpu_percent is not None
     assert report.inexact_resume is None
 

@@ -50,6 +50,7 @@ def test_the_best_weights_are_the_result_and_their_checkpoint_is_kept(tmp_path: 
     fit = stopping(tmp_path, replayed(values, seen), keep_last=1)
     outcome = fit()
     assert (outcome.step, outcome.best_step, outcome.total_steps) == (6, 3, 20)
+    assert outcome.learning_seconds is None  # of fewer steps than were estimated
     assert same(fit.weights, seen[3])
     assert not same(seen[3], seen[6])
     assert complete_steps(fit.store) == [3, 6]

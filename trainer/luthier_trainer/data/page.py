@@ -25,14 +25,16 @@ def write_page(
     samples: Sequence[Sample],
     *,
     max_length: int,
+    expected: str,
 ) -> None:
     """`token_lengths`: tokens of the training rows that were counted, before the cut to
     `max_length`, which `truncated` of them need. `samples`: tokens as text, and whether the
-    loss counts each."""
+    loss counts each. `expected`: what the training will need."""
     sections = [
         f'<h1>The data</h1><p>{escape(examples.summary)}</p><p class="dim">'
         f"{escape(examples.digest)}</p>",
         *(f'<p class="warning">{escape(warning)}</p>' for warning in examples.warnings),
+        f"<h2>What training is expected to need</h2><p>{escape(expected)}</p>",
         _columns(examples.findings.columns),
         _balance(examples.findings.balance),
         _places(

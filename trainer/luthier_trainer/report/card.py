@@ -4,7 +4,7 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import RunSpec
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, measured
+from luthier_trainer.report.numbers import changed, measured, signed
 
 _PEFT = ("lora", "qlora", "ia3", "prefix", "prompt")
 _NAMES = {
@@ -24,6 +24,7 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
     library = "peft" if tuning.method.type in _PEFT else "transformers"
     about = {
         "base model": f"`{tuning.model.uri}` ({facts.base_digest})",
+        **({"its commit": f"`{facts.commit}`"} if facts.commit else {}),
         **({"its licence": facts.licence} if facts.licence else {}),
         "data": f"`{tuning.dataset.uri}` ({facts.summary})",
         "data digest": f"`{facts.dataset_digest}`",
@@ -42,6 +43,7 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
         f"`{run.namespace}/{run.name}`, revision `{run.revision}`.",
         "## Result",
         _result(evaluation),
+        *_merged(facts),
         "## How to use it",
         f"```python\n{snippet(tuning.method.type, facts)}\n```",
         *_template(tuning),
@@ -111,6 +113,21 @@ def _result(evaluation: EvaluationResult | None) -> str:
     )
     head = f"Measured on {evaluation.examples} rows of `{evaluation.split}`, {seen}"
     return f"{head}\n\n{metrics_table(evaluation)}"
+
+
+def _merged(facts: Facts) -> list[str]:
+    """What the merge into the unquantised base changed."""
+    if not facts.merged_metrics:
+        return []
+    lines = [
+        f"| {name} | {measured(each['merged'])} | {signed(each['change'])} |"
+        for name, each in facts.merged_metrics.items()
+    ]
+    return [
+        "The tuned model was measured on the 4-bit base. The merged one, in `model/`, has the "
+        "unquantised base's weights and differs:",
+        "\n".join(["| metric | merged | change to tuned |", "|---|---|---|", *lines]),
+    ]
 
 
 def _template(tuning: FineTuning) -> list[str]:

@@ -1,5 +1,6 @@
 """What a report says of a run beside its spec, its course and its measurements."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from luthier_api.finetunejob import Estimate
@@ -8,7 +9,8 @@ from luthier_api.finetunejob import Estimate
 @dataclass(frozen=True)
 class Facts:
     """`artifact`: the folder to load, adapter or model. `auto_class`: of objective.head.
-    `merged`: whether model/ is there too. `warnings`: of data and training."""
+    `merged`: whether model/ is there too; `merged_metrics`: where it was measured, by name:
+    `merged`, and its `change` to the tuned model's. `warnings`: of data and training."""
 
     base_digest: str
     dataset_digest: str
@@ -17,9 +19,11 @@ class Facts:
     artifact: str
     auto_class: str
     labels: tuple[str, ...] = ()
+    commit: str | None = None  # of the base model, on a hub
     licence: str | None = None  # of the base model, as its card on the hub says
     best_step: int | None = None
     merged: bool = False
+    merged_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     resolved: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     estimate: Estimate = field(default_factory=Estimate)

@@ -1,16 +1,35 @@
 """Numbers for people. Pure."""
 
-from luthier_api.finetunejob import Change
+from luthier_api.finetunejob import Change, Estimate
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def number(value: float, unit: str = "") -> str:
     """For people: 1.2k, 3.4M, 0.001; 1.9 GB with the unit B."""
+    if unit == "%" and abs(value) >= 1000:
+        return f"{value:,.0f}%"
     for size, prefix in _UNITS:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{' ' if unit else ''}{prefix}{unit}"
     return f"{value:.3g}{' ' if unit and unit != '%' else ''}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """45.3 s, 12.1 min, 3.25 h, 4.5 days."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def expected(estimate: Estimate, limit: int) -> str:
+    """What a training needs, and the memory that there is."""
+    memory, seconds = estimate.memory_bytes or 0, estimate.duration_seconds or 0.0
+    return (
+        f"{number(memory, 'B')} of memory (there are {number(limit, 'B')}) and "
+        f"{duration(seconds)} without evaluations"
+    )
 
 
 def measured(value: float | None) -> str:
@@ -24,8 +43,9 @@ def changed(change: Change | None) -> tuple[str, str]:
     """(by how much, 95% interval), with their signs."""
     if change is None:
         return "", ""
-    return _signed(change.by), f"{_signed(change.low)} to {_signed(change.high)}"
+    return signed(change.by), f"{signed(change.low)} to {signed(change.high)}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference."""
     return ("+" if value > 0 else "") + measured(value)

@@ -1,6 +1,6 @@
 """report/index.html: a run on one page, which needs nothing but itself. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from luthier_api.finetunejob import EvaluationResult
@@ -8,19 +8,24 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.pages import document
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.report.numbers import changed, duration, measured, number, signed
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])
+_LOSS = ("loss", "", [("train", "loss"), ("eval", "eval_loss")])
 _CURVES = (
-    ("loss", "", [("train", "loss"), ("eval", "eval_loss")]),
     ("learning rate", "", [("learning rate", "learning_rate")]),
     ("norm of the gradient", "", [("norm", "grad_norm")]),
     ("tokens per second", "", [("tokens", "tokens_per_second")]),
-    ("peak memory", "B", [("memory", "peak_memory_bytes")]),
+    ("samples per second", "", [("samples", "samples_per_second")]),
     ("time waiting for data", "%", [("waiting", "data_wait_percent")]),
+    ("CPU busy (100% is one CPU)", "%", [("CPU", "cpu_percent")]),
     ("GPU busy", "%", [("GPU", "gpu_percent")]),
+    ("memory in use on the GPU", "B", [("memory", "gpu_memory_bytes")]),
+    ("peak memory of the training", "B", [("memory", "peak_memory_bytes")]),
 )
+# How far the run is: what measures are drawn over.
+_POSITIONS = ("step", "epoch", "seconds")
 # File → what it is.
 LINKS = {
     "data.html": "what preflight saw of the data",
@@ -55,6 +60,7 @@ def page(
         *(f'<p class="warning">{escape(warning)}</p>' for warning in facts.warnings),
         "<h2>Result</h2>",
         _result(evaluation),
+        _merged(facts),
         "<h2>Course</h2>",
         f'<div class="curves">{_curves(journal)}</div>',
         "<h2>Run</h2>",
@@ -74,7 +80,7 @@ def _result(evaluation: EvaluationResult | None) -> str:
         return "<p>Not measured: the dataset names neither eval nor test rows.</p>"
     rows = [
         (
-            escape(name),
+            name,
             measured(evaluation.base.get(name)),
             measured(tuned),
             *changed(evaluation.change.get(name)),
@@ -82,34 +88,73 @@ def _result(evaluation: EvaluationResult | None) -> str:
         for name, tuned in evaluation.tuned.items()
     ]
     split = escape(evaluation.split or "")
-    seen = "which training never saw" if split == "test" else "which may have guided choices"
-    head = [("", "metric"), ("n", "base"), ("n", "tuned"), ("n", "change"), ("n", "95% interval")]
-    top = "".join(f'<th class="{style}">{name}</th>' for style, name in head)
-    body = "".join(
-        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
-        for name, *cells in rows
+    seen = (
+        "which training never saw"
+        if split == "test"
+        else "which may have guided choices: optimistic"
     )
     return (
-        f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
-        f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
+        _table(("metric", "base", "tuned", "change", "95% interval"), rows)
+        + f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
         "the same rows; its interval comes from drawing them again and again (paired "
         "bootstrap).</p>"
     )
 
 
+def _merged(facts: Facts) -> str:
+    """What the merge into the unquantised base changed."""
+    if not facts.merged_metrics:
+        return ""
+    rows = [
+        (name, measured(each["merged"]), signed(each["change"]))
+        for name, each in facts.merged_metrics.items()
+    ]
+    return _table(("metric", "merged", "change to tuned"), rows) + (
+        '<p class="dim">The tuned model was measured on the 4-bit base. The merged one, in model/, '
+        "has the unquantised base's weights and differs.</p>"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The first column has words, the others numbers."""
+    lines = [("th", head), *(("td", row) for row in rows)]
+    body = "".join(
+        f"<tr><{tag}>{escape(first)}</{tag}>"
+        + "".join(f'<{tag} class="n">{escape(cell)}</{tag}>' for cell in cells)
+        + "</tr>"
+        for tag, (first, *cells) in lines
+    )
+    return f'<div class="wide"><table>{body}</table></div>'
+
+
 def _curves(journal: Journal) -> str:
+    """All measures; those that have no title, as the metrics on eval, under their own names."""
+    titled = {value for _, _, lines in (_LOSS, *_CURVES) for _, value in lines}
+    others = [name for name in journal.names() if name not in titled.union(_POSITIONS)]
     return "".join(
         figure(title, [(name, *journal.series(value)) for name, value in lines], unit)
-        for title, unit, lines in _CURVES
+        for title, unit, lines in (
+            _LOSS,
+            *((name, "", [(name, name)]) for name in others),
+            *_CURVES,
+        )
     )
 
 
 def _estimate(facts: Facts) -> dict[str, str]:
-    found = {
-        "memory, expected": facts.estimate.memory_bytes,
-        "memory, measured": facts.estimate.measured_memory_bytes,
+    estimate = facts.estimate
+    memory = {
+        "memory, expected": estimate.memory_bytes,
+        "memory, measured": estimate.measured_memory_bytes,
     }
-    return {name: number(value, "B") for name, value in found.items() if value}
+    time = {
+        "time of training, expected": estimate.duration_seconds,
+        "time of training, measured": estimate.measured_duration_seconds,
+    }
+    return {
+        **{name: number(value, "B") for name, value in memory.items() if value},
+        **{name: duration(value) for name, value in time.items() if value},
+    }
 
 
 def _pairs(values: Mapping[str, str]) -> str:

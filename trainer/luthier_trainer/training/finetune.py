@@ -44,6 +44,8 @@ class Outcome:
     seconds: float
     best_step: int | None = None  # whose weights the model has, where early stopping watches
     peak_memory_bytes: int | None = None  # while this pod trained
+    # Without evaluations, as it is estimated; None where this pod didn't do all steps.
+    learning_seconds: float | None = None
 
 
 def train(
@@ -81,7 +83,8 @@ def train(
     noise = noise_on_embeddings(model, session.training.neftune_noise_alpha)
     with noise, session.interrupt.deferred(), told_when_full(session.scratch):
         trainer.train(resume_from_checkpoint=folder)
-    peak = memory.peak_bytes()
+    peak, learning = memory.peak_bytes(), trainer.seconds - trainer.paused_seconds
+    all_steps = snapshot is None and trainer.state.global_step == trainer.state.max_steps
     if trainer.done:
         _take_best(model, session, trainer.best, trainer.state.global_step)
     return Outcome(
@@ -92,6 +95,7 @@ def train(
         seconds=time.monotonic() - started,
         best_step=trainer.best.step if trainer.best else None,
         peak_memory_bytes=peak,
+        learning_seconds=round(learning, 2) if all_steps else None,
     )
 
 

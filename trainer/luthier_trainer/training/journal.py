@@ -18,6 +18,10 @@ class Journal:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self.entries.append({"step": step, **finite})
 
+    def names(self) -> list[str]:
+        """All that was measured, in the order of its first entry."""
+        return list(dict.fromkeys(name for entry in self.entries for name in entry))
+
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """(steps, values) of one measure."""
         found = [(entry["step"], entry[name]) for entry in self.entries if name in entry]

@@ -92,18 +92,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         tokens, examples = self._rates()
         machine = self._trainer.monitor.read()
         self._mark()
-        values = {
+        told = {
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": float(logs.get("grad_norm", 0.0)),
-            "epoch": state.epoch,
             "tokens_per_second": tokens,
             "samples_per_second": examples,
         }
-        self._record(state, {**values, **entries(machine)})
-        self._session.reporter.update(
-            loss=logs["loss"], learning_rate=logs["learning_rate"], tokens_per_second=tokens
-        )
+        self._record(state, {**told, "epoch": state.epoch, **entries(machine)})
+        self._session.reporter.update(**told)
         self._session.reporter.set(machine=machine)
         eta = self._pace.eta_seconds(state.global_step)
         log(
