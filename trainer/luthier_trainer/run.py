@@ -19,6 +19,10 @@ from luthier_trainer.training.checkpointfolder import complete_steps
 if TYPE_CHECKING:
     from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
+# For the last checkpoint of a run that fails. Nobody kills its pod: what has to end is only an
+# upload that never does. Storage's own retries (minutes) end earlier.
+_SAVE_SECONDS = 900
+
 
 class Run:
     """The state of this pod's run. `execute` does it; `result` tells how far it came."""
@@ -37,7 +41,7 @@ class Run:
         with self.pod.scratch() as folder:
             try:
                 return self._stages(folder)
-            except Interrupted:
+            except (Exception, Interrupted):  # not Superseded: the output is another pod's
                 self.save_what_waits()  # before the folder goes: checkpoints are written through it
                 raise
 
@@ -60,11 +64,21 @@ class Run:
         )
 
     def save_what_waits(self) -> None:
-        """Give a checkpoint that is being uploaded the rest of the grace period."""
+        """Upload a checkpoint that still waits: within the rest of the grace period if SIGTERM
+        came, or comes meanwhile. Raises Superseded."""
+        if self.interrupt.superseded:
+            return
+        stopped = self.interrupt.requested
         try:
-            if self.writer and not self.writer.drain(self.interrupt.seconds_left()):
-                log("warning: the grace period ends before the checkpoint is uploaded")
-        except TrainerError as failure:  # the run goes on from an older one
+            self._drain(self.interrupt.seconds_left() if stopped else _SAVE_SECONDS)
+        except Interrupted:
+            self._drain(self.interrupt.seconds_left())
+
+    def _drain(self, seconds: float) -> None:
+        try:
+            if self.writer and not self.writer.drain(seconds):
+                log(f"warning: {seconds:.1f} s weren't enough to upload the last checkpoint")
+        except Exception as failure:  # the run goes on from an older one
             log(f"warning: the last checkpoint is not saved: {failure}")
 
     def data_summary(self) -> str | None:
