@@ -1,4 +1,5 @@
-"""Who may write an output: one resource, with one state of the data or of the sources."""
+"""Who may write an output: one resource, with one state of the data or of the sources, and on
+one base."""
 
 import json
 
@@ -15,7 +16,8 @@ _KEY = "claim.json"
 
 class Claim(Model):
     """Contents of claim.json. `dataset_digest`: of the dataset, or of the sources that the run
-    makes something else of."""
+    makes something else of. `base`: identity of the model that is fine-tuned (cache.identity);
+    claims of older versions have none."""
 
     kind: str = "FineTuneJob"
     uid: str
@@ -23,6 +25,7 @@ class Claim(Model):
     name: str
     shape_hash: str
     dataset_digest: str
+    base: str | None = None
 
 
 def read_claim(store: ObjectStore) -> Claim | None:
@@ -31,10 +34,12 @@ def read_claim(store: ObjectStore) -> Claim | None:
     return Claim.model_validate_json(data) if data else None
 
 
-def take_claim(store: ObjectStore, order: RunOrder, digest: str, attempts: Attempts) -> None:
+def take_claim(
+    store: ObjectStore, order: RunOrder, digest: str, attempts: Attempts, base: str | None = None
+) -> None:
     """Claim the output for this resource, or take it over from one that has ended.
 
-    Raises TrainerError: DatasetChanged, SourceChanged, OutputClaimed.
+    Raises TrainerError: DatasetChanged, SourceChanged, BaseChanged, OutputClaimed.
     """
     wanted = Claim(
         kind=order.run.kind,
@@ -43,6 +48,7 @@ def take_claim(store: ObjectStore, order: RunOrder, digest: str, attempts: Attem
         name=order.run.name,
         shape_hash=order.shape_hash,
         dataset_digest=digest,
+        base=base,
     )
     data = json.dumps(wanted.to_json(), indent=2).encode()
     if store.write_once(_KEY, data):
@@ -58,6 +64,8 @@ def take_claim(store: ObjectStore, order: RunOrder, digest: str, attempts: Attem
         raise _claimed(store, owner)
     if held.dataset_digest != digest:
         raise _changed(order, digest, held.dataset_digest)
+    if base and held.base not in (None, base):
+        raise base_changed(f"the base model is {base} now", held.base)
     if not same_owner:
         if not store.replace(_KEY, data, tagged[1]):
             raise _claimed(store, "another resource")
@@ -76,6 +84,16 @@ def _changed(order: RunOrder, found: str, began: str) -> TrainerError:
         f"the sources are {found} now, but this revision began with {began}; put the old files "
         "back, or change the spec (e.g. the source's URI) to take the new",
         "source",
+    )
+
+
+def base_changed(found: str, began: str | None) -> TrainerError:
+    """The base can't be had as it was when the run began."""
+    return data_error(
+        "BaseChanged",
+        f"{found}, but this revision began with {began}; put the old files back, or change the "
+        "spec (model.uri or model.revision) to train on the new",
+        "model.uri",
     )
 
 

@@ -10,12 +10,12 @@ from luthier_trainer.storage.objectstore import ObjectStore
 
 
 def finished(
-    output: ObjectStore, order: RunOrder, digest: str | None = None
+    output: ObjectStore, order: RunOrder, digest: str | None = None, base: str | None = None
 ) -> tuple[dict[str, Any], ArtifactRef] | None:
     """The manifest and reference of what lies there: published by this resource, or by another
     that was ordered the same and made it from the same. Else None.
 
-    `digest`: of what this run is made from, as it claims its output with; None before it knows.
+    `digest` and `base`: what this run is made from, as it claims its output; None before it knows.
     Who says one makes sure that its sources can be read: nobody is given what it couldn't make.
     """
     published = read_published(output)
@@ -23,5 +23,9 @@ def finished(
     if published is None or claim is None:
         return None
     own = claim.uid == order.run.uid
-    same = published[0]["shapeHash"] == order.shape_hash and claim.dataset_digest == digest
+    same = (
+        published[0]["shapeHash"] == order.shape_hash
+        and claim.dataset_digest == digest
+        and claim.base in (None, base)
+    )
     return published if own or same else None

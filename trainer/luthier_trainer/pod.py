@@ -47,14 +47,15 @@ class Pod:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def claim(self, output: ObjectStore, digest: str) -> Attempts:
-        """Take the output for this run. `digest`: of what the run is made from.
+    def claim(self, output: ObjectStore, digest: str, base: str | None = None) -> Attempts:
+        """Take the output for this run. `digest`, `base`: what the run is made from.
 
-        Raises TrainerError (OutputClaimed, DatasetChanged, SourceChanged) or Superseded.
+        Raises TrainerError (OutputClaimed, DatasetChanged, SourceChanged, BaseChanged) or
+        Superseded.
         """
         attempts = Attempts(output, self.order.run)
         self.attempts = attempts
-        take_claim(output, self.order, digest, attempts)
+        take_claim(output, self.order, digest, attempts, base)
         return attempts
 
     def begin(self, reached: int) -> None:

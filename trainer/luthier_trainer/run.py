@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
+from luthier_trainer.claim import base_changed, read_claim
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
+from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.pod import Pod
+from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
 
 if TYPE_CHECKING:
     from luthier_trainer.training.checkpointwriter import CheckpointWriter
+
+# For the last checkpoint of a run that fails. Nobody kills its pod: what has to end is only an
+# upload that never does. Storage's own retries (minutes) end earlier.
+_SAVE_SECONDS = 900
 
 
 class Run:
@@ -37,7 +44,7 @@ class Run:
         with self.pod.scratch() as folder:
             try:
                 return self._stages(folder)
-            except Interrupted:
+            except (Exception, Interrupted):  # not Superseded: the output is another pod's
                 self.save_what_waits()  # before the folder goes: checkpoints are written through it
                 raise
 
@@ -60,11 +67,21 @@ class Run:
         )
 
     def save_what_waits(self) -> None:
-        """Give a checkpoint that is being uploaded the rest of the grace period."""
+        """Upload a checkpoint that still waits: within the rest of the grace period if SIGTERM
+        came, or comes meanwhile. Raises Superseded."""
+        if self.interrupt.superseded:
+            return
+        stopped = self.interrupt.requested
         try:
-            if self.writer and not self.writer.drain(self.interrupt.seconds_left()):
-                log("warning: the grace period ends before the checkpoint is uploaded")
-        except TrainerError as failure:  # the run goes on from an older one
+            self._drain(self.interrupt.seconds_left() if stopped else _SAVE_SECONDS)
+        except Interrupted:
+            self._drain(self.interrupt.seconds_left())
+
+    def _drain(self, seconds: float) -> None:
+        try:
+            if self.writer and not self.writer.drain(seconds):
+                log(f"warning: {seconds:.1f} s weren't enough to upload the last checkpoint")
+        except Exception as failure:  # the run goes on from an older one
             log(f"warning: the last checkpoint is not saved: {failure}")
 
     def data_summary(self) -> str | None:
@@ -77,11 +94,12 @@ class Run:
         output = open_store(self.spec.output, self.spec.storage, "output.uri")
         if found := finished(output, self.spec):
             return self.pod.again(RunResult, *found)
-        base = modelcache.find(self.spec)
+        base = self._find_base(output)
         examples = self._check_data(folder)
-        if found := finished(output, self.spec, examples.digest):
+        made_from = (examples.digest, modelcache.identity(base))
+        if found := finished(output, self.spec, *made_from):
             return self.pod.again(RunResult, *found)
-        attempts = self.pod.claim(output, examples.digest)
+        attempts = self.pod.claim(output, *made_from)
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)
 
@@ -91,6 +109,19 @@ class Run:
         from luthier_trainer.stages import Stages
 
         return Stages(self, attempts, output, examples, folder).execute(base, model_folder)
+
+    def _find_base(self, output: ObjectStore) -> BaseModel:
+        """Of a hub at the commit with which this output was begun: a branch moves."""
+        claim = read_claim(output)
+        began = claim.base if claim else None
+        commit = modelcache.commit_of(began) if began else None
+        try:
+            return modelcache.find(self.spec, commit)
+        except TrainerError as failure:
+            if commit and failure.error.code == "RevisionNotFound":
+                uri = self.spec.fine_tuning.model.uri
+                raise base_changed(f"{uri}: the hub no longer has it", began) from failure
+            raise
 
     def _check_data(self, folder: Path) -> Examples:
         try:

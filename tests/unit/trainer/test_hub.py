@@ -32,10 +32,11 @@ class Hub:
     redirects to a CDN nor accounts."""
 
     def __init__(self) -> None:
-        self.files = FILES  # of own/tiny, the model
         self.requests: list[tuple[str, str | None]] = []
         self.breaks = 0  # downloads to break off in the middle
         self.seconds = 0.0  # a file's download takes so long
+        self.commits = {COMMIT: FILES}  # of the model, and their files
+        self.head = COMMIT  # of its branch main
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,17 +74,20 @@ class Hub:
             return 403, "GatedRepo", b""
         if "none" in path:
             return 404, "RepoNotFound", b""
-        for kind, base, files in (
-            ("models", "", self.files),
-            ("datasets", "datasets/", DATA),
+        for kind, base, commits, head in (
+            ("models", "", self.commits, self.head),
+            ("datasets", "datasets/", {COMMIT: DATA}, COMMIT),
         ):
             if path.startswith(f"/api/{kind}/own/tiny/revision/"):
-                if not path.endswith(("/main", "/v1", COMMIT)):
+                revision = path.rpartition("/")[2]
+                commit = head if revision in ("main", "v1") else revision
+                if commit not in commits:
                     return 404, "RevisionNotFound", b""
-                return 200, "", json.dumps(listing(files)).encode()
-            prefix = f"/{base}own/tiny/resolve/{COMMIT}/"
-            if path.startswith(prefix) and path[len(prefix) :] in files:
-                return 200, "", files[path[len(prefix) :]]
+                return 200, "", json.dumps(listing(commits[commit], commit)).encode()
+            for commit, files in commits.items():
+                prefix = f"/{base}own/tiny/resolve/{commit}/"
+                if path.startswith(prefix) and path[len(prefix) :] in files:
+                    return 200, "", files[path[len(prefix) :]]
         if path == "/api/models/own/pickle/revision/main":
             return 200, "", json.dumps(listing({"config.json": b"", "x.bin": b""})).encode()
         return 404, "EntryNotFound", b""
@@ -96,14 +100,14 @@ class Hub:
         self._server.server_close()
 
 
-def listing(files: dict[str, bytes]) -> dict[str, Any]:
+def listing(files: dict[str, bytes], commit: str = COMMIT) -> dict[str, Any]:
     siblings = []
     for name, content in files.items():
         item: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": name}
         if name.endswith("safetensors"):
             item["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         siblings.append(item)
-    return {"sha": COMMIT, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
+    return {"sha": commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
 
 
 @pytest.fixture
@@ -134,7 +138,7 @@ def test_a_model_is_downloaded_once(
 def test_the_commit_and_the_licence_are_in_manifest_and_card(
     hub: Hub, make_spec: MakeSpec, tiny_model: Path
 ) -> None:
-    hub.files = {path.name: path.read_bytes() for path in tiny_model.iterdir()}
+    hub.commits = {COMMIT: {path.name: path.read_bytes() for path in tiny_model.iterdir()}}
     spec = make_spec(
         model="hf://own/tiny",
         hub_endpoint=hub.url,
@@ -175,6 +179,36 @@ def test_mistakes(
     with pytest.raises(TrainerError) as caught:
         cache.find(spec)
     assert (caught.value.error.code, caught.value.exit_code) == (code, exit_code)
+
+
+def test_a_run_goes_on_with_the_commit_that_it_began_with(
+    hub: Hub, make_spec: MakeSpec, tiny_model: Path
+) -> None:
+    """While the branch moves on; and it ends where that commit is gone."""
+    old = {path.name: path.read_bytes() for path in tiny_model.iterdir()}
+    new = {**old, "model.safetensors": old["model.safetensors"][:-4] + b"\0\0\0\0"}
+    hub.commits, moved = {COMMIT: old}, "f" * 40
+    spec = make_spec(
+        model="hf://own/tiny", hub_endpoint=hub.url, training={"maxSteps": 1}, metrics=["loss"]
+    )
+    Run(spec).execute()
+    manifest = Path(spec.output.removeprefix("file://"), "manifest.json")
+    began = json.loads(manifest.read_text())["baseModel"]
+    assert began["revision"] == COMMIT
+
+    hub.commits[moved], hub.head = new, moved
+    manifest.unlink()
+    Run(spec).execute()
+    assert json.loads(manifest.read_text())["baseModel"] == began
+
+    del hub.commits[COMMIT]
+    manifest.unlink()
+    with pytest.raises(TrainerError) as caught:
+        Run(spec).execute()
+    error = caught.value.error
+    assert (error.code, error.param) == ("BaseChanged", "model.uri")
+    assert error.message.startswith("hf://own/tiny: the hub no longer has it")
+    assert f"began with commit:{COMMIT}" in error.message
 
 
 def test_a_hub_that_is_down(make_spec: MakeSpec) -> None:

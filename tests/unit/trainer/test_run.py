@@ -1,6 +1,7 @@
 """Whole runs on a tiny model: the artifact, resuming, finished outputs, faults."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -204,6 +205,72 @@ def test_changed_data_is_refused_on_resume(make_spec: MakeSpec, tmp_path: Path) 
         Run(spec).execute()
     assert caught.value.error.code == "DatasetChanged"
     assert caught.value.exit_code == ExitCode.DATA
+
+
+def test_a_changed_base_in_a_folder_is_refused_on_resume(
+    make_spec: MakeSpec, tiny_model: Path, tmp_path: Path
+) -> None:
+    """By its contents: a copy has other times."""
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    spec = make_spec(model=f"file://{base}", training={"maxSteps": 1}, metrics=["loss"])
+    Run(spec).execute()
+    os.utime(base / "model.safetensors", (1, 1))
+    (folder(spec) / "manifest.json").unlink()
+    Run(spec).execute()
+
+    spoil(base)
+    (folder(spec) / "manifest.json").unlink()
+    with pytest.raises(TrainerError) as caught:
+        Run(spec).execute()
+    assert caught.value.error.code == "BaseChanged"
+
+    # A claim of an older version tells no base.
+    claim = folder(spec) / "claim.json"
+    held = json.loads(claim.read_text())
+    del held["base"]
+    claim.write_text(json.dumps(held))
+    assert Run(spec).execute().artifact
+
+
+def spoil(base: Path) -> None:
+    """Overwrite the last of a model's weights."""
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+
+
+def test_a_changed_base_in_s3_is_refused_on_resume(
+    make_spec: MakeSpec, tiny_model: Path, s3: Any, seaweed: Seaweed, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+
+    def upload() -> None:
+        for path in base.iterdir():
+            s3.upload_file(str(path), "models", f"changing/{path.name}")
+
+    upload()
+    spec = make_spec(
+        model="s3://models/changing",
+        storage=seaweed.access().to_json(),
+        training={"maxSteps": 1},
+        metrics=["loss"],
+    )
+    Run(spec).execute()
+    (folder(spec) / "manifest.json").unlink()
+    upload()
+    Run(spec).execute()
+
+    spoil(base)
+    upload()
+    other = spec.model_copy(update={"run": spec.run.model_copy(update={"uid": "uid-2"})})
+    with pytest.raises(TrainerError, match="BaseChanged"):  # and isn't given the old result
+        Run(other).execute()
+    (folder(spec) / "manifest.json").unlink()
+    with pytest.raises(TrainerError) as caught:
+        Run(spec).execute()
+    error = caught.value.error
+    assert (error.code, error.param) == ("BaseChanged", "model.uri")
+    assert caught.value.exit_code == ExitCode.DATA
+    assert error.message.count("etags:") == 2
 
 
 def test_a_pod_that_was_replaced_publishes_nothing(

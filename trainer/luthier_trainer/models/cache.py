@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from luthier_trainer.storage.source import open_source
 
 _SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 _LOCK_SECONDS = 3600
+_COMMIT = "commit:"
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,26 @@ class BaseModel:
     licence: str | None = None
 
 
-def find(spec: RunSpec) -> BaseModel:
-    """The base of a run that fine-tunes. Raises TrainerError."""
+def find(spec: RunSpec, commit: str | None = None) -> BaseModel:
+    """The base of a run that fine-tunes; of a hub at `commit`, where it is given. Raises
+    TrainerError."""
     model = spec.fine_tuning.model
-    return find_model(model.uri, model.revision, spec, "model.uri")
+    return find_model(model.uri, commit or model.revision, spec, "model.uri")
+
+
+def identity(model: BaseModel) -> str:
+    """What a base is, told before it is downloaded: the commit of a hub, the ETags of S3, and
+    of files their contents: a copy has other times."""
+    if model.commit:
+        return f"{_COMMIT}{model.commit}"
+    if isinstance(model.store, FileStore):
+        return digest(model.store.local(""), model)
+    return "etags:" + hashlib.sha256(_listed(model).encode()).hexdigest()
+
+
+def commit_of(identity: str) -> str | None:
+    """The commit that an identity tells, where the base is of a hub."""
+    return identity.removeprefix(_COMMIT) if identity.startswith(_COMMIT) else None
 
 
 def find_model(uri: str, revision: str | None, order: RunOrder, param: str) -> BaseModel:
@@ -75,6 +92,10 @@ def find_model(uri: str, revision: str | None, order: RunOrder, param: str) -> B
     return BaseModel(store, entries)
 
 
+def _listed(model: BaseModel) -> str:
+    return "\n".join(f"{entry.key} {entry.size} {entry.etag}" for entry in model.entries)
+
+
 def _needed(entries: list[Entry]) -> list[Entry]:
     """Files that transformers loads: of weights kept twice, as some hubs do, the usual ones."""
     found = [
@@ -97,8 +118,7 @@ def local_folder(model: BaseModel, order: RunOrder) -> Path:
     place = f"{order.storage.endpoint} {parts.netloc}"
     if isinstance(model.store, HubStore):
         place = model.store.identity
-    identity = "\n".join(f"{entry.key} {entry.size} {entry.etag}" for entry in model.entries)
-    name = hashlib.sha256(f"{place}\n{identity}".encode())
+    name = hashlib.sha256(f"{place}\n{_listed(model)}".encode())
     models = Path(order.cache_dir, "models")
     target = models / name.hexdigest()[:32]
     models.mkdir(parents=True, exist_ok=True)
@@ -142,8 +162,13 @@ def _download(model: BaseModel, folder: Path) -> None:
 
 
 def digest(folder: Path, model: BaseModel) -> str:
-    """sha256 over the names and digests of the model's files."""
+    """sha256 over the names and digests of the model's files, which are read once."""
+    return _digest(folder, tuple(model.entries))
+
+
+@lru_cache(maxsize=8)
+def _digest(folder: Path, entries: tuple[Entry, ...]) -> str:
     total = hashlib.sha256()
-    for entry in model.entries:
+    for entry in entries:
         total.update(f"{entry.key} {sha256_of(folder / entry.key)}\n".encode())
     return "sha256:" + total.hexdigest()
