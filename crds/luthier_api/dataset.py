@@ -48,7 +48,7 @@ SplitExpression = Annotated[
 
 
 _SUFFIX = "(?i)[.](jsonl|json|csv|parquet)([.](gz|zst))?$"
-# What a URI of examples must keep, wherever it stands.
+# What a URI of examples and its revision must keep, wherever they stand.
 _SOURCE_RULES = (
     scheme_rule("datasets", DATASET_SCHEMES),
     *OBJECT_RULES,
@@ -66,6 +66,12 @@ _SOURCE_RULES = (
         "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv (plain, .gz "
         "or .zst) or .parquet",
         field=".uri",
+    ),
+    Rule(
+        "!has(self.revision) || self.uri.startsWith('hf://')",
+        "revision is for datasets on a hub (hf://): remove it, or put the version into the "
+        "URI's path",
+        field=".revision",
     ),
 )
 
@@ -209,6 +215,12 @@ class MixedSource(Model):
     """Further rows to learn from."""
 
     uri: Uri = Field(description="As dataset.uri; its split `train` is taken.")
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Revision of this source on a hub; that of dataset.revision isn't meant.",
+    )
     weight: float = Field(
         default=1.0,
         gt=0,
@@ -281,12 +293,6 @@ class Dataset(Model):
 
     rules = (
         *_SOURCE_RULES,
-        Rule(
-            "!has(self.revision) || self.uri.startsWith('hf://')",
-            "revision is for datasets on a hub (hf://): remove it, or put the version into the "
-            "URI's path",
-            field=".revision",
-        ),
         Rule(
             "has(self.template) != has(self.columns)",
             'say how a row reads: set either template, e.g. "{text}\\nCategory: {label}", or '

@@ -111,7 +111,7 @@ _SOURCES: dict[str, Changes] = {
     },
     "private dataset, own model": {
         "spec.model.tokenSecretRef": {"name": "hub", "key": "token"},
-        "spec.dataset.mix": [{"uri": "hf://org/rows"}],
+        "spec.dataset.mix": [{"uri": "hf://org/rows", "revision": "9213176"}],
     },
     "claims": {"spec.model.uri": "pvc://models/smollm2", "spec.dataset.uri": "pvc://data.v2/a.csv"},
     "ConfigMap": {"spec.dataset.uri": "configmap://phrases/train.jsonl"},

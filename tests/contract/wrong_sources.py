@@ -35,6 +35,12 @@ SOURCES = [
     wrong("data from nowhere", {"dataset.uri": "gs://data/a.csv"}, "dataset.uri", "copy it to one"),
     wrong("dataset's revision", {"dataset.revision": "main"}, "dataset.revision", "remove it"),
     wrong(
+        "mixed revision",
+        {"dataset.mix": [{"uri": "s3://data/b.csv", "revision": "main"}]},
+        "spec.dataset.mix[0].revision",
+        "remove it",
+    ),
+    wrong(
         "mixed with a sheet",
         {"dataset.mix": [{"uri": "s3://data/b.xlsx"}]},
         "spec.dataset.mix[0].uri",

@@ -59,6 +59,27 @@ CASES: dict[str, tuple[Json, list[str]]] = {
         },
         ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"],
     ),
+    "ia3-merged": (
+        {**TEMPLATE, "task": "classification", "method": {"type": "ia3", "merge": True}},
+        ["adapter/adapter_model.safetensors", "model/model.safetensors"],
+    ),
+    "prefix": (
+        {
+            **TEMPLATE,
+            "task": "classification",
+            "method": {"type": "prefix", "virtualTokens": {"count": 5}},
+        },
+        ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"],
+    ),
+    "prompt": (
+        {
+            **TEMPLATE,
+            "task": "generation",
+            "method": {"type": "prompt", "virtualTokens": {"count": 5}},
+            "evaluation": {"metrics": ["exact_match", "loss"], "maxNewTokens": 4},
+        },
+        ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"],
+    ),
     "chat": (
         {
             "task": "generation",

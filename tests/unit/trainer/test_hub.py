@@ -16,6 +16,7 @@ from unit.trainer.support import MakeSpec
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
+from luthier_trainer.data.prepare import load
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache
@@ -23,7 +24,10 @@ from luthier_trainer.run import Run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b"{}", "model.safetensors": b"w" * 300_000, "README.md": b"#"}
-DATA = {"data/train-00000-of-00002.jsonl": b'{"a": 1}\n', "data/train-00001-of-00002.jsonl": b""}
+DATA = {
+    "data/train-00000-of-00002.jsonl": b'{"text": "a rose", "label": "red"}\n',
+    "data/train-00001-of-00002.jsonl": b"",
+}
 
 
 class Hub:
@@ -72,6 +76,8 @@ class Hub:
         path = path.partition("?")[0]
         if "gated" in path:
             return 403, "GatedRepo", b""
+        if "private" in path:  # so does a hub hide it, and what isn't there
+            return 401, "RepoNotFound", b""
         if "none" in path:
             return 404, "RepoNotFound", b""
         for kind, base, commits, head in (
@@ -164,6 +170,7 @@ def test_the_commit_and_the_licence_are_in_manifest_and_card(
     ("name", "revision", "code", "exit_code"),
     [
         ("own/gated", None, "HubGated", ExitCode.DENIED),
+        ("own/private", None, "HubDenied", ExitCode.DENIED),
         ("own/none", None, "ModelNotFound", ExitCode.NOT_FOUND),
         ("own/tiny", "v9", "RevisionNotFound", ExitCode.NOT_FOUND),
         ("own/pickle", None, "ModelNotSafetensors", ExitCode.UNSUPPORTED),
@@ -224,6 +231,25 @@ def test_a_hub_that_is_down(make_spec: MakeSpec) -> None:
 def test_a_dataset_in_shards(hub: Hub, make_spec: MakeSpec, tmp_path: Path, uri: str) -> None:
     source = fetch(uri, make_spec(hub_endpoint=hub.url), tmp_path / "data", revision="v1")
     assert [file.path.read_bytes() for file in source.splits["train"]] == list(DATA.values())
+
+
+def test_each_source_of_a_mix_is_read_at_its_own_revision(
+    hub: Hub, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    mix = [{"uri": "hf://own/tiny", "revision": "v1", "weight": 9}, {"uri": "hf://own/tiny"}]
+    plain = load(make_spec(), tmp_path / "plain")
+    mixed = load(make_spec(dataset={"mix": mix}, hub_endpoint=hub.url), tmp_path / "mixed")
+    assert len(mixed.train) == len(plain.train) + 9 + 1
+    asked = [path for path, _ in hub.requests if path.startswith("/api/")]
+    assert [path.rpartition("/")[2] for path in asked] == ["v1?blobs=true", "main?blobs=true"]
+
+
+def test_a_revision_that_a_mix_lacks(hub: Hub, make_spec: MakeSpec, tmp_path: Path) -> None:
+    mix = [{"uri": "hf://own/tiny", "revision": "v9"}]
+    with pytest.raises(TrainerError) as caught:
+        load(make_spec(dataset={"mix": mix}, hub_endpoint=hub.url), tmp_path / "data")
+    assert caught.value.error.code == "RevisionNotFound"
+    assert caught.value.error.param == "dataset.mix[0].revision"
 
 
 _DOWNLOAD = """

@@ -25,6 +25,15 @@ import luthier_trainer.methods.merge as merging
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.load import BaseSource
 
+SETTINGS: list[dict[str, Any]] = [
+    {"dora": True},
+    {"rankStabilized": True, "rankPattern": {"c_attn": 4}},
+    {"alphaPattern": {"c_attn": 64, r"h\.0\.mlp\.c_fc": 8}},
+    {"bias": "all"},
+    {"bias": "lora_only"},
+    {"dora": True, "bias": "all", "rankPattern": {"c_attn": 4}, "alphaPattern": {"c_fc": 8}},
+]
+
 
 def check_merge(base: BaseSource, architecture: str, method: str, to: Path, **fields: Any) -> Any:
     """Train, merge, and load the merged model with transformers alone; returns it."""
@@ -36,6 +45,8 @@ def check_merge(base: BaseSource, architecture: str, method: str, to: Path, **fi
     train(tuning.model, inputs)
     tuning.save(to / "adapter")
     expected = answers(PeftModel.from_pretrained(plain(base), to / "adapter").eval(), inputs)
+    if method != "qlora":  # which learns on the base in 4 bits
+        assert torch.allclose(answers(tuning.model, inputs), expected, rtol=1e-4, atol=1e-4)
     merged = tuning.merge(to / "model")
     assert merged.folder == to / "model"
     assert 0 <= merged.difference < 1e-3
@@ -59,16 +70,23 @@ def test_classifiers(architecture: str, tmp_path: Path) -> None:
     assert model.config.id2label == {0: "negative", 1: "neutral", 2: "positive"}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"dora": True},
-        {"rankStabilized": True, "rankPattern": {"c_attn": 4}},
-        {"bias": "all"},
-    ],
-)
-def test_settings_of_lora(settings: dict[str, Any], tmp_path: Path) -> None:
-    check_merge(source("gpt2"), "gpt2", "lora", tmp_path, lora=settings)
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=repr)
+def test_settings_of_lora(method: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    check_merge(source("gpt2"), "gpt2", method, tmp_path, lora=settings)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_attention_with_the_last_norm_and_a_tied_output_layer(method: str, tmp_path: Path) -> None:
+    """DialoGPT's usual settings; its MLPs have a c_proj, too."""
+    base, saved = source("dialogpt"), ["ln_f", "lm_head"]
+    settings = {"targetModules": ["c_attn", "c_proj"], "modulesToSave": saved, "dropout": 0.1}
+    model = check_merge(base, "dialogpt", method, tmp_path, lora=settings)
+    before, after = plain(base).state_dict(), model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    updated = {name for name in before if name.endswith(("c_attn.weight", "c_proj.weight"))}
+    in_full = {"transformer.ln_f.weight", "transformer.ln_f.bias", "lm_head.weight"}
+    assert changed == updated | in_full
 
 
 @pytest.mark.parametrize("module", ["lm_head", "wte"])
@@ -123,10 +141,16 @@ def test_others_cannot_be_merged(method: str, tmp_path: Path) -> None:
     assert caught.value.error.code == "NotMergeable"
 
 
-def test_an_adapter_of_qlora_fits_the_4_bit_base_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, *SETTINGS], ids=repr)
+def test_an_adapter_of_qlora_fits_the_4_bit_base_too(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     base, inputs = source("gpt2"), batch("gpt2", main_class("gpt2"))
-    tuning = tuned(base, "qlora")
+    tuning = tuned(base, "qlora", lora=settings)
+    before = answers(plain(base, "qlora"), inputs)
     train(tuning.model, inputs)
     tuning.save(tmp_path / "adapter")
     again = answers(reload(base, "qlora", tmp_path / "adapter"), inputs)
     assert torch.allclose(again, answers(tuning.model, inputs), rtol=0, atol=1e-5)
+    with tuning.base() as model:
+        assert torch.allclose(answers(model, inputs), before, rtol=0, atol=1e-5)

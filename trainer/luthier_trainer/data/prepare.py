@@ -32,8 +32,14 @@ def load(spec: RunSpec, folder: Path) -> Examples:
     parse_form(spec.fine_tuning)  # a mistake in the template shows before any download
     main = sources.fetch(dataset.uri, spec, folder / "0", revision=dataset.revision)
     mixed = [
-        sources.fetch(source.uri, spec, folder / str(number), f"dataset.mix[{number - 1}].uri")
-        for number, source in enumerate(dataset.mix, start=1)
+        sources.fetch(
+            source.uri,
+            spec,
+            folder / str(number + 1),
+            f"dataset.mix[{number}].uri",
+            source.revision,
+        )
+        for number, source in enumerate(dataset.mix)
     ]
     return prepare(main, spec.fine_tuning, folder / "rows", mixed)
 
