@@ -172,6 +172,8 @@ def test_an_interruption_leaves_nothing_published(
     order = make(dict(adapters))
     process = start_trainer(order)
     reaches(process, f"stage: {stage}")
+    if stage == "Building":
+        finds_a_builder(process, order)
     process.signal(signal.SIGTERM)
     assert ended(process) == ExitCode.INTERRUPTED, process.log.read_text()
     assert process.result()["outcome"] == "Interrupted"
@@ -181,12 +183,25 @@ def test_an_interruption_leaves_nothing_published(
     records = list((package_of(order) / "attempts").iterdir())
     assert json.loads(records[0].read_text())["outcome"] == "Interrupted"
     assert not any(Path(order.scratch_dir).glob("luthier-*"))
-    children = [pid for pid in os.listdir("/proc") if pid.isdigit() and _builds(pid, order)]
-    assert children == []
+    assert builders(order) == []
+
+
+def finds_a_builder(process: TrainerProcess, order: BundleOrder) -> None:
+    """Until one has made its folder: the stage begins with imports, and with nothing to end."""
+    deadline = time.monotonic() + _SECONDS
+    while not any(Path(order.scratch_dir).glob("luthier-*/package/model")):
+        assert process.process.poll() is None, process.log.read_text()
+        assert time.monotonic() < deadline, process.log.read_text()
+        time.sleep(0.02)
+    assert builders(order)
+
+
+def builders(order: BundleOrder) -> list[str]:
+    """Pids of the builders that work below the order's scratch folder."""
+    return [pid for pid in os.listdir("/proc") if pid.isdigit() and _builds(pid, order)]
 
 
 def _builds(pid: str, order: BundleOrder) -> bool:
-    """Whether a process is a builder that works below the order's scratch folder."""
     try:
         command = Path("/proc", pid, "cmdline").read_bytes().decode(errors="replace")
     except OSError:
