@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from luthier_cluster import (
     record,
     s3,
     supervise,
+    wait,
 )
 from luthier_cluster.layout import Layout
 
@@ -356,7 +357,10 @@ def test_s3_refuses_as_others_do(
     assert refused.value.response["Error"]["Code"] == code
 
 
-def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("finished", [True, False], ids=["finished by the next", "taken away"])
+def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(
+    tmp_path: Path, finished: bool
+) -> None:
     name = f"{NAME}-i"
     command = [sys.executable, "-m", "luthier_cluster", "{}", "--name", name]
     up = [word.format("up") for word in command] + ["--flavour", "control-plane"]
@@ -364,13 +368,23 @@ def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(tmp_path: Pa
     try:
         with log.open("w") as stream:
             started = subprocess.Popen(up, stderr=stream)
-            while "network, credentials" not in log.read_text():
-                assert started.poll() is None
+        try:
+            await_first(started, lambda: "network, credentials" in log.read_text())
             layout = Cluster(name).layout
+            await_first(started, supervise.pid_file(layout, "etcd").exists)
+        finally:
             started.kill()
             started.wait(30)
-        subprocess.run(up, check=True, timeout=120)
-        Cluster(name).check()
+        assert supervise.running(layout, "etcd")
+        if finished:
+            subprocess.run(up, check=True, timeout=120)
+            Cluster(name).check()
     finally:
         subprocess.run([word.format("down") for word in command], check=True, timeout=120)
     assert traces(layout) == []
+
+
+def await_first(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
+    """Until `holds()`, before the process ends. The machine's first start builds programs."""
+    assert wait.until(lambda: holds() or process.poll() is not None, 300, every=0.02)
+    assert process.poll() is None
