@@ -143,7 +143,9 @@ def traces(layout: Layout) -> list[str]:
     others = [record.read(other) for other in record.names() if other != name]
     if layout.number not in [other.number for other in others if other]:
         folders += [Path("/sys/class/net", layout.link), *s3.sockets(layout.number)]
-    folders += Path("/sys/fs/cgroup").glob(f"**/luthier-{name}")
+    # Directly below each hierarchy's root. No walk: a cgroup that ends meanwhile would break it.
+    for pattern in (f"luthier-{name}", f"*/luthier-{name}"):
+        folders += Path("/sys/fs/cgroup").glob(pattern)
     found += [str(folder) for folder in folders if folder.exists()]
     logs = Path("/var/log/containers")
     found += [str(log) for log in logs.glob("*") if f"/{name}/" in str(log.readlink())]
