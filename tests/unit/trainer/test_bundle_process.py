@@ -215,7 +215,10 @@ def test_a_quantised_bundle_keeps_the_effect_of_its_adapters(
     order = make(dict(adapters), bundling={"precision": "int8"})
     process = start_trainer(order)
     assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
-    for part in index_of(order)["adapters"]:
+    index = index_of(order)
+    assert not index["leftOut"]
+    assert [part["name"] for part in index["adapters"]] == list(adapters)
+    for part in index["adapters"]:
         assert part["proof"]["isolated"]
         assert part["proof"]["baseDifference"] > 1e-3  # it is quantised
         assert part["proof"]["kept"] == pytest.approx(1, abs=0.5)
