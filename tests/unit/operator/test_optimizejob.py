@@ -311,8 +311,9 @@ def test_another_source_that_is_not_ready_stops_the_run_and_keeps_the_numbers() 
     assert "GatesPassed" in reasons(held)
     edited = resource(other, generation=2, status=held.to_json())
     # The old Job's pod is still there; its revision isn't taken for the new one.
-    ready = seen(edited, source=fine_tune_job("other", published=1), jobs=[job])
-    plan = decide(ready)
+    source = fine_tune_job("other", published=1)
+    plan = decide(seen(edited, source=source, jobs=[job], pods=[pod_of(job)]))
+    assert plan.create == ()
     assert plan.revision is not None
     assert plan.revision.name.startswith("r2-")
     assert [it.revision for it in plan.delete] == [revision.name]

@@ -163,6 +163,7 @@ def test_another_device_is_refused_at_once(
     process = start_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
     assert ended(process) == ExitCode.UNSUPPORTED
     assert process.result()["error"]["param"] == "target.device"
+    assert "stage: Loading" not in process.log.read_text()
 
 
 @pytest.mark.parametrize("stage", ["Checking", "Building", "Proving"])
