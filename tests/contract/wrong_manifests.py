@@ -53,10 +53,24 @@ _URIS = [
         "spec.dataset.uri",
         "holds no @, ? or #",
     ),
-    _wrong("blank in a URI", {"dataset.uri": "s3://data/my file.jsonl"}, "uri", "no blanks"),
-    _wrong("placeholder in a URI", {"output.uri": "s3://${BUCKET}/x"}, "uri", "placeholder"),
-    _wrong("empty path segment", {"output.uri": "s3://artifacts//x"}, "output.uri", "plain path"),
-    _wrong("parent folder", {"dataset.uri": "file:///data/../etc/a.csv"}, "uri", "plain path"),
+    _wrong(
+        "blank in a URI",
+        {"dataset.uri": "s3://data/my file.jsonl"},
+        "spec.dataset.uri",
+        "no blanks",
+    ),
+    _wrong(
+        "placeholder in a URI", {"output.uri": "s3://${BUCKET}/x"}, "spec.output.uri", "placeholder"
+    ),
+    _wrong(
+        "empty path segment", {"output.uri": "s3://artifacts//x"}, "spec.output.uri", "plain path"
+    ),
+    _wrong(
+        "parent folder",
+        {"dataset.uri": "file:///data/../etc/a.csv"},
+        "spec.dataset.uri",
+        "plain path",
+    ),
     _wrong("output on disk", {"output.uri": "file:///data/out"}, "spec.output.uri", "s3://BUCKET"),
     _wrong(
         "output in the model",
@@ -71,17 +85,37 @@ _URIS = [
 
 _DATASET = [
     _wrong("no template", {"dataset.template": REMOVED}, "spec.dataset.template", "{text}"),
-    _wrong("constant template", {"dataset.template": "hello"}, "template", "write {column}"),
     _wrong(
-        "Jinja template", {"dataset.template": "{{phrase}} {{tone}}"}, "template", "single braces"
+        "constant template",
+        {"dataset.template": "hello"},
+        "spec.dataset.template",
+        "write {column}",
     ),
-    _wrong("open brace", {"dataset.template": "{phrase {tone}"}, "template", "neither {column}"),
-    _wrong("position", {"dataset.template": "{0} {tone}"}, "template", "neither {column}"),
-    _wrong("format", {"dataset.template": "{phrase!r} {tone:>9}"}, "template", "neither {column}"),
+    _wrong(
+        "Jinja template",
+        {"dataset.template": "{{phrase}} {{tone}}"},
+        "spec.dataset.template",
+        "single braces",
+    ),
+    _wrong(
+        "open brace",
+        {"dataset.template": "{phrase {tone}"},
+        "spec.dataset.template",
+        "neither {column}",
+    ),
+    _wrong(
+        "position", {"dataset.template": "{0} {tone}"}, "spec.dataset.template", "neither {column}"
+    ),
+    _wrong(
+        "format",
+        {"dataset.template": "{phrase!r} {tone:>9}"},
+        "spec.dataset.template",
+        "neither {column}",
+    ),
     _wrong(
         "JSON in the template",
         {"dataset.template": '{"text": {phrase}} {tone}'},
-        "template",
+        "spec.dataset.template",
         "for literal braces",
     ),
     _wrong(
@@ -100,15 +134,27 @@ _DATASET = [
     _wrong(
         "no rows to measure on", {"dataset.evalFraction": REMOVED}, "spec.dataset", "evalFraction"
     ),
-    _wrong("fraction of all", {"dataset.evalFraction": 1}, "evalFraction", "less than 1"),
-    _wrong("fraction in percent", {"dataset.evalFraction": 10}, "evalFraction", "less than 1"),
+    _wrong(
+        "fraction of all", {"dataset.evalFraction": 1}, "spec.dataset.evalFraction", "less than 1"
+    ),
+    _wrong(
+        "fraction in percent",
+        {"dataset.evalFraction": 10},
+        "spec.dataset.evalFraction",
+        "less than 1",
+    ),
     _wrong(
         "eval and evalFraction",
         {"dataset.train": "train[:90%]", "dataset.eval": "train[90%:]"},
         "spec.dataset.evalFraction",
         "keep one",
     ),
-    _wrong("stratified by a sentence", {"dataset.stratifyBy": "the tone"}, "stratifyBy", "rename"),
+    _wrong(
+        "stratified by a sentence",
+        {"dataset.stratifyBy": "the tone"},
+        "spec.dataset.stratifyBy",
+        "rename",
+    ),
 ]
 
 
@@ -186,7 +232,12 @@ _METHOD = [
         "spec.method.lora.targetModules[0]",
         "one module per item",
     ),
-    _wrong("no modules", {"method.lora.targetModules": []}, "targetModules", "at least 1 items"),
+    _wrong(
+        "no modules",
+        {"method.lora.targetModules": []},
+        "spec.method.lora.targetModules",
+        "at least 1 items",
+    ),
     _wrong(
         "module named twice",
         {"method.lora.targetModules": ["q_proj", "q_proj"]},
@@ -200,7 +251,10 @@ _METHOD = [
         "in one of them",
     ),
     _wrong(
-        "save auto", {"method.lora.modulesToSave": ["auto"]}, "modulesToSave", "name the modules"
+        "save auto",
+        {"method.lora.modulesToSave": ["auto"]},
+        "spec.method.lora.modulesToSave",
+        "name the modules",
     ),
 ]
 
@@ -210,11 +264,21 @@ _TRAINING = [
     _wrong("no steps", {"training.maxSteps": 0}, "spec.training.maxSteps", "greater than or equal"),
     _wrong("steps in words", {"training.maxSteps": "100"}, "spec.training.maxSteps", "integer"),
     _wrong("half a step", {"training.maxSteps": 1.5}, "spec.training.maxSteps", "integer"),
-    _wrong("rate in words", {"training.learningRate": "2e-4"}, "learningRate", "type number"),
-    _wrong("rate 2", {"training.learningRate": 2}, "learningRate", "less than or equal to 1"),
-    _wrong("rate 0", {"training.learningRate": 0}, "learningRate", "greater than 0"),
-    _wrong("scheduler", {"training.scheduler": "step"}, "training.scheduler", '"cosine"'),
-    _wrong("optimiser", {"training.optimizer": "adam"}, "training.optimizer", '"adamw_torch"'),
+    _wrong(
+        "rate in words",
+        {"training.learningRate": "2e-4"},
+        "spec.training.learningRate",
+        "type number",
+    ),
+    _wrong(
+        "rate 2",
+        {"training.learningRate": 2},
+        "spec.training.learningRate",
+        "less than or equal to 1",
+    ),
+    _wrong("rate 0", {"training.learningRate": 0}, "spec.training.learningRate", "greater than 0"),
+    _wrong("scheduler", {"training.scheduler": "step"}, "spec.training.scheduler", '"cosine"'),
+    _wrong("optimiser", {"training.optimizer": "adam"}, "spec.training.optimizer", '"adamw_torch"'),
     _wrong(
         "constant rate with warm-up",
         {"training.scheduler": "constant", "training.warmupRatio": 0.1},
@@ -227,11 +291,15 @@ _TRAINING = [
         "spec.training.warmupRatio",
         "above 0",
     ),
-    _wrong("switch as YAML boolean", {"training.packing": False}, "training.packing", "string"),
-    _wrong("fp16 on CPU", {"training.precision": "fp16"}, "training.precision", "placement.gpus"),
+    _wrong(
+        "switch as YAML boolean", {"training.packing": False}, "spec.training.packing", "string"
+    ),
+    _wrong(
+        "fp16 on CPU", {"training.precision": "fp16"}, "spec.training.precision", "placement.gpus"
+    ),
     _wrong("fp8", {"training.precision": "fp8"}, "spec.training.precision", '"bf16"'),
     _wrong("negative seed", {"training.seed": -1}, "spec.training.seed", "greater than or equal"),
-    _wrong("huge length", {"training.maxLength": 2000000}, "training.maxLength", "1048576"),
+    _wrong("huge length", {"training.maxLength": 2000000}, "spec.training.maxLength", "1048576"),
     _wrong(
         "evaluation after the end",
         {"training.evalEverySteps": 101},
@@ -260,9 +328,11 @@ _EVALUATION = [
         "spec.evaluation.metrics",
         "change task",
     ),
-    _wrong("metric", {"evaluation.metrics": ["acc"]}, "evaluation.metrics[0]", '"accuracy"'),
-    _wrong("no metrics", {"evaluation.metrics": []}, "evaluation.metrics", "at least 1 items"),
-    _wrong("twice", {"evaluation.metrics": ["f1", "f1"]}, "evaluation.metrics", "name each once"),
+    _wrong("metric", {"evaluation.metrics": ["acc"]}, "spec.evaluation.metrics[0]", '"accuracy"'),
+    _wrong("no metrics", {"evaluation.metrics": []}, "spec.evaluation.metrics", "at least 1 items"),
+    _wrong(
+        "twice", {"evaluation.metrics": ["f1", "f1"]}, "spec.evaluation.metrics", "name each once"
+    ),
 ]
 
 _REST = [
@@ -273,12 +343,23 @@ _REST = [
     _wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "set nodes to 1"),
     _wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "0 or 1"),
     _wrong("pool", {"placement.pool": "GPU_A100"}, "spec.placement.pool", "a-z, 0-9 and -"),
-    _wrong("queue", {"placement.queueName": "team/a"}, "placement.queueName", "a-z, 0-9 and -"),
-    _wrong("secret", {"storage.secretName": "My Secret"}, "storage.secretName", "- and . only"),
-    _wrong("no checkpoints", {"checkpoints.keepLast": 0}, "checkpoints.keepLast", "equal to 1"),
-    _wrong("restarts", {"limits.maxRestarts": -1}, "limits.maxRestarts", "greater than or equal"),
     _wrong(
-        "deadline in words", {"limits.activeDeadlineSeconds": "1h"}, "activeDeadline", "integer"
+        "queue", {"placement.queueName": "team/a"}, "spec.placement.queueName", "a-z, 0-9 and -"
+    ),
+    _wrong(
+        "secret", {"storage.secretName": "My Secret"}, "spec.storage.secretName", "- and . only"
+    ),
+    _wrong(
+        "no checkpoints", {"checkpoints.keepLast": 0}, "spec.checkpoints.keepLast", "equal to 1"
+    ),
+    _wrong(
+        "restarts", {"limits.maxRestarts": -1}, "spec.limits.maxRestarts", "greater than or equal"
+    ),
+    _wrong(
+        "deadline in words",
+        {"limits.activeDeadlineSeconds": "1h"},
+        "spec.limits.activeDeadlineSeconds",
+        "integer",
     ),
     _wrong("suspend in words", {"suspend": "yes"}, "spec.suspend", "boolean"),
     _wrong("delete artifacts", {"deletionPolicy": "Delete"}, "spec.deletionPolicy", "use Retain"),
@@ -340,7 +421,10 @@ WRONG_OPTIMIZE_JOBS = [
     _wrong("two sources", {"source.modelUri": "s3://models/m"}, "spec.source", "name one source"),
     _wrong("no source", {"source": {}}, "spec.source", "name one source"),
     _wrong(
-        "adapter alone", {"source.adapterUri": "s3://a/b"}, "source.adapterUri", "needs modelUri"
+        "adapter alone",
+        {"source.adapterUri": "s3://a/b"},
+        "spec.source.adapterUri",
+        "needs modelUri",
     ),
     _wrong(
         "provider of another device",
