@@ -27,12 +27,6 @@ _MODEL = [
         "revision outside a hub", {"model.revision": "main"}, "spec.model.revision", "remove it"
     ),
     _wrong(
-        "token outside a hub",
-        {"model.tokenSecretRef": {"name": "hub", "key": "token"}},
-        "spec.model.tokenSecretRef",
-        "storage.secretName",
-    ),
-    _wrong(
         "remote code",
         {"model.trustRemoteCode": True},
         "spec.model.trustRemoteCode",
