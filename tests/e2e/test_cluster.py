@@ -26,6 +26,7 @@ from luthier_cluster import (
     wait,
 )
 from luthier_cluster.layout import Layout
+from luthier_demo.tenant import create
 
 NAME = f"t-{os.getpid()}"
 # What a pod hears from the servers behind S3, which would ask it for no credentials.
@@ -73,21 +74,9 @@ def apply(cluster: Cluster, *items: dict[str, Any]) -> None:
 
 def tenant(cluster: Cluster, name: str) -> None:
     """A namespace that enforces `restricted`, with the machine's folders to mount."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace"}
-    apply(
-        cluster,
-        {**namespace, "metadata": {"name": name, "labels": labels}},
-        *host_files.volume_and_claim(name),
-    )
-    cluster.kubectl(
-        "wait", f"--namespace={name}", "serviceaccount/default", "--for=create", "--timeout=30s"
-    )
-    # A pod that comes before its claim is bound may wait minutes for its next try.
-    bound = "--for=jsonpath={.status.phase}=Bound"
-    cluster.kubectl(
-        "wait", f"--namespace={name}", f"pvc/{host_files.CLAIM}", bound, "--timeout=30s"
-    )
+    create(cluster, name)
+    where = f"--namespace={name}"
+    cluster.kubectl("wait", where, "serviceaccount/default", "--for=create", "--timeout=30s")
 
 
 def succeeded(cluster: Cluster, name: str, namespace: str, within: int = 120) -> str:

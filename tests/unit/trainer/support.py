@@ -117,13 +117,17 @@ class TrainerProcess:
     log: Path
     result_file: Path
 
-    def wait(self) -> int:
-        return self.process.wait(_RUN_SECONDS)
+    def wait(self, within: float = _RUN_SECONDS) -> int:
+        return self.process.wait(within)
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, within: float = _RUN_SECONDS) -> None:
         """Until the log has `text`; fails when the process ends before, or after a limit."""
-        deadline = time.monotonic() + _RUN_SECONDS
-        while text not in self.log.read_text():
+        self.wait_until(lambda: text in self.log.read_text(), within)
+
+    def wait_until(self, holds: Callable[[], bool], within: float = _RUN_SECONDS) -> None:
+        """Until `holds()`; fails as `wait_for` does."""
+        deadline = time.monotonic() + within
+        while not holds():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from unit.trainer.bundle_support import order_maker
 
-from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
-from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
 from luthier_trainer.bundle.base import Base, read_base
 from luthier_trainer.bundle.compat import Adapter, check
 from luthier_trainer.bundle.fetch import locate
@@ -182,17 +181,9 @@ def written(folder: Path, manifest: dict[str, Any]) -> SourceRef:
 
 
 def examined(tmp_path: Path, *sources: SourceRef, fail: bool = False) -> Roll:
-    order = BundleOrder(
-        run=RunIdentity(
-            kind="AdapterBundle", namespace="n", name="b", uid="u", revision="r1-0", attempt=1
-        ),
-        shape_hash="0" * 64,
-        output=f"file://{tmp_path}/output",
-        file_roots=["/"],
-        bundling=Bundling.model_validate(
-            {"base": {"uri": "hf://owner/base"}, "onIncompatible": "Fail" if fail else "Skip"}
-        ),
-        adapters=[AdapterOrder(name=f"a{i}", source=it) for i, it in enumerate(sources)],
+    order = order_maker(tmp_path, tmp_path)(
+        {f"a{i}": it for i, it in enumerate(sources)},
+        bundling={"onIncompatible": "Fail" if fail else "Skip"},
     )
     roll = Roll(order, lambda ends: None)
     examine(order, BASE, "base-key", None, roll, tmp_path / "fetched")
@@ -306,17 +297,9 @@ def test_a_bundle_of_none_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_storage_that_denies_is_no_fault_of_the_adapter(tmp_path: Path) -> None:
-    order = AdapterOrder(name="a", source=SourceRef(uri=f"file://{tmp_path}"))
-    run = RunIdentity(namespace="n", name="b", uid="u", revision="r1-0", attempt=1)
-    bundle = BundleOrder(
-        run=run,
-        shape_hash="0" * 64,
-        output=f"file://{tmp_path}/output",
-        bundling=Bundling.model_validate({"base": {"uri": "hf://owner/base"}}),
-        adapters=[order],
-    )
+    order = order_maker(tmp_path, tmp_path)({"a": tmp_path}, file_roots=[])
     with pytest.raises(TrainerError, match="FileNotAllowed"):
-        locate(order, bundle, "adapters[0].uri")
+        locate(order.adapters[0], order, "adapters[0].uri")
 
 
 @pytest.mark.parametrize(

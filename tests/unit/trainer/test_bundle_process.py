@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from luthier_api.runspec import BundleOrder, ProgressTarget, S3Access
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 
+# A build takes seconds alone, and minutes on a busy machine.
 _SECONDS = 900
 pytestmark = pytest.mark.timeout(2 * _SECONDS)
 
@@ -49,20 +49,6 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.fixture
 def make(base: Path, tmp_path: Path) -> MakeOrder:
     return order_maker(base, tmp_path)
-
-
-def ended(process: TrainerProcess) -> int:
-    """Its exit code. A build takes seconds alone, and minutes on a busy machine."""
-    return process.process.wait(_SECONDS)
-
-
-def reaches(process: TrainerProcess, text: str) -> None:
-    """Until the log has `text`."""
-    deadline = time.monotonic() + _SECONDS
-    while text not in process.log.read_text():
-        assert process.process.poll() is None, process.log.read_text()
-        assert time.monotonic() < deadline, process.log.read_text()
-        time.sleep(0.02)
 
 
 def uploaded(s3: Any, folder: Path, prefix: str, bucket: str = "artifacts") -> str:
@@ -104,7 +90,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
 
     first = order(1)
     process = start_trainer(first)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     result = BundleResult.model_validate(process.result())
     assert {end.name: end.code for end in result.adapters} == {
         "plain": None,
@@ -126,7 +112,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
     del uris["dora"]
     second = order(2, previous=first.output)
     process = start_trainer(second)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     found = BundleResult.model_validate(process.result())
     assert found.proof
     assert (found.proof.adapters, found.proof.rebuilt) == (2, 1)
@@ -150,7 +136,7 @@ def test_none_that_fits_is_told_by_the_exit_code(
 ) -> None:
     bias = make_adapter(base, tmp_path / "bias", r=4, target_modules=["q_proj"], bias="all")
     process = start_trainer(make({"bias": bias}))
-    assert ended(process) == ExitCode.UNSUPPORTED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED, process.log.read_text()
     result = process.result()
     assert result["error"]["code"] == "NoAdapterLeft"
     assert result["adapters"][0]["code"] == "Bias"
@@ -161,7 +147,7 @@ def test_another_device_is_refused_at_once(
     make: MakeOrder, adapters: dict[str, Path], start_trainer: Start
 ) -> None:
     process = start_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
-    assert ended(process) == ExitCode.UNSUPPORTED
+    assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED
     assert process.result()["error"]["param"] == "target.device"
     assert "stage: Loading" not in process.log.read_text()
 
@@ -172,11 +158,14 @@ def test_an_interruption_leaves_nothing_published(
 ) -> None:
     order = make(dict(adapters))
     process = start_trainer(order)
-    reaches(process, f"stage: {stage}")
+    process.wait_for(f"stage: {stage}", _SECONDS)
     if stage == "Building":
-        finds_a_builder(process, order)
+        # It begins with imports, and with nothing to end: until a builder has made its folder.
+        scratch = Path(order.scratch_dir)
+        process.wait_until(lambda: any(scratch.glob("luthier-*/package/model")), _SECONDS)
+        assert builders(order)
     process.signal(signal.SIGTERM)
-    assert ended(process) == ExitCode.INTERRUPTED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.INTERRUPTED, process.log.read_text()
     assert process.result()["outcome"] == "Interrupted"
     left = {path.name for path in package_of(order).rglob("*") if path.is_file()}
     assert "manifest.json" not in left
@@ -185,16 +174,6 @@ def test_an_interruption_leaves_nothing_published(
     assert json.loads(records[0].read_text())["outcome"] == "Interrupted"
     assert not any(Path(order.scratch_dir).glob("luthier-*"))
     assert builders(order) == []
-
-
-def finds_a_builder(process: TrainerProcess, order: BundleOrder) -> None:
-    """Until one has made its folder: the stage begins with imports, and with nothing to end."""
-    deadline = time.monotonic() + _SECONDS
-    while not any(Path(order.scratch_dir).glob("luthier-*/package/model")):
-        assert process.process.poll() is None, process.log.read_text()
-        assert time.monotonic() < deadline, process.log.read_text()
-        time.sleep(0.02)
-    assert builders(order)
 
 
 def builders(order: BundleOrder) -> list[str]:
@@ -215,7 +194,7 @@ def test_a_quantised_bundle_keeps_the_effect_of_its_adapters(
 ) -> None:
     order = make(dict(adapters), bundling={"precision": "int8"})
     process = start_trainer(order)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     index = index_of(order)
     assert not index["leftOut"]
     assert [part["name"] for part in index["adapters"]] == list(adapters)
