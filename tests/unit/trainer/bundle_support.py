@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unit.trainer.support import folder_of
+
 from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
@@ -119,11 +121,6 @@ def order_maker(base: Path, place: Path) -> MakeOrder:
     return make
 
 
-def package_of(order: BundleOrder) -> Path:
-    """Folder of an order's output on file://."""
-    return Path(order.output.removeprefix("file://"))
-
-
 def index_of(order: BundleOrder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((package_of(order) / "index.json").read_text())
+    found: dict[str, Any] = json.loads((folder_of(order) / "index.json").read_text())
     return found

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.revision import shape_hash
-from luthier_api.runspec import RunIdentity, RunSpec, S3Access
+from luthier_api.runspec import RunIdentity, RunOrder, RunSpec, S3Access
 
 LABELS = ["red", "green", "deep blue"]
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
@@ -38,6 +38,11 @@ def colour_rows(count: int, offset: int = 0) -> list[dict[str, str]]:
 def write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def folder_of(order: RunOrder) -> Path:
+    """Of its output on file://."""
+    return Path(order.output.removeprefix("file://"))
 
 
 MakeSpec = Callable[..., RunSpec]

@@ -15,9 +15,8 @@ from unit.trainer.bundle_support import (
     make_adapter,
     make_base,
     order_maker,
-    package_of,
 )
-from unit.trainer.support import Operator, Seaweed, TrainerProcess
+from unit.trainer.support import Operator, Seaweed, TrainerProcess, folder_of
 from unit.trainer.tiny import tiny_tokenizer_of
 
 from luthier_api.optimizejob import SourceRef
@@ -167,10 +166,10 @@ def test_an_interruption_leaves_nothing_published(
     process.signal(signal.SIGTERM)
     assert process.wait(_SECONDS) == ExitCode.INTERRUPTED, process.log.read_text()
     assert process.result()["outcome"] == "Interrupted"
-    left = {path.name for path in package_of(order).rglob("*") if path.is_file()}
+    left = {path.name for path in folder_of(order).rglob("*") if path.is_file()}
     assert "manifest.json" not in left
     assert not [name for name in left if name.endswith((".onnx", ".onnx_adapter"))]
-    records = list((package_of(order) / "attempts").iterdir())
+    records = list((folder_of(order) / "attempts").iterdir())
     assert json.loads(records[0].read_text())["outcome"] == "Interrupted"
     assert not any(Path(order.scratch_dir).glob("luthier-*"))
     assert builders(order) == []

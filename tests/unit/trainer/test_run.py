@@ -8,17 +8,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from unit.trainer.support import MakeSpec, Seaweed, colour_rows, spec_maker, write_jsonl
+from unit.trainer.support import MakeSpec, Seaweed, colour_rows, folder_of, spec_maker, write_jsonl
 
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
-
-
-def folder(spec: RunSpec) -> Path:
-    return Path(spec.output.removeprefix("file://"))
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
@@ -59,7 +55,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     import hashlib
 
     spec, result = finished
-    output = folder(spec)
+    output = folder_of(spec)
     manifest = (output / "manifest.json").read_bytes()
     assert result.artifact
     assert result.artifact.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
@@ -85,7 +81,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
 
 
 def test_nothing_is_pickled(finished: tuple[RunSpec, RunResult]) -> None:
-    for path in folder(finished[0]).rglob("*"):
+    for path in folder_of(finished[0]).rglob("*"):
         if path.is_file():
             head = path.read_bytes()[:4]
             assert path.suffix not in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}, path
@@ -100,7 +96,7 @@ def test_plain_peft_reproduces_the_accuracy(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec, result = finished
-    adapter = folder(spec) / "adapter"
+    adapter = folder_of(spec) / "adapter"
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter).eval()
@@ -128,12 +124,12 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 ) -> None:
     """As after SIGKILL right behind the checkpoint of `step`: an epoch has 4 steps."""
     spec = make_spec()
-    keep_until(step, folder(finished[0]), folder(spec))
+    keep_until(step, folder_of(finished[0]), folder_of(spec))
     torch.rand(5)  # what was drawn before must not matter
     result = Run(spec).execute()
-    assert same_weights(folder(spec), folder(finished[0]))
-    assert losses(folder(spec)) == losses(folder(finished[0]))
-    assert [entry[0] for entry in losses(folder(spec))] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert same_weights(folder_of(spec), folder_of(finished[0]))
+    assert losses(folder_of(spec)) == losses(folder_of(finished[0]))
+    assert [entry[0] for entry in losses(folder_of(spec))] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
     assert result.evaluation == finished[1].evaluation
 
 
@@ -148,31 +144,31 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     finished: tuple[RunSpec, RunResult], make_spec: MakeSpec, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = make_spec()
-    keep_until(6, folder(finished[0]), folder(spec))
-    state = next((folder(spec) / "checkpoints" / "step-000006").glob("*.safetensors"))
+    keep_until(6, folder_of(finished[0]), folder_of(spec))
+    state = next((folder_of(spec) / "checkpoints" / "step-000006").glob("*.safetensors"))
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)
     # And one whose upload was cut short.
-    half = folder(spec) / "checkpoints" / "step-000007"
-    shutil.copytree(folder(finished[0]) / "checkpoints" / "step-000007", half)
+    half = folder_of(spec) / "checkpoints" / "step-000007"
+    shutil.copytree(folder_of(finished[0]) / "checkpoints" / "step-000007", half)
     (half / "manifest.json").unlink()
 
     Run(spec).execute()
     log = capfd.readouterr().err
     assert "checkpoint of step 6 is damaged" in log
     assert "going on from the checkpoint of step 5" in log
-    assert same_weights(folder(spec), folder(finished[0]))
+    assert same_weights(folder_of(spec), folder_of(finished[0]))
 
 
 def test_a_finished_output_gives_its_result_again(
     finished: tuple[RunSpec, RunResult], colours: Path
 ) -> None:
     spec, result = finished
-    before = (folder(spec) / "manifest.json").stat().st_mtime_ns
+    before = (folder_of(spec) / "manifest.json").stat().st_mtime_ns
     again = Run(spec).execute()
     assert (again.artifact, again.evaluation) == (result.artifact, result.evaluation)
-    assert (folder(spec) / "manifest.json").stat().st_mtime_ns == before
+    assert (folder_of(spec) / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_another_resource_gets_the_finished_result_of_the_same_spec(
@@ -190,7 +186,7 @@ def test_changed_data_is_refused_on_resume(make_spec: MakeSpec, tmp_path: Path) 
         dataset={"uri": f"file://{data}", "test": None}, training={"maxSteps": 1}, metrics=["loss"]
     )
     Run(spec).execute()
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     write_jsonl(data, colour_rows(15))
     with pytest.raises(TrainerError) as caught:
         Run(spec).execute()
@@ -208,7 +204,7 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     real_train = finetune.train
 
     def train(*arguments: Any) -> Any:
-        attempts = folder(spec) / "attempts"
+        attempts = folder_of(spec) / "attempts"
         own = next(attempts.glob("*.json"))
         record = json.loads(own.read_text())
         (attempts / "newer.json").write_text(json.dumps({**record, "ordinal": 2}))
@@ -217,9 +213,9 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     monkeypatch.setattr(finetune, "train", train)
     with pytest.raises(Superseded):
         Run(spec).execute()
-    assert not (folder(spec) / "manifest.json").exists()
-    assert not (folder(spec) / "checkpoints").exists()
-    assert not (folder(spec) / "report").exists()
+    assert not (folder_of(spec) / "manifest.json").exists()
+    assert not (folder_of(spec) / "checkpoints").exists()
+    assert not (folder_of(spec) / "report").exists()
 
 
 def test_a_run_on_s3(
