@@ -1,6 +1,5 @@
 """An AdapterBundle: its adapters, its order, its package in use."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +9,13 @@ from unit.operator.builders import (
     around,
     ended,
     fine_tune_job,
+    message,
+    order_in,
     owned,
     platform,
     pod_of,
+    reasons,
+    result,
     stored,
 )
 
@@ -20,12 +23,11 @@ from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.finetunejob import Progress
 from luthier_api.progress import ProgressReport
 from luthier_api.result import AdapterEnd, BundleResult
-from luthier_api.runspec import RUNSPEC_ANNOTATION, BundleOrder, read_order
+from luthier_api.runspec import BundleOrder
 from luthier_operator.adapterbundle.decide import decide
 from luthier_operator.adapterbundle.kind import ADAPTER_BUNDLE
 from luthier_operator.adapterbundle.observe import Observed, observe
 from luthier_operator.adapterbundle.status import compute
-from luthier_operator.conditions import find
 from luthier_operator.patches import merge_diff
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.events import transitions
@@ -61,8 +63,7 @@ def seen(
 
 
 def order_of(plan: Plan) -> BundleOrder:
-    annotations = plan.create[-1]["spec"]["template"]["metadata"]["annotations"]
-    order = read_order(annotations[RUNSPEC_ANNOTATION].encode())
+    order = order_in(plan)
     assert isinstance(order, BundleOrder)
     return order
 
@@ -71,23 +72,8 @@ def status(observed: Observed) -> AdapterBundleStatus:
     return compute(observed, decide(observed))
 
 
-def reasons(of: AdapterBundleStatus) -> dict[str, str]:
-    return {it.type: f"{it.status} {it.reason}" for it in of.conditions}
-
-
-def message(of: AdapterBundleStatus, kind: str) -> str:
-    condition = find(of.conditions, kind)
-    assert condition is not None
-    return condition.message
-
-
 def states(of: AdapterBundleStatus) -> dict[str, str]:
     return {it.name: it.state for it in of.adapters}
-
-
-def result(revision: Revision, **fields: Any) -> str:
-    own = {"revision": revision.name, "attempt": revision.attempt, "outcome": "Succeeded"}
-    return json.dumps(own | fields)
 
 
 def package(revision: Revision) -> Obj:
@@ -111,13 +97,13 @@ def built(obj: Obj, *sources: Obj, **told: Any) -> AdapterBundleStatus:
     return status(seen(obj, *sources, jobs=[job], pods=[pod]))
 
 
-def broken(obj: Obj, *sources: Obj, code: int = 78, **told: Any) -> AdapterBundleStatus:
+def broken(obj: Obj, *sources: Obj, **told: Any) -> AdapterBundleStatus:
     """The status after the wanted revision has failed."""
     revision, manifest = run(obj, *sources)
     job = stored(manifest, revision, end="Failed", reason="PodFailurePolicy")
     error = {"code": "BaseUnknown", "message": "no such architecture"}
     end = result(revision, **({"outcome": "Failed", "error": error} | told))
-    pod = pod_of(job, phase="Failed", state=ended(code, end))
+    pod = pod_of(job, phase="Failed", state=ended(78, end))
     return status(seen(obj, *sources, jobs=[job], pods=[pod]))
 
 

@@ -1,6 +1,5 @@
 """An OptimizeJob: its source, its order, its status."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +10,18 @@ from unit.operator.builders import (
     around,
     ended,
     fine_tune_job,
+    message,
+    order_in,
     owned,
     pod_of,
+    reasons,
+    result,
     stored,
 )
 
 from luthier_api.optimizejob import OptimizeJobStatus
 from luthier_api.progress import ProgressReport
-from luthier_api.runspec import RUNSPEC_ANNOTATION, OptimizeOrder, read_order
-from luthier_operator.conditions import find
+from luthier_api.runspec import OptimizeOrder
 from luthier_operator.optimizejob.decide import decide
 from luthier_operator.optimizejob.kind import OPTIMIZE_JOB
 from luthier_operator.optimizejob.observe import Observed, observe
@@ -61,15 +63,14 @@ def seen(
 
 
 def order_of(plan: Plan) -> OptimizeOrder:
-    annotations = plan.create[-1]["spec"]["template"]["metadata"]["annotations"]
-    order = read_order(annotations[RUNSPEC_ANNOTATION].encode())
+    order = order_in(plan)
     assert isinstance(order, OptimizeOrder)
     return order
 
 
-def started(spec: Obj = BY_JOB, source: Obj | None = None) -> tuple[Revision, Obj]:
+def started() -> tuple[Revision, Obj]:
     """The first revision and its Job's manifest."""
-    plan = decide(seen(resource(spec), source=source or fine_tune_job(published=1)))
+    plan = decide(seen(source=fine_tune_job(published=1)))
     assert plan.revision is not None
     return plan.revision, plan.create[-1]
 
@@ -78,33 +79,18 @@ def status(observed: Observed) -> OptimizeJobStatus:
     return compute(observed, decide(observed))
 
 
-def reasons(of: OptimizeJobStatus) -> dict[str, str]:
-    return {it.type: f"{it.status} {it.reason}" for it in of.conditions}
-
-
-def message(of: OptimizeJobStatus, kind: str) -> str:
-    condition = find(of.conditions, kind)
-    assert condition is not None
-    return condition.message
-
-
-def result(revision: Revision, **fields: Any) -> str:
-    own = {"revision": revision.name, "attempt": revision.attempt, "outcome": "Succeeded"}
-    return json.dumps(own | fields)
-
-
 def published(revision: Revision) -> Obj:
     uri = f"s3://artifacts/models/team/small/{revision.name}"
     return {"uri": uri, "manifestSha256": "e" * 64, "precision": "int8"}
 
 
-def completed(source: Obj | None = None) -> OptimizeJobStatus:
+def completed() -> OptimizeJobStatus:
     """The status after the first revision has been published."""
     revision, manifest = started()
     job = stored(manifest, revision, end="Complete")
     told = result(revision, candidates=CANDIDATES, baseline=BASELINE, artifact=published(revision))
     pod = pod_of(job, phase="Succeeded", state=ended(0, told))
-    return status(seen(source=source or fine_tune_job(published=1), jobs=[job], pods=[pod]))
+    return status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod]))
 
 
 @pytest.mark.parametrize(
