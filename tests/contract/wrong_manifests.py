@@ -1,9 +1,9 @@
-"""Manifests that must be refused, by field. Combinations are in wrong_combinations.py."""
+"""FineTuneJobs that must be refused, by field. Combinations are in wrong_combinations.py."""
 
 from contract.manifests import REMOVED
-from contract.wrong import Wrong
 from contract.wrong import wrong as _wrong
 from contract.wrong_combinations import WRONG_COMBINATIONS
+from contract.wrong_splits import SPLITS
 
 _MODEL = [
     _wrong("no model", {"model": REMOVED}, "spec.model", "Required value"),
@@ -151,61 +151,6 @@ _DATASET = [
     ),
 ]
 
-
-def _splits(title: str, splits: dict[str, str], field: str, words: str) -> Wrong:
-    """Explicit splits of a folder, in place of evalFraction."""
-    changes = {f"dataset.{name}": value for name, value in splits.items()}
-    return Wrong(
-        title,
-        {"dataset.uri": "s3://datasets/phrases", "dataset.evalFraction": REMOVED, **changes},
-        f"spec.dataset.{field}",
-        words,
-    )
-
-
-_SPLITS = [
-    _splits(
-        "stratify without a share",
-        {"eval": "eval", "stratifyBy": "tone"},
-        "stratifyBy",
-        "evalFraction",
-    ),
-    _splits("eval is train", {"train": "train", "eval": "train"}, "eval", "disjoint"),
-    _splits("eval in train", {"train": "train", "eval": "train[90%:]"}, "eval", "disjoint"),
-    _splits("eval of all rows", {"eval": "train[90%:]"}, "eval", "set train to the others"),
-    _splits("test of all rows", {"test": "train[-300:]"}, "test", "set train to the others"),
-    _splits("two heads", {"train": "train[:90%]", "eval": "train[:10%]"}, "eval", "disjoint"),
-    _splits("two tails", {"train": "train[100:]", "test": "train[-300:]"}, "test", "disjoint"),
-    _splits(
-        "overlap in percent", {"train": "train[:90%]", "eval": "train[10%:]"}, "eval", "disjoint"
-    ),
-    _splits("overlap in rows", {"train": "train[500:]", "test": "train[:501]"}, "test", "disjoint"),
-    _splits(
-        "overlap from the end",
-        {"train": "train[:-200]", "eval": "train[-300:]"},
-        "eval",
-        "disjoint",
-    ),
-    _splits("eval is test", {"eval": "dev", "test": "dev"}, "test", "disjoint"),
-    _splits("slice of nothing", {"train": "train[:0]", "eval": "dev"}, "train", "none"),
-    _splits("slice of everything", {"train": "train[:]", "eval": "dev"}, "train", "plain name"),
-    _splits("backwards", {"train": "train[90%:10%]", "eval": "dev"}, "train", "smaller bound"),
-    _splits(
-        "eval backwards", {"train": "train[:9]", "eval": "train[9:5]"}, "eval", "smaller bound"
-    ),
-    _splits(
-        "test backwards", {"train": "train[:9]", "test": "train[9:5]"}, "test", "smaller bound"
-    ),
-    _splits("beyond 100%", {"train": "train[:110%]", "eval": "dev"}, "train", "up to 100%"),
-    _splits("fraction of a percent", {"train": "train[:99.5%]", "eval": "dev"}, "train", "whole"),
-    _splits("sum of splits", {"train": "train+dev", "eval": "test"}, "train", "write a split as"),
-    _splits(
-        "split of a file",
-        {"uri": "s3://data/a.jsonl", "test": "test"},
-        "test",
-        "only the split train",
-    ),
-]
 
 _METHOD = [
     _wrong("unknown method", {"method.type": "dora"}, "spec.method.type", '"lora"'),
@@ -403,64 +348,12 @@ WRONG_FINE_TUNE_JOBS = [
     *_MODEL,
     *_URIS,
     *_DATASET,
-    *_SPLITS,
+    *SPLITS,
     *_METHOD,
     *_TRAINING,
     *_EVALUATION,
     *_REST,
     *WRONG_COMBINATIONS,
-]
-
-WRONG_OPTIMIZE_JOBS = [
-    _wrong("two sources", {"source.modelUri": "s3://models/m"}, "spec.source", "name one source"),
-    _wrong("no source", {"source": {}}, "spec.source", "name one source"),
-    _wrong(
-        "adapter alone",
-        {"source.adapterUri": "s3://a/b"},
-        "spec.source.adapterUri",
-        "needs modelUri",
-    ),
-    _wrong(
-        "provider of another device",
-        {"target": {"device": "cuda", "provider": "CPUExecutionProvider"}},
-        "spec.target.provider",
-        "leave provider out",
-    ),
-    _wrong("auto and int8", {"precisions": ["auto", "int8"]}, "spec.precisions", "stands alone"),
-    _wrong("twice", {"precisions": ["int8", "int8"]}, "spec.precisions", "name each once"),
-    _wrong("size", {"gates.maxSize": "300 MB"}, "spec.gates.maxSize", "300M or 1.5Gi"),
-    _wrong("drop of nothing", {"gates.maxMetricDrop": 0.1}, "spec.gates.metric", "belong together"),
-    _wrong(
-        "model from nowhere",
-        {"source": {"modelUri": "gs://models/m"}},
-        "spec.source.modelUri",
-        "copy it to one of them",
-    ),
-    _wrong(
-        "revision in a bucket",
-        {"source": {"modelUri": "s3://models/m", "revision": "main"}},
-        "spec.source",
-        "remove them",
-    ),
-    _wrong(
-        "gate without rows",
-        {"source": {"modelUri": "s3://models/m"}, "gates.maxPerplexityIncrease": 0.1},
-        "spec.gates",
-        "set evaluation",
-    ),
-    _wrong(
-        "evaluation of one's own",
-        {
-            "evaluation": {
-                "task": "generation",
-                "dataset": {"uri": "s3://datasets/rows", "template": "{text}"},
-                "script": {"configMapRef": {"name": "eval", "key": "eval.py"}, "entrypoint": "f"},
-            }
-        },
-        "spec.evaluation.script",
-        "remove script",
-    ),
-    _wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
 ]
 
 WRONG_ADAPTER_BUNDLES = [
