@@ -6,7 +6,7 @@ import pytest
 from contract.manifests import Manifest, changed
 from contract.test_accepted import ACCEPTED
 from contract.test_refused import CASES
-from contract.wrong_manifests import Wrong
+from contract.wrong import Wrong
 
 from luthier_api.customresources import CUSTOM_RESOURCES
 from luthier_api.reference import rules

@@ -4,12 +4,9 @@ import json
 
 import pytest
 from contract.manifests import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Manifest, changed
-from contract.wrong_manifests import (
-    WRONG_ADAPTER_BUNDLES,
-    WRONG_FINE_TUNE_JOBS,
-    WRONG_OPTIMIZE_JOBS,
-    Wrong,
-)
+from contract.wrong import Wrong
+from contract.wrong_manifests import WRONG_FINE_TUNE_JOBS
+from contract.wrong_packages import WRONG_ADAPTER_BUNDLES, WRONG_OPTIMIZE_JOBS
 
 from luthier_cluster import Cluster
 

@@ -6,12 +6,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Wrong:
-    """A change to the valid FineTuneJob (spec fields, unless the path begins with a dot)."""
+    """A change to the valid FineTuneJob (spec fields, unless the path begins with a dot).
+
+    `field` is a whole path: less of one is found in the words of many a message.
+    """
 
     title: str
     changes: dict[str, Any]
     field: str
     words: str
+
+    def __post_init__(self) -> None:
+        assert self.field.startswith(("spec", "metadata")), f"{self.title}: {self.field}"
 
     @property
     def paths(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Manifests that must be refused, by field. Combinations are in wrong_combinations.py."""
+"""FineTuneJobs that must be refused, by field. Combinations are in wrong_combinations.py."""
 
 from contract.manifests import REMOVED
-from contract.wrong import Wrong
 from contract.wrong import wrong as _wrong
 from contract.wrong_combinations import WRONG_COMBINATIONS
+from contract.wrong_splits import SPLITS
 
 _MODEL = [
     _wrong("no model", {"model": REMOVED}, "spec.model", "Required value"),
@@ -27,12 +27,6 @@ _MODEL = [
         "revision outside a hub", {"model.revision": "main"}, "spec.model.revision", "remove it"
     ),
     _wrong(
-        "token outside a hub",
-        {"model.tokenSecretRef": {"name": "hub", "key": "token"}},
-        "spec.model.tokenSecretRef",
-        "storage.secretName",
-    ),
-    _wrong(
         "remote code",
         {"model.trustRemoteCode": True},
         "spec.model.trustRemoteCode",
@@ -53,10 +47,24 @@ _URIS = [
         "spec.dataset.uri",
         "holds no @, ? or #",
     ),
-    _wrong("blank in a URI", {"dataset.uri": "s3://data/my file.jsonl"}, "uri", "no blanks"),
-    _wrong("placeholder in a URI", {"output.uri": "s3://${BUCKET}/x"}, "uri", "placeholder"),
-    _wrong("empty path segment", {"output.uri": "s3://artifacts//x"}, "output.uri", "plain path"),
-    _wrong("parent folder", {"dataset.uri": "file:///data/../etc/a.csv"}, "uri", "plain path"),
+    _wrong(
+        "blank in a URI",
+        {"dataset.uri": "s3://data/my file.jsonl"},
+        "spec.dataset.uri",
+        "no blanks",
+    ),
+    _wrong(
+        "placeholder in a URI", {"output.uri": "s3://${BUCKET}/x"}, "spec.output.uri", "placeholder"
+    ),
+    _wrong(
+        "empty path segment", {"output.uri": "s3://artifacts//x"}, "spec.output.uri", "plain path"
+    ),
+    _wrong(
+        "parent folder",
+        {"dataset.uri": "file:///data/../etc/a.csv"},
+        "spec.dataset.uri",
+        "plain path",
+    ),
     _wrong("output on disk", {"output.uri": "file:///data/out"}, "spec.output.uri", "s3://BUCKET"),
     _wrong(
         "output in the model",
@@ -71,17 +79,37 @@ _URIS = [
 
 _DATASET = [
     _wrong("no template", {"dataset.template": REMOVED}, "spec.dataset.template", "{text}"),
-    _wrong("constant template", {"dataset.template": "hello"}, "template", "write {column}"),
     _wrong(
-        "Jinja template", {"dataset.template": "{{phrase}} {{tone}}"}, "template", "single braces"
+        "constant template",
+        {"dataset.template": "hello"},
+        "spec.dataset.template",
+        "write {column}",
     ),
-    _wrong("open brace", {"dataset.template": "{phrase {tone}"}, "template", "neither {column}"),
-    _wrong("position", {"dataset.template": "{0} {tone}"}, "template", "neither {column}"),
-    _wrong("format", {"dataset.template": "{phrase!r} {tone:>9}"}, "template", "neither {column}"),
+    _wrong(
+        "Jinja template",
+        {"dataset.template": "{{phrase}} {{tone}}"},
+        "spec.dataset.template",
+        "single braces",
+    ),
+    _wrong(
+        "open brace",
+        {"dataset.template": "{phrase {tone}"},
+        "spec.dataset.template",
+        "neither {column}",
+    ),
+    _wrong(
+        "position", {"dataset.template": "{0} {tone}"}, "spec.dataset.template", "neither {column}"
+    ),
+    _wrong(
+        "format",
+        {"dataset.template": "{phrase!r} {tone:>9}"},
+        "spec.dataset.template",
+        "neither {column}",
+    ),
     _wrong(
         "JSON in the template",
         {"dataset.template": '{"text": {phrase}} {tone}'},
-        "template",
+        "spec.dataset.template",
         "for literal braces",
     ),
     _wrong(
@@ -100,72 +128,29 @@ _DATASET = [
     _wrong(
         "no rows to measure on", {"dataset.evalFraction": REMOVED}, "spec.dataset", "evalFraction"
     ),
-    _wrong("fraction of all", {"dataset.evalFraction": 1}, "evalFraction", "less than 1"),
-    _wrong("fraction in percent", {"dataset.evalFraction": 10}, "evalFraction", "less than 1"),
+    _wrong(
+        "fraction of all", {"dataset.evalFraction": 1}, "spec.dataset.evalFraction", "less than 1"
+    ),
+    _wrong(
+        "fraction in percent",
+        {"dataset.evalFraction": 10},
+        "spec.dataset.evalFraction",
+        "less than 1",
+    ),
     _wrong(
         "eval and evalFraction",
         {"dataset.train": "train[:90%]", "dataset.eval": "train[90%:]"},
         "spec.dataset.evalFraction",
         "keep one",
     ),
-    _wrong("stratified by a sentence", {"dataset.stratifyBy": "the tone"}, "stratifyBy", "rename"),
-]
-
-
-def _splits(title: str, splits: dict[str, str], field: str, words: str) -> Wrong:
-    """Explicit splits of a folder, in place of evalFraction."""
-    changes = {f"dataset.{name}": value for name, value in splits.items()}
-    return Wrong(
-        title,
-        {"dataset.uri": "s3://datasets/phrases", "dataset.evalFraction": REMOVED, **changes},
-        f"spec.dataset.{field}",
-        words,
-    )
-
-
-_SPLITS = [
-    _splits(
-        "stratify without a share",
-        {"eval": "eval", "stratifyBy": "tone"},
-        "stratifyBy",
-        "evalFraction",
-    ),
-    _splits("eval is train", {"train": "train", "eval": "train"}, "eval", "disjoint"),
-    _splits("eval in train", {"train": "train", "eval": "train[90%:]"}, "eval", "disjoint"),
-    _splits("eval of all rows", {"eval": "train[90%:]"}, "eval", "set train to the others"),
-    _splits("test of all rows", {"test": "train[-300:]"}, "test", "set train to the others"),
-    _splits("two heads", {"train": "train[:90%]", "eval": "train[:10%]"}, "eval", "disjoint"),
-    _splits("two tails", {"train": "train[100:]", "test": "train[-300:]"}, "test", "disjoint"),
-    _splits(
-        "overlap in percent", {"train": "train[:90%]", "eval": "train[10%:]"}, "eval", "disjoint"
-    ),
-    _splits("overlap in rows", {"train": "train[500:]", "test": "train[:501]"}, "test", "disjoint"),
-    _splits(
-        "overlap from the end",
-        {"train": "train[:-200]", "eval": "train[-300:]"},
-        "eval",
-        "disjoint",
-    ),
-    _splits("eval is test", {"eval": "dev", "test": "dev"}, "test", "disjoint"),
-    _splits("slice of nothing", {"train": "train[:0]", "eval": "dev"}, "train", "none"),
-    _splits("slice of everything", {"train": "train[:]", "eval": "dev"}, "train", "plain name"),
-    _splits("backwards", {"train": "train[90%:10%]", "eval": "dev"}, "train", "smaller bound"),
-    _splits(
-        "eval backwards", {"train": "train[:9]", "eval": "train[9:5]"}, "eval", "smaller bound"
-    ),
-    _splits(
-        "test backwards", {"train": "train[:9]", "test": "train[9:5]"}, "test", "smaller bound"
-    ),
-    _splits("beyond 100%", {"train": "train[:110%]", "eval": "dev"}, "train", "up to 100%"),
-    _splits("fraction of a percent", {"train": "train[:99.5%]", "eval": "dev"}, "train", "whole"),
-    _splits("sum of splits", {"train": "train+dev", "eval": "test"}, "train", "write a split as"),
-    _splits(
-        "split of a file",
-        {"uri": "s3://data/a.jsonl", "test": "test"},
-        "test",
-        "only the split train",
+    _wrong(
+        "stratified by a sentence",
+        {"dataset.stratifyBy": "the tone"},
+        "spec.dataset.stratifyBy",
+        "rename",
     ),
 ]
+
 
 _METHOD = [
     _wrong("unknown method", {"method.type": "dora"}, "spec.method.type", '"lora"'),
@@ -186,7 +171,12 @@ _METHOD = [
         "spec.method.lora.targetModules[0]",
         "one module per item",
     ),
-    _wrong("no modules", {"method.lora.targetModules": []}, "targetModules", "at least 1 items"),
+    _wrong(
+        "no modules",
+        {"method.lora.targetModules": []},
+        "spec.method.lora.targetModules",
+        "at least 1 items",
+    ),
     _wrong(
         "module named twice",
         {"method.lora.targetModules": ["q_proj", "q_proj"]},
@@ -200,7 +190,10 @@ _METHOD = [
         "in one of them",
     ),
     _wrong(
-        "save auto", {"method.lora.modulesToSave": ["auto"]}, "modulesToSave", "name the modules"
+        "save auto",
+        {"method.lora.modulesToSave": ["auto"]},
+        "spec.method.lora.modulesToSave",
+        "name the modules",
     ),
 ]
 
@@ -210,11 +203,21 @@ _TRAINING = [
     _wrong("no steps", {"training.maxSteps": 0}, "spec.training.maxSteps", "greater than or equal"),
     _wrong("steps in words", {"training.maxSteps": "100"}, "spec.training.maxSteps", "integer"),
     _wrong("half a step", {"training.maxSteps": 1.5}, "spec.training.maxSteps", "integer"),
-    _wrong("rate in words", {"training.learningRate": "2e-4"}, "learningRate", "type number"),
-    _wrong("rate 2", {"training.learningRate": 2}, "learningRate", "less than or equal to 1"),
-    _wrong("rate 0", {"training.learningRate": 0}, "learningRate", "greater than 0"),
-    _wrong("scheduler", {"training.scheduler": "step"}, "training.scheduler", '"cosine"'),
-    _wrong("optimiser", {"training.optimizer": "adam"}, "training.optimizer", '"adamw_torch"'),
+    _wrong(
+        "rate in words",
+        {"training.learningRate": "2e-4"},
+        "spec.training.learningRate",
+        "type number",
+    ),
+    _wrong(
+        "rate 2",
+        {"training.learningRate": 2},
+        "spec.training.learningRate",
+        "less than or equal to 1",
+    ),
+    _wrong("rate 0", {"training.learningRate": 0}, "spec.training.learningRate", "greater than 0"),
+    _wrong("scheduler", {"training.scheduler": "step"}, "spec.training.scheduler", '"cosine"'),
+    _wrong("optimiser", {"training.optimizer": "adam"}, "spec.training.optimizer", '"adamw_torch"'),
     _wrong(
         "constant rate with warm-up",
         {"training.scheduler": "constant", "training.warmupRatio": 0.1},
@@ -227,11 +230,15 @@ _TRAINING = [
         "spec.training.warmupRatio",
         "above 0",
     ),
-    _wrong("switch as YAML boolean", {"training.packing": False}, "training.packing", "string"),
-    _wrong("fp16 on CPU", {"training.precision": "fp16"}, "training.precision", "placement.gpus"),
+    _wrong(
+        "switch as YAML boolean", {"training.packing": False}, "spec.training.packing", "string"
+    ),
+    _wrong(
+        "fp16 on CPU", {"training.precision": "fp16"}, "spec.training.precision", "placement.gpus"
+    ),
     _wrong("fp8", {"training.precision": "fp8"}, "spec.training.precision", '"bf16"'),
     _wrong("negative seed", {"training.seed": -1}, "spec.training.seed", "greater than or equal"),
-    _wrong("huge length", {"training.maxLength": 2000000}, "training.maxLength", "1048576"),
+    _wrong("huge length", {"training.maxLength": 2000000}, "spec.training.maxLength", "1048576"),
     _wrong(
         "evaluation after the end",
         {"training.evalEverySteps": 101},
@@ -260,9 +267,11 @@ _EVALUATION = [
         "spec.evaluation.metrics",
         "change task",
     ),
-    _wrong("metric", {"evaluation.metrics": ["acc"]}, "evaluation.metrics[0]", '"accuracy"'),
-    _wrong("no metrics", {"evaluation.metrics": []}, "evaluation.metrics", "at least 1 items"),
-    _wrong("twice", {"evaluation.metrics": ["f1", "f1"]}, "evaluation.metrics", "name each once"),
+    _wrong("metric", {"evaluation.metrics": ["acc"]}, "spec.evaluation.metrics[0]", '"accuracy"'),
+    _wrong("no metrics", {"evaluation.metrics": []}, "spec.evaluation.metrics", "at least 1 items"),
+    _wrong(
+        "twice", {"evaluation.metrics": ["f1", "f1"]}, "spec.evaluation.metrics", "name each once"
+    ),
 ]
 
 _REST = [
@@ -273,12 +282,23 @@ _REST = [
     _wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "set nodes to 1"),
     _wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "0 or 1"),
     _wrong("pool", {"placement.pool": "GPU_A100"}, "spec.placement.pool", "a-z, 0-9 and -"),
-    _wrong("queue", {"placement.queueName": "team/a"}, "placement.queueName", "a-z, 0-9 and -"),
-    _wrong("secret", {"storage.secretName": "My Secret"}, "storage.secretName", "- and . only"),
-    _wrong("no checkpoints", {"checkpoints.keepLast": 0}, "checkpoints.keepLast", "equal to 1"),
-    _wrong("restarts", {"limits.maxRestarts": -1}, "limits.maxRestarts", "greater than or equal"),
     _wrong(
-        "deadline in words", {"limits.activeDeadlineSeconds": "1h"}, "activeDeadline", "integer"
+        "queue", {"placement.queueName": "team/a"}, "spec.placement.queueName", "a-z, 0-9 and -"
+    ),
+    _wrong(
+        "secret", {"storage.secretName": "My Secret"}, "spec.storage.secretName", "- and . only"
+    ),
+    _wrong(
+        "no checkpoints", {"checkpoints.keepLast": 0}, "spec.checkpoints.keepLast", "equal to 1"
+    ),
+    _wrong(
+        "restarts", {"limits.maxRestarts": -1}, "spec.limits.maxRestarts", "greater than or equal"
+    ),
+    _wrong(
+        "deadline in words",
+        {"limits.activeDeadlineSeconds": "1h"},
+        "spec.limits.activeDeadlineSeconds",
+        "integer",
     ),
     _wrong("suspend in words", {"suspend": "yes"}, "spec.suspend", "boolean"),
     _wrong("delete artifacts", {"deletionPolicy": "Delete"}, "spec.deletionPolicy", "use Retain"),
@@ -328,61 +348,12 @@ WRONG_FINE_TUNE_JOBS = [
     *_MODEL,
     *_URIS,
     *_DATASET,
-    *_SPLITS,
+    *SPLITS,
     *_METHOD,
     *_TRAINING,
     *_EVALUATION,
     *_REST,
     *WRONG_COMBINATIONS,
-]
-
-WRONG_OPTIMIZE_JOBS = [
-    _wrong("two sources", {"source.modelUri": "s3://models/m"}, "spec.source", "name one source"),
-    _wrong("no source", {"source": {}}, "spec.source", "name one source"),
-    _wrong(
-        "adapter alone", {"source.adapterUri": "s3://a/b"}, "source.adapterUri", "needs modelUri"
-    ),
-    _wrong(
-        "provider of another device",
-        {"target": {"device": "cuda", "provider": "CPUExecutionProvider"}},
-        "spec.target.provider",
-        "leave provider out",
-    ),
-    _wrong("auto and int8", {"precisions": ["auto", "int8"]}, "spec.precisions", "stands alone"),
-    _wrong("twice", {"precisions": ["int8", "int8"]}, "spec.precisions", "name each once"),
-    _wrong("size", {"gates.maxSize": "300 MB"}, "spec.gates.maxSize", "300M or 1.5Gi"),
-    _wrong("drop of nothing", {"gates.maxMetricDrop": 0.1}, "spec.gates.metric", "belong together"),
-    _wrong(
-        "model from nowhere",
-        {"source": {"modelUri": "gs://models/m"}},
-        "spec.source.modelUri",
-        "copy it to one of them",
-    ),
-    _wrong(
-        "revision in a bucket",
-        {"source": {"modelUri": "s3://models/m", "revision": "main"}},
-        "spec.source",
-        "remove them",
-    ),
-    _wrong(
-        "gate without rows",
-        {"source": {"modelUri": "s3://models/m"}, "gates.maxPerplexityIncrease": 0.1},
-        "spec.gates",
-        "set evaluation",
-    ),
-    _wrong(
-        "evaluation of one's own",
-        {
-            "evaluation": {
-                "task": "generation",
-                "dataset": {"uri": "s3://datasets/rows", "template": "{text}"},
-                "script": {"configMapRef": {"name": "eval", "key": "eval.py"}, "entrypoint": "f"},
-            }
-        },
-        "spec.evaluation.script",
-        "remove script",
-    ),
-    _wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
 ]
 
 WRONG_ADAPTER_BUNDLES = [

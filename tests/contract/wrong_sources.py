@@ -5,7 +5,9 @@ from contract.wrong import wrong
 SOURCES = [
     wrong("claim", {"model.uri": "pvc://My_Claim/m"}, "spec.model.uri", "a PersistentVolumeClaim"),
     wrong("claim of data", {"dataset.uri": "pvc://_/a.csv"}, "spec.dataset.uri", "pvc://CLAIM"),
-    wrong("ConfigMap", {"dataset.uri": "configmap://data"}, "dataset.uri", "configmap://NAME/KEY"),
+    wrong(
+        "ConfigMap", {"dataset.uri": "configmap://data"}, "spec.dataset.uri", "configmap://NAME/KEY"
+    ),
     wrong(
         "path in a ConfigMap",
         {"dataset.uri": "configmap://data/a/b.csv"},
@@ -25,15 +27,22 @@ SOURCES = [
         "name one file",
     ),
     wrong("zip", {"dataset.uri": "s3://data/a.zip"}, "spec.dataset.uri", "convert it to .jsonl"),
-    wrong("text.gz", {"dataset.uri": "s3://data/a.txt.gz"}, "dataset.uri", "convert it to .jsonl"),
+    wrong(
+        "text.gz", {"dataset.uri": "s3://data/a.txt.gz"}, "spec.dataset.uri", "convert it to .jsonl"
+    ),
     wrong(
         "Parquet packed twice",
         {"dataset.uri": "s3://data/a.parquet.gz"},
         "spec.dataset.uri",
         "or .parquet",
     ),
-    wrong("data from nowhere", {"dataset.uri": "gs://data/a.csv"}, "dataset.uri", "copy it to one"),
-    wrong("dataset's revision", {"dataset.revision": "main"}, "dataset.revision", "remove it"),
+    wrong(
+        "data from nowhere",
+        {"dataset.uri": "gs://data/a.csv"},
+        "spec.dataset.uri",
+        "copy it to one",
+    ),
+    wrong("dataset's revision", {"dataset.revision": "main"}, "spec.dataset.revision", "remove it"),
     wrong(
         "mixed revision",
         {"dataset.mix": [{"uri": "s3://data/b.csv", "revision": "main"}]},

@@ -1,8 +1,7 @@
-"""The local cluster itself: nodes side by side, what pods can and can't do, faults, no traces."""
+"""The local cluster itself: what pods can and can't do, faults of its components, its S3."""
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,94 +11,13 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from e2e.pods import apply, pod, succeeded, tenant
 
-from luthier_cluster import (
-    Cluster,
-    ComponentError,
-    binaries,
-    host_files,
-    images,
-    processes,
-    record,
-    s3,
-    supervise,
-)
-from luthier_cluster.layout import Layout
+from luthier_cluster import Cluster, ComponentError, binaries, images, processes, s3, supervise
 
 NAME = f"t-{os.getpid()}"
 # What a pod hears from the servers behind S3, which would ask it for no credentials.
 REFUSED = "filer: <urlopen error [Errno 111] Connection refused>"
-SECURE = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-
-
-def pod(name: str, namespace: str, command: list[str], **container: Any) -> dict[str, Any]:
-    """A pod that `restricted` lets pass, with this machine's project folders in it."""
-    mounts = host_files.volume_mounts(host_files.project_folders())
-    main = {
-        "name": "main",
-        "image": images.HOST_ROOT,
-        "imagePullPolicy": "Never",
-        "command": command,
-        "securityContext": SECURE,
-        "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],
-        **container,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "restartPolicy": "Never",
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [main],
-            "volumes": [*host_files.volumes(), {"name": "tmp", "emptyDir": {}}],
-        },
-    }
-
-
-def apply(cluster: Cluster, *items: dict[str, Any]) -> None:
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    cluster.kubectl("apply", "--filename=-", input=manifest)
-
-
-def tenant(cluster: Cluster, name: str) -> None:
-    """A namespace that enforces `restricted`, with the machine's folders to mount."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace"}
-    apply(
-        cluster,
-        {**namespace, "metadata": {"name": name, "labels": labels}},
-        *host_files.volume_and_claim(name),
-    )
-    cluster.kubectl(
-        "wait", f"--namespace={name}", "serviceaccount/default", "--for=create", "--timeout=30s"
-    )
-    # A pod that comes before its claim is bound may wait minutes for its next try.
-    bound = "--for=jsonpath={.status.phase}=Bound"
-    cluster.kubectl(
-        "wait", f"--namespace={name}", f"pvc/{host_files.CLAIM}", bound, "--timeout=30s"
-    )
-
-
-def succeeded(cluster: Cluster, name: str, namespace: str, within: int = 120) -> str:
-    """The log of a pod, once it has ended well."""
-    where = f"--namespace={namespace}"
-    done = "--for=jsonpath={.status.phase}=Succeeded"
-    waited = cluster.kubectl(
-        "wait", f"pod/{name}", where, done, f"--timeout={within}s", within=within + 30, check=False
-    )
-    log = cluster.kubectl("logs", name, where, check=False).stdout
-    said = cluster.kubectl("describe", "pod", name, where, check=False).stdout
-    assert waited.returncode == 0, f"{waited.stderr}\n{log}\n{said}"
-    return log
 
 
 @pytest.fixture(scope="module")
@@ -113,77 +31,6 @@ def node() -> Iterator[Cluster]:
 def plane() -> Iterator[Cluster]:
     with Cluster(f"{NAME}-p", "control-plane") as cluster:
         yield cluster
-
-
-def host_firewall() -> str:
-    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
-    return "\n".join(line for line in rules.splitlines() if not line.startswith(("#", ":")))
-
-
-def traces(layout: Layout) -> list[str]:
-    """Whatever on this machine still belongs to a cluster."""
-    name = layout.name
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        if processes.start_time(int(process.name)) is None:
-            continue  # a zombie, about to be reaped
-        try:
-            command = (process / "cmdline").read_bytes().decode(errors="replace")
-            belongs = f"/{name}/" in command or f"/luthier-{name}" in command
-            if belongs or f"/luthier-{name}/" in (process / "cgroup").read_text():
-                found.append(f"process {process.name}: {command[:100]}")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found += [f"mount {line}" for line in mounts if f"/{name}/" in line or f"-{name} " in line]
-    folders = [Path("/var/lib/luthier/clusters", name), Path("/run/luthier", name)]
-    folders.append(Path("/run/netns", f"luthier-{name}"))
-    # Another cluster, of another test run, may have got the number since.
-    others = [record.read(other) for other in record.names() if other != name]
-    if layout.number not in [other.number for other in others if other]:
-        folders += [Path("/sys/class/net", layout.link), *s3.sockets(layout.number)]
-    folders += Path("/sys/fs/cgroup").glob(f"**/luthier-{name}")
-    found += [str(folder) for folder in folders if folder.exists()]
-    logs = Path("/var/log/containers")
-    found += [str(log) for log in logs.glob("*") if f"/{name}/" in str(log.readlink())]
-    found += [str(file) for file in Path("/var/lib/cni/results").glob(f"luthier-{name}-*")]
-    return found
-
-
-def test_two_nodes_side_by_side_keep_their_pods_and_leave_no_trace() -> None:
-    firewall = host_firewall()
-    clusters = [Cluster(f"{NAME}-a", "full"), Cluster(f"{NAME}-b", "full")]
-    try:
-        for cluster in clusters:
-            cluster.up()
-            tenant(cluster, "tenant")
-            say = f"echo begin {cluster.name}; sleep 60; echo end {cluster.name}"
-            for_ever = ["/bin/sh", "-c", "sleep 100000"]
-            apply(
-                cluster,
-                pod("minute", "tenant", ["/bin/sh", "-c", say]),
-                pod("for-ever", "tenant", for_ever),
-            )
-        for cluster in clusters:
-            log = succeeded(cluster, "minute", "tenant")
-            assert log == f"begin {cluster.name}\nend {cluster.name}\n"
-            cluster.kubectl("wait", "pod/for-ever", "--namespace=tenant", "--for=condition=Ready")
-            cluster.check()
-        was = [cluster.layout for cluster in clusters]
-        assert all(traces(one) for one in was)
-        sockets = [
-            Path(file.read_text().removeprefix("unix://"))
-            for cluster in clusters
-            for file in cluster.layout.run.glob("containerd/*/*/*/address")
-        ]
-        assert sockets
-        assert all(socket.exists() for socket in sockets)
-    finally:
-        for cluster in clusters:
-            cluster.down()
-    assert [traces(one) for one in was] == [[], []]
-    assert not any(socket.exists() for socket in sockets)
-    assert host_firewall() == firewall
 
 
 def test_a_restricted_pod_runs_the_projects_environment(node: Cluster) -> None:
@@ -232,17 +79,21 @@ def test_an_imported_image_runs_without_a_registry(node: Cluster, tmp_path: Path
 
 def test_pods_outlive_a_restart_of_every_node_component(node: Cluster) -> None:
     apply(node, pod("survivor", "tenant", ["/bin/sh", "-c", "echo still here; sleep 100000"]))
-    ready = ("wait", "pod/survivor", "--namespace=tenant", "--for=condition=Ready")
-    node.kubectl(*ready, "--timeout=30s")
+    survivor = ("pod/survivor", "--namespace=tenant")
+    node.kubectl("wait", *survivor, "--for=condition=Ready", "--timeout=30s")
+    uid = node.kubectl("get", *survivor, "--output=jsonpath={.metadata.uid}").stdout
+    sleeper = processes.in_pod(uid, "100000")
     for component in ("kubelet", "containerd", "kube-proxy", "coredns"):
         before = node.pid(component)
         node.kill(component)
         assert node.pid(component) is None
         node.start(component)
         assert node.pid(component) != before
-    node.kubectl(*ready, "--timeout=60s")
-    status = node.kubectl("get", "pod", "survivor", "--namespace=tenant", "--output=json").stdout
-    assert json.loads(status)["status"]["containerStatuses"][0]["restartCount"] == 0
+    node.kubectl("wait", *survivor, "--for=condition=Ready", "--timeout=60s")
+    # The node works on, and has by then settled what to do with the pods that it found.
+    apply(node, pod("newcomer", "tenant", ["/bin/sh", "-c", "echo welcome"]))
+    assert succeeded(node, "newcomer", "tenant") == "welcome\n"
+    assert processes.in_pod(uid, "100000") == sleeper
 
 
 def test_a_token_speaks_only_to_the_audience_that_it_was_made_for(plane: Cluster) -> None:
@@ -354,23 +205,3 @@ def test_s3_refuses_as_others_do(
     with pytest.raises(ClientError) as refused:
         bucket_client(guarded, **other).put_object(Bucket=bucket, Key="key", Body=b"1")
     assert refused.value.response["Error"]["Code"] == code
-
-
-def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(tmp_path: Path) -> None:
-    name = f"{NAME}-i"
-    command = [sys.executable, "-m", "luthier_cluster", "{}", "--name", name]
-    up = [word.format("up") for word in command] + ["--flavour", "control-plane"]
-    log = tmp_path / "log"
-    try:
-        with log.open("w") as stream:
-            started = subprocess.Popen(up, stderr=stream)
-            while "network, credentials" not in log.read_text():
-                assert started.poll() is None
-            layout = Cluster(name).layout
-            started.kill()
-            started.wait(30)
-        subprocess.run(up, check=True, timeout=120)
-        Cluster(name).check()
-    finally:
-        subprocess.run([word.format("down") for word in command], check=True, timeout=120)
-    assert traces(layout) == []

@@ -1,5 +1,6 @@
-"""Test data for the operator's pure parts."""
+"""Test data for the operator's pure parts, and what is read of what they make."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,9 +8,13 @@ from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.platform import Platform
+from luthier_api.runspec import RUNSPEC_ANNOTATION, BundleOrder, OptimizeOrder, RunSpec, read_order
+from luthier_api.runstatus import RunStatus
+from luthier_operator.conditions import find
 from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.observe import Observed, observe
 from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.run.decide import Plan
 from luthier_operator.run.model import Around, Owner, Revision
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -222,3 +227,27 @@ def owned(
         "annotations": annotations,
     }
     return {"metadata": metadata, "spec": spec, "status": fields.get("status") or {}}
+
+
+def result(revision: Revision, **fields: Any) -> str:
+    """What a trainer that succeeds says at its end, with fields added or replaced."""
+    own = {"revision": revision.name, "attempt": revision.attempt, "outcome": "Succeeded"}
+    return json.dumps(own | fields)
+
+
+def order_in(plan: Plan) -> RunSpec | OptimizeOrder | BundleOrder:
+    """The order of the Job that a plan creates."""
+    annotations = plan.create[-1]["spec"]["template"]["metadata"]["annotations"]
+    return read_order(annotations[RUNSPEC_ANNOTATION].encode())
+
+
+def reasons(of: RunStatus) -> dict[str, str]:
+    """Its conditions: type → status and reason."""
+    return {it.type: f"{it.status} {it.reason}" for it in of.conditions}
+
+
+def message(of: RunStatus, kind: str) -> str:
+    """Of the condition of that type, which must be there."""
+    condition = find(of.conditions, kind)
+    assert condition is not None
+    return condition.message

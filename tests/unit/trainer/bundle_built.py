@@ -14,9 +14,8 @@ from unit.trainer.bundle_support import (
     make_adapter,
     make_base,
     order_maker,
-    package_of,
 )
-from unit.trainer.support import spec_maker
+from unit.trainer.support import folder_of, spec_maker
 from unit.trainer.tiny import tiny_tokenizer_of
 
 from luthier_api.optimizejob import SourceRef
@@ -46,7 +45,7 @@ class Built:
 
     @property
     def package(self) -> Path:
-        return package_of(self.order)
+        return folder_of(self.order)
 
 
 def build(place: Path, colours: Path) -> Built:

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unit.trainer.support import folder_of
+
 from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
+from luthier_trainer.bundle.base import Base
+from luthier_trainer.bundle.modules import peft_key
+from luthier_trainer.bundle.weights import Tensor
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Everything that may differ between adapters of one bundle.
@@ -29,6 +34,35 @@ SHAPES: dict[str, dict[str, Any]] = {
         "layers_to_transform": [1],
     },
 }
+
+# A base and an adapter as far as their headers tell of them: nothing of it is on disk.
+DIGEST = "sha256:" + "a" * 64
+LAYERS = ("model.layers.0", "model.layers.1")
+LINEAR = {
+    **{f"{layer}.self_attn.q_proj": (8, 16) for layer in LAYERS},
+    **{f"{layer}.mlp.down_proj": (32, 8) for layer in LAYERS},
+    "model.layers.0.mlp.router": (8, 4),
+}
+BASE = Base("hf://owner/base", DIGEST, "LlamaForCausalLM", LINEAR)
+CONFIG: dict[str, Any] = {
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "r": 4,
+    "lora_alpha": 8,
+    "bias": "none",
+    "init_lora_weights": True,
+    "base_model_name_or_path": "owner/base",
+}
+
+
+def tensors(rank: int = 4, modules: tuple[str, ...] = tuple(LINEAR)[:4]) -> dict[str, Tensor]:
+    """The headers of an adapter of those modules."""
+    found = {}
+    for module in modules:
+        inputs, outputs = LINEAR.get(module, (8, 8))
+        found[peft_key(module, "A")] = Tensor("F32", (rank, inputs))
+        found[peft_key(module, "B")] = Tensor("F32", (outputs, rank))
+    return found
 
 
 def make_base(folder: Path, tokenizer: Any, seed: int = 0) -> Path:
@@ -119,11 +153,6 @@ def order_maker(base: Path, place: Path) -> MakeOrder:
     return make
 
 
-def package_of(order: BundleOrder) -> Path:
-    """Folder of an order's output on file://."""
-    return Path(order.output.removeprefix("file://"))
-
-
 def index_of(order: BundleOrder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((package_of(order) / "index.json").read_text())
+    found: dict[str, Any] = json.loads((folder_of(order) / "index.json").read_text())
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unit.trainer.support import spec_maker
+from unit.trainer.support import folder_of, spec_maker
 from unit.trainer.tiny import LAYERS, POSITIONS, tiny_tokenizer_of
 
 from luthier_api.runspec import OptimizeOrder
@@ -61,7 +61,7 @@ def fine_tuned(model: Path, colours: Path, place: Path, **overrides: Any) -> Pat
     """The output folder of a finished fine-tuning of a model."""
     spec = spec_maker(model, colours, place)(**overrides)
     Run(spec).execute()
-    return Path(spec.output.removeprefix("file://"))
+    return folder_of(spec)
 
 
 def order_maker(artifact: Path, place: Path) -> MakeOrder:
@@ -95,7 +95,3 @@ def order_maker(artifact: Path, place: Path) -> MakeOrder:
         return OptimizeOrder.model_validate(document)
 
     return make
-
-
-def folder_of(order: OptimizeOrder) -> Path:
-    return Path(order.output.removeprefix("file://"))

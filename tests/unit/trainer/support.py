@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.revision import shape_hash
-from luthier_api.runspec import RunIdentity, RunSpec, S3Access
+from luthier_api.runspec import RunIdentity, RunOrder, RunSpec, S3Access
 
 LABELS = ["red", "green", "deep blue"]
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
@@ -38,6 +38,11 @@ def colour_rows(count: int, offset: int = 0) -> list[dict[str, str]]:
 def write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def folder_of(order: RunOrder) -> Path:
+    """Of its output on file://."""
+    return Path(order.output.removeprefix("file://"))
 
 
 MakeSpec = Callable[..., RunSpec]
@@ -117,13 +122,17 @@ class TrainerProcess:
     log: Path
     result_file: Path
 
-    def wait(self) -> int:
-        return self.process.wait(_RUN_SECONDS)
+    def wait(self, within: float = _RUN_SECONDS) -> int:
+        return self.process.wait(within)
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, within: float = _RUN_SECONDS) -> None:
         """Until the log has `text`; fails when the process ends before, or after a limit."""
-        deadline = time.monotonic() + _RUN_SECONDS
-        while text not in self.log.read_text():
+        self.wait_until(lambda: text in self.log.read_text(), within)
+
+    def wait_until(self, holds: Callable[[], bool], within: float = _RUN_SECONDS) -> None:
+        """Until `holds()`; fails as `wait_for` does."""
+        deadline = time.monotonic() + within
+        while not holds():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from unit.trainer.bundle_built import Built
+from unit.trainer.bundle_built import Built, parts_of
 from unit.trainer.bundle_support import SHAPES, index_of
 
 from luthier_trainer.bundle.run import BundleRun
@@ -58,7 +58,7 @@ def test_the_manifest_is_true_to_the_files(built: Built) -> None:
 
 
 def test_the_adapter_of_a_run_keeps_its_metric(built: Built) -> None:
-    parts = {part["name"]: part for part in index_of(built.order)["adapters"]}
+    parts = parts_of(built.order)
     found = parts["colours"]["proof"]["measured"]
     manifest = json.loads((Path(built.trained.uri[7:]) / "manifest.json").read_text())
     reported = manifest["result"]["evaluation"]["tuned"]["accuracy"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from unit.trainer.bundle_built import Built
-from unit.trainer.bundle_support import ALL, SHAPES, make_adapter, package_of
+from unit.trainer.bundle_support import ALL, SHAPES, make_adapter
+from unit.trainer.support import folder_of
 
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
@@ -36,7 +37,7 @@ def test_one_that_fails_its_proof_is_left_out_and_not_tried_again(
     ends = {end.name: end for end in result.adapters}
     assert ends["plain"].included
     assert (ends["wrong"].included, ends["wrong"].code) == (False, "NotEqual")
-    assert not (package_of(order) / "adapters" / "wrong.onnx_adapter").exists()
+    assert not (folder_of(order) / "adapters" / "wrong.onnx_adapter").exists()
     assert work["proven"] == ["wrong"]
 
     third = built.make(
@@ -103,4 +104,4 @@ def test_fail_builds_nothing(built: Built, tmp_path: Path, work: dict[str, list[
     assert raised.value.exit_code == ExitCode.UNSUPPORTED
     assert work == {"built": [], "written": [], "proven": []}
     assert [end.code for end in run.result("Failed", raised.value).adapters] == ["Dora"]
-    assert not (package_of(order) / "manifest.json").exists()
+    assert not (folder_of(order) / "manifest.json").exists()

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from unit.trainer.bundle_built import Built, Genai, by_peft, ids_of, parts_of
-from unit.trainer.bundle_support import SHAPES, index_of, make_adapter, package_of
+from unit.trainer.bundle_support import SHAPES, index_of, make_adapter
+from unit.trainer.support import folder_of
 
 from luthier_trainer.bundle.previous import Previous, read_previous
 from luthier_trainer.bundle.run import BundleRun
@@ -35,13 +36,13 @@ def test_only_what_changed_is_built_and_proven(
     assert {name for name in now if now[name] != before[name]} == {"narrow"}
     assert index_of(order)["base"] == index_of(built.order)["base"]
     # It stands alone: the package before isn't needed any more.
-    genai, ids = Genai(package_of(order)), ids_of(built)
+    genai, ids = Genai(folder_of(order)), ids_of(built)
     assert np.abs(genai.logits(ids, "narrow") - by_peft(built, ids, newer)).max() <= 1e-3
     plain = by_peft(built, ids, built.adapters["plain"])
     assert np.abs(genai.logits(ids, "plain") - plain).max() <= 1e-3
-    manifest = json.loads((package_of(order) / "manifest.json").read_text())
+    manifest = json.loads((folder_of(order) / "manifest.json").read_text())
     for key, file in manifest["files"].items():
-        data = (package_of(order) / key).read_bytes()
+        data = (folder_of(order) / key).read_bytes()
         assert hashlib.sha256(data).hexdigest() == file["sha256"]
 
 
@@ -60,7 +61,7 @@ def test_names_and_members_change_without_any_building(
     assert set(parts_of(order)) == {"renamed", "colours"}
     ids = ids_of(built)
     wanted = by_peft(built, ids, built.adapters["plain"])
-    assert np.abs(Genai(package_of(order)).logits(ids, "renamed") - wanted).max() <= 1e-3
+    assert np.abs(Genai(folder_of(order)).logits(ids, "renamed") - wanted).max() <= 1e-3
 
 
 def test_a_base_that_was_overwritten_is_built_anew(
@@ -81,7 +82,7 @@ def test_a_base_that_was_overwritten_is_built_anew(
     BundleRun(order).execute()
     assert len(work["built"]) == 1
     assert work["proven"] == ["narrow"]
-    ids, genai = ids_of(built), Genai(package_of(order))
+    ids, genai = ids_of(built), Genai(folder_of(order))
     for name, folder in {"plain": built.adapters["plain"], "narrow": newer}.items():
         assert np.abs(genai.logits(ids, name) - by_peft(built, ids, folder)).max() <= 1e-3
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from unit.trainer.bundle_support import (
     make_adapter,
     make_base,
     order_maker,
-    package_of,
 )
-from unit.trainer.support import Operator, Seaweed, TrainerProcess
+from unit.trainer.support import Operator, Seaweed, TrainerProcess, folder_of
 from unit.trainer.tiny import tiny_tokenizer_of
 
 from luthier_api.optimizejob import SourceRef
@@ -28,6 +26,7 @@ from luthier_api.runspec import BundleOrder, ProgressTarget, S3Access
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 
+# A build takes seconds alone, and minutes on a busy machine.
 _SECONDS = 900
 pytestmark = pytest.mark.timeout(2 * _SECONDS)
 
@@ -49,20 +48,6 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.fixture
 def make(base: Path, tmp_path: Path) -> MakeOrder:
     return order_maker(base, tmp_path)
-
-
-def ended(process: TrainerProcess) -> int:
-    """Its exit code. A build takes seconds alone, and minutes on a busy machine."""
-    return process.process.wait(_SECONDS)
-
-
-def reaches(process: TrainerProcess, text: str) -> None:
-    """Until the log has `text`."""
-    deadline = time.monotonic() + _SECONDS
-    while text not in process.log.read_text():
-        assert process.process.poll() is None, process.log.read_text()
-        assert time.monotonic() < deadline, process.log.read_text()
-        time.sleep(0.02)
 
 
 def uploaded(s3: Any, folder: Path, prefix: str, bucket: str = "artifacts") -> str:
@@ -104,7 +89,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
 
     first = order(1)
     process = start_trainer(first)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     result = BundleResult.model_validate(process.result())
     assert {end.name: end.code for end in result.adapters} == {
         "plain": None,
@@ -126,7 +111,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
     del uris["dora"]
     second = order(2, previous=first.output)
     process = start_trainer(second)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     found = BundleResult.model_validate(process.result())
     assert found.proof
     assert (found.proof.adapters, found.proof.rebuilt) == (2, 1)
@@ -150,7 +135,7 @@ def test_none_that_fits_is_told_by_the_exit_code(
 ) -> None:
     bias = make_adapter(base, tmp_path / "bias", r=4, target_modules=["q_proj"], bias="all")
     process = start_trainer(make({"bias": bias}))
-    assert ended(process) == ExitCode.UNSUPPORTED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED, process.log.read_text()
     result = process.result()
     assert result["error"]["code"] == "NoAdapterLeft"
     assert result["adapters"][0]["code"] == "Bias"
@@ -161,8 +146,9 @@ def test_another_device_is_refused_at_once(
     make: MakeOrder, adapters: dict[str, Path], start_trainer: Start
 ) -> None:
     process = start_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
-    assert ended(process) == ExitCode.UNSUPPORTED
+    assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED
     assert process.result()["error"]["param"] == "target.device"
+    assert "stage: Loading" not in process.log.read_text()
 
 
 @pytest.mark.parametrize("stage", ["Checking", "Building", "Proving"])
@@ -171,22 +157,30 @@ def test_an_interruption_leaves_nothing_published(
 ) -> None:
     order = make(dict(adapters))
     process = start_trainer(order)
-    reaches(process, f"stage: {stage}")
+    process.wait_for(f"stage: {stage}", _SECONDS)
+    if stage == "Building":
+        # It begins with imports, and with nothing to end: until a builder has made its folder.
+        scratch = Path(order.scratch_dir)
+        process.wait_until(lambda: any(scratch.glob("luthier-*/package/model")), _SECONDS)
+        assert builders(order)
     process.signal(signal.SIGTERM)
-    assert ended(process) == ExitCode.INTERRUPTED, process.log.read_text()
+    assert process.wait(_SECONDS) == ExitCode.INTERRUPTED, process.log.read_text()
     assert process.result()["outcome"] == "Interrupted"
-    left = {path.name for path in package_of(order).rglob("*") if path.is_file()}
+    left = {path.name for path in folder_of(order).rglob("*") if path.is_file()}
     assert "manifest.json" not in left
     assert not [name for name in left if name.endswith((".onnx", ".onnx_adapter"))]
-    records = list((package_of(order) / "attempts").iterdir())
+    records = list((folder_of(order) / "attempts").iterdir())
     assert json.loads(records[0].read_text())["outcome"] == "Interrupted"
     assert not any(Path(order.scratch_dir).glob("luthier-*"))
-    children = [pid for pid in os.listdir("/proc") if pid.isdigit() and _builds(pid, order)]
-    assert children == []
+    assert builders(order) == []
+
+
+def builders(order: BundleOrder) -> list[str]:
+    """Pids of the builders that work below the order's scratch folder."""
+    return [pid for pid in os.listdir("/proc") if pid.isdigit() and _builds(pid, order)]
 
 
 def _builds(pid: str, order: BundleOrder) -> bool:
-    """Whether a process is a builder that works below the order's scratch folder."""
     try:
         command = Path("/proc", pid, "cmdline").read_bytes().decode(errors="replace")
     except OSError:
@@ -199,8 +193,11 @@ def test_a_quantised_bundle_keeps_the_effect_of_its_adapters(
 ) -> None:
     order = make(dict(adapters), bundling={"precision": "int8"})
     process = start_trainer(order)
-    assert ended(process) == ExitCode.SUCCEEDED, process.log.read_text()
-    for part in index_of(order)["adapters"]:
+    assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
+    index = index_of(order)
+    assert not index["leftOut"]
+    assert [part["name"] for part in index["adapters"]] == list(adapters)
+    for part in index["adapters"]:
         assert part["proof"]["isolated"]
         assert part["proof"]["baseDifference"] > 1e-3  # it is quantised
         assert part["proof"]["kept"] == pytest.approx(1, abs=0.5)

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
-from unit.trainer.support import MakeSpec
+from unit.trainer.support import MakeSpec, folder_of
 
 from luthier_trainer.methods.fusedlora import _LoraLinear, fuse_lora
 
@@ -124,7 +124,7 @@ def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
 def test_a_resumed_run_equals_an_undisturbed_one(
     make_spec: MakeSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str], precision: str
 ) -> None:
-    from unit.trainer.test_run import folder, keep_until, losses, same_weights
+    from unit.trainer.test_run import keep_until, losses, same_weights
 
     from luthier_trainer.run import Run
 
@@ -132,10 +132,10 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     undisturbed = make_spec(output=f"file://{tmp_path}/undisturbed", **fused)
     Run(undisturbed).execute()
     resumed = make_spec(output=f"file://{tmp_path}/resumed", **fused)
-    keep_until(10, folder(undisturbed), folder(resumed))
+    keep_until(10, folder_of(undisturbed), folder_of(resumed))
     Run(resumed).execute()
-    assert same_weights(folder(resumed), folder(undisturbed))
-    assert losses(folder(resumed)) == losses(folder(undisturbed))
+    assert same_weights(folder_of(resumed), folder_of(undisturbed))
+    assert losses(folder_of(resumed)) == losses(folder_of(undisturbed))
     assert capfd.readouterr().err.count(f"{LINEAR_LAYERS} fused layers") == 2
 
 

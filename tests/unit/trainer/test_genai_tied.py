@@ -10,8 +10,9 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx.external_data_helper import ExternalDataInfo
-from unit.trainer.bundle_support import index_of, make_adapter, order_maker, package_of
+from unit.trainer.bundle_support import index_of, make_adapter, order_maker
 from unit.trainer.optimize_support import tiny_decoder
+from unit.trainer.support import folder_of
 from unit.trainer.tiny import tiny
 
 from luthier_api.optimizejob import Optimizing
@@ -136,7 +137,7 @@ def test_adapters_on_a_base_that_shares_them_are_proven(tmp_path: Path) -> None:
     }
     order = order_maker(base, tmp_path)(adapters, bundling={"precision": "int8"})
     BundleRun(order).execute()
-    assert EMBEDDINGS not in weights(package_of(order) / "model")
+    assert EMBEDDINGS not in weights(folder_of(order) / "model")
     index = index_of(order)
     assert not index["leftOut"]
     assert [part["name"] for part in index["adapters"]] == ["one", "two"]

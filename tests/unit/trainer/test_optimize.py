@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from unit.trainer.optimize_support import fine_tuned, folder_of, order_maker, tiny_decoder
+from unit.trainer.optimize_support import fine_tuned, order_maker, tiny_decoder
+from unit.trainer.support import folder_of
 from unit.trainer.tiny import tiny
 
 from luthier_api.result import ExitCode, OptimizeResult

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from unit.trainer.optimize_support import fine_tuned, folder_of, order_maker
-from unit.trainer.support import write_jsonl
+from unit.trainer.optimize_support import fine_tuned, order_maker
+from unit.trainer.support import folder_of, write_jsonl
 from unit.trainer.tiny import tiny_folder
 
 from luthier_trainer.optimize.plain.session import Session

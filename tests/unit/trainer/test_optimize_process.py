@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.trainer.optimize_support import fine_tuned, folder_of, order_maker, tiny_decoder
-from unit.trainer.support import Operator, TrainerProcess
+from unit.trainer.optimize_support import fine_tuned, order_maker, tiny_decoder
+from unit.trainer.support import Operator, TrainerProcess, folder_of
 
 from luthier_api.result import MAX_RESULT_BYTES, ExitCode, OptimizeResult
 

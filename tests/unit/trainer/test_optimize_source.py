@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from unit.trainer.optimize_support import QUICK, fine_tuned, order_maker, tiny_decoder
+from unit.trainer.support import folder_of
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.result import ExitCode
@@ -44,7 +45,7 @@ def refusal(order: OptimizeOrder) -> TrainerError:
     run = Optimization(order)
     with pytest.raises(TrainerError) as failure:
         run.execute()
-    output = Path(order.output.removeprefix("file://"))
+    output = folder_of(order)
     assert not (output / "manifest.json").exists()
     assert not (output / "model").exists()
     return failure.value

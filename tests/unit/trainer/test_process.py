@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.trainer.support import MakeSpec, Operator, Seaweed, TrainerProcess, client
-from unit.trainer.test_run import folder, losses, same_weights
+from unit.trainer.support import MakeSpec, Operator, Seaweed, TrainerProcess, client, folder_of
+from unit.trainer.test_run import losses, same_weights
 
 from luthier_api.result import MAX_RESULT_BYTES, ExitCode, RunResult
 from luthier_api.runspec import RunSpec
@@ -21,7 +21,7 @@ Start = Callable[..., TrainerProcess]
 def undisturbed(make_spec: MakeSpec, tmp_path: Path) -> Path:
     spec = make_spec(output=f"file://{tmp_path}/undisturbed", training=LONG)
     Run(spec).execute()
-    return folder(spec)
+    return folder_of(spec)
 
 
 # Long enough to be hit in its middle.
@@ -52,8 +52,8 @@ def test_sigterm_and_sigkill_change_nothing_in_the_result(
     assert result["outcome"] == "Succeeded"
     assert result["restarts"] == {"failures": 1, "disruptions": 1, "total": 2}
     assert len(last.result_file.read_bytes()) <= MAX_RESULT_BYTES
-    assert same_weights(folder(spec), undisturbed)
-    assert losses(folder(spec)) == losses(undisturbed)
+    assert same_weights(folder_of(spec), undisturbed)
+    assert losses(folder_of(spec)) == losses(undisturbed)
 
 
 def test_bad_data_fails_before_torch_is_loaded(
@@ -126,7 +126,7 @@ def test_a_run_that_is_over_writes_nothing_more(
     pod.wait_for("step 12/2000")
     operator.answer = 409
     assert pod.wait() == ExitCode.INTERRUPTED, pod.log.read_text()
-    output = folder(spec)
+    output = folder_of(spec)
     assert not (output / "manifest.json").exists()
     last = pod.result()["progress"]["step"]
     assert not (output / "checkpoints" / f"step-{last:06d}").exists() or last % 10 == 0

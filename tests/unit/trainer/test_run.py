@@ -10,17 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from unit.trainer.support import MakeSpec, Seaweed, colour_rows, spec_maker, write_jsonl
+from unit.trainer.support import MakeSpec, Seaweed, colour_rows, folder_of, spec_maker, write_jsonl
 
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
-
-
-def folder(spec: RunSpec) -> Path:
-    return Path(spec.output.removeprefix("file://"))
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
@@ -61,7 +57,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     import hashlib
 
     spec, result = finished
-    output = folder(spec)
+    output = folder_of(spec)
     manifest = (output / "manifest.json").read_bytes()
     assert result.artifact
     assert result.artifact.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
@@ -92,7 +88,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
 
 
 def test_nothing_is_pickled(finished: tuple[RunSpec, RunResult]) -> None:
-    for path in folder(finished[0]).rglob("*"):
+    for path in folder_of(finished[0]).rglob("*"):
         if path.is_file():
             head = path.read_bytes()[:4]
             assert path.suffix not in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}, path
@@ -107,7 +103,7 @@ def test_plain_peft_reproduces_the_accuracy(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec, result = finished
-    adapter = folder(spec) / "adapter"
+    adapter = folder_of(spec) / "adapter"
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter).eval()
@@ -135,14 +131,14 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 ) -> None:
     """As after SIGKILL right behind the checkpoint of `step`: an epoch has 4 steps."""
     spec = make_spec()
-    keep_until(step, folder(finished[0]), folder(spec))
+    keep_until(step, folder_of(finished[0]), folder_of(spec))
     torch.rand(5)  # what was drawn before must not matter
     result = Run(spec).execute()
-    assert same_weights(folder(spec), folder(finished[0]))
+    assert same_weights(folder_of(spec), folder_of(finished[0]))
     assert result.estimate
     assert result.estimate.measured_duration_seconds is None  # of the steps of two pods
-    assert losses(folder(spec)) == losses(folder(finished[0]))
-    assert [entry[0] for entry in losses(folder(spec))] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert losses(folder_of(spec)) == losses(folder_of(finished[0]))
+    assert [entry[0] for entry in losses(folder_of(spec))] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
     assert result.evaluation == finished[1].evaluation
 
 
@@ -157,31 +153,31 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     finished: tuple[RunSpec, RunResult], make_spec: MakeSpec, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = make_spec()
-    keep_until(6, folder(finished[0]), folder(spec))
-    state = next((folder(spec) / "checkpoints" / "step-000006").glob("*.safetensors"))
+    keep_until(6, folder_of(finished[0]), folder_of(spec))
+    state = next((folder_of(spec) / "checkpoints" / "step-000006").glob("*.safetensors"))
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)
     # And one whose upload was cut short.
-    half = folder(spec) / "checkpoints" / "step-000007"
-    shutil.copytree(folder(finished[0]) / "checkpoints" / "step-000007", half)
+    half = folder_of(spec) / "checkpoints" / "step-000007"
+    shutil.copytree(folder_of(finished[0]) / "checkpoints" / "step-000007", half)
     (half / "manifest.json").unlink()
 
     Run(spec).execute()
     log = capfd.readouterr().err
     assert "checkpoint of step 6 is damaged" in log
     assert "going on from the checkpoint of step 5" in log
-    assert same_weights(folder(spec), folder(finished[0]))
+    assert same_weights(folder_of(spec), folder_of(finished[0]))
 
 
 def test_a_finished_output_gives_its_result_again(
     finished: tuple[RunSpec, RunResult], colours: Path
 ) -> None:
     spec, result = finished
-    before = (folder(spec) / "manifest.json").stat().st_mtime_ns
+    before = (folder_of(spec) / "manifest.json").stat().st_mtime_ns
     again = Run(spec).execute()
     assert (again.artifact, again.evaluation) == (result.artifact, result.evaluation)
-    assert (folder(spec) / "manifest.json").stat().st_mtime_ns == before
+    assert (folder_of(spec) / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_another_resource_gets_the_finished_result_of_the_same_spec(
@@ -199,7 +195,7 @@ def test_changed_data_is_refused_on_resume(make_spec: MakeSpec, tmp_path: Path) 
         dataset={"uri": f"file://{data}", "test": None}, training={"maxSteps": 1}, metrics=["loss"]
     )
     Run(spec).execute()
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     write_jsonl(data, colour_rows(15))
     with pytest.raises(TrainerError) as caught:
         Run(spec).execute()
@@ -215,17 +211,17 @@ def test_a_changed_base_in_a_folder_is_refused_on_resume(
     spec = make_spec(model=f"file://{base}", training={"maxSteps": 1}, metrics=["loss"])
     Run(spec).execute()
     os.utime(base / "model.safetensors", (1, 1))
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     Run(spec).execute()
 
     spoil(base)
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     with pytest.raises(TrainerError) as caught:
         Run(spec).execute()
     assert caught.value.error.code == "BaseChanged"
 
     # A claim of an older version tells no base.
-    claim = folder(spec) / "claim.json"
+    claim = folder_of(spec) / "claim.json"
     held = json.loads(claim.read_text())
     del held["base"]
     claim.write_text(json.dumps(held))
@@ -255,7 +251,7 @@ def test_a_changed_base_in_s3_is_refused_on_resume(
         metrics=["loss"],
     )
     Run(spec).execute()
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     upload()
     Run(spec).execute()
 
@@ -264,7 +260,7 @@ def test_a_changed_base_in_s3_is_refused_on_resume(
     other = spec.model_copy(update={"run": spec.run.model_copy(update={"uid": "uid-2"})})
     with pytest.raises(TrainerError, match="BaseChanged"):  # and isn't given the old result
         Run(other).execute()
-    (folder(spec) / "manifest.json").unlink()
+    (folder_of(spec) / "manifest.json").unlink()
     with pytest.raises(TrainerError) as caught:
         Run(spec).execute()
     error = caught.value.error
@@ -283,7 +279,7 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     real_train = finetune.train
 
     def train(*arguments: Any) -> Any:
-        attempts = folder(spec) / "attempts"
+        attempts = folder_of(spec) / "attempts"
         own = next(attempts.glob("*.json"))
         record = json.loads(own.read_text())
         (attempts / "newer.json").write_text(json.dumps({**record, "ordinal": 2}))
@@ -292,10 +288,10 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     monkeypatch.setattr(finetune, "train", train)
     with pytest.raises(Superseded):
         Run(spec).execute()
-    assert not (folder(spec) / "manifest.json").exists()
-    assert not (folder(spec) / "checkpoints").exists()
+    assert not (folder_of(spec) / "manifest.json").exists()
+    assert not (folder_of(spec) / "checkpoints").exists()
     # What preflight saw was there before.
-    assert [path.name for path in (folder(spec) / "report").iterdir()] == ["data.html"]
+    assert [path.name for path in (folder_of(spec) / "report").iterdir()] == ["data.html"]
 
 
 def test_what_preflight_saw_can_be_read_while_it_trains(
@@ -307,7 +303,7 @@ def test_what_preflight_saw_can_be_read_while_it_trains(
     from luthier_trainer.training import finetune
 
     spec = make_spec()
-    page = folder(spec) / "report" / "data.html"
+    page = folder_of(spec) / "report" / "data.html"
 
     def train(*_: Any) -> Any:
         text = page.read_text()
@@ -323,9 +319,9 @@ def test_what_preflight_saw_can_be_read_while_it_trains(
     )
     assert line
     assert line[1] in page.read_text()
-    manifest = json.loads((folder(finished[0]) / "manifest.json").read_text())
+    manifest = json.loads((folder_of(finished[0]) / "manifest.json").read_text())
     assert "report/data.html" in manifest["files"]
-    assert "Rows by label" in (folder(finished[0]) / "report" / "data.html").read_text()
+    assert "Rows by label" in (folder_of(finished[0]) / "report" / "data.html").read_text()
 
 
 def test_the_expected_and_the_measured_need_stand_beside_each_other(
@@ -337,7 +333,7 @@ def test_the_expected_and_the_measured_need_stand_beside_each_other(
     assert told["durationSeconds"] >= 0  # of a tiny model
     for name in ("memoryBytes", "measuredMemoryBytes", "measuredDurationSeconds"):
         assert told[name] > 0, name
-    manifest = json.loads((folder(spec) / "manifest.json").read_text())
+    manifest = json.loads((folder_of(spec) / "manifest.json").read_text())
     assert manifest["estimate"] == told
 
 

@@ -1,110 +1,35 @@
-"""An OptimizeJob: its source, its order, its status."""
-
-import json
-from dataclasses import replace
-from typing import Any
+"""An OptimizeJob: its source, its order, what holds it back."""
 
 import pytest
 from unit.operator.builders import (
     CODE,
     SPEC,
-    around,
     ended,
     fine_tune_job,
-    owned,
+    message,
     pod_of,
+    reasons,
+    result,
     stored,
 )
+from unit.operator.optimizejob_support import (
+    BY_JOB,
+    BY_URI,
+    CANDIDATES,
+    OUTPUT,
+    Obj,
+    completed,
+    order_of,
+    published,
+    resource,
+    seen,
+    started,
+    status,
+)
 
-from luthier_api.optimizejob import OptimizeJobStatus
-from luthier_api.progress import ProgressReport
-from luthier_api.runspec import RUNSPEC_ANNOTATION, OptimizeOrder, read_order
-from luthier_operator.conditions import find
 from luthier_operator.optimizejob.decide import decide
-from luthier_operator.optimizejob.kind import OPTIMIZE_JOB
-from luthier_operator.optimizejob.observe import Observed, observe
 from luthier_operator.optimizejob.status import compute
 from luthier_operator.patches import merge_diff
-from luthier_operator.run.decide import Plan
-from luthier_operator.run.events import transitions
-from luthier_operator.run.model import Revision
-
-Obj = dict[str, Any]
-
-OUTPUT = {"uri": "s3://artifacts/models"}
-BY_JOB: Obj = {"source": {"fineTuneJobRef": {"name": "tone"}}, "output": OUTPUT}
-BY_URI: Obj = {
-    "source": {"modelUri": "hf://owner/model", "revision": "main", "adapterUri": "s3://b/adapter"},
-    "output": OUTPUT,
-}
-CANDIDATES = [
-    {"precision": "int8", "sizeBytes": 100, "verdict": "Chosen", "reason": "the smallest"},
-    {"precision": "int4", "sizeBytes": 60, "verdict": "Rejected", "reason": "too dull"},
-]
-BASELINE = {"precision": "fp32", "perplexity": 3.5}
-
-
-def resource(spec: Obj = BY_JOB, **fields: Any) -> Obj:
-    return owned("OptimizeJob", "small", spec, **fields)
-
-
-def seen(
-    obj: Obj | None = None,
-    *,
-    source: Obj | None = None,
-    jobs: list[Obj] | None = None,
-    pods: list[Obj] | None = None,
-    **changes: Any,
-) -> Observed:
-    known = around(jobs=jobs, pods=pods, fine_tune_jobs=[source] if source else [])
-    return observe(obj or resource(), replace(known, **changes))
-
-
-def order_of(plan: Plan) -> OptimizeOrder:
-    annotations = plan.create[-1]["spec"]["template"]["metadata"]["annotations"]
-    order = read_order(annotations[RUNSPEC_ANNOTATION].encode())
-    assert isinstance(order, OptimizeOrder)
-    return order
-
-
-def started(spec: Obj = BY_JOB, source: Obj | None = None) -> tuple[Revision, Obj]:
-    """The first revision and its Job's manifest."""
-    plan = decide(seen(resource(spec), source=source or fine_tune_job(published=1)))
-    assert plan.revision is not None
-    return plan.revision, plan.create[-1]
-
-
-def status(observed: Observed) -> OptimizeJobStatus:
-    return compute(observed, decide(observed))
-
-
-def reasons(of: OptimizeJobStatus) -> dict[str, str]:
-    return {it.type: f"{it.status} {it.reason}" for it in of.conditions}
-
-
-def message(of: OptimizeJobStatus, kind: str) -> str:
-    condition = find(of.conditions, kind)
-    assert condition is not None
-    return condition.message
-
-
-def result(revision: Revision, **fields: Any) -> str:
-    own = {"revision": revision.name, "attempt": revision.attempt, "outcome": "Succeeded"}
-    return json.dumps(own | fields)
-
-
-def published(revision: Revision) -> Obj:
-    uri = f"s3://artifacts/models/team/small/{revision.name}"
-    return {"uri": uri, "manifestSha256": "e" * 64, "precision": "int8"}
-
-
-def completed(source: Obj | None = None) -> OptimizeJobStatus:
-    """The status after the first revision has been published."""
-    revision, manifest = started()
-    job = stored(manifest, revision, end="Complete")
-    told = result(revision, candidates=CANDIDATES, baseline=BASELINE, artifact=published(revision))
-    pod = pod_of(job, phase="Succeeded", state=ended(0, told))
-    return status(seen(source=source or fine_tune_job(published=1), jobs=[job], pods=[pod]))
 
 
 @pytest.mark.parametrize(
@@ -311,8 +236,9 @@ def test_another_source_that_is_not_ready_stops_the_run_and_keeps_the_numbers() 
     assert "GatesPassed" in reasons(held)
     edited = resource(other, generation=2, status=held.to_json())
     # The old Job's pod is still there; its revision isn't taken for the new one.
-    ready = seen(edited, source=fine_tune_job("other", published=1), jobs=[job])
-    plan = decide(ready)
+    source = fine_tune_job("other", published=1)
+    plan = decide(seen(edited, source=source, jobs=[job], pods=[pod_of(job)]))
+    assert plan.create == ()
     assert plan.revision is not None
     assert plan.revision.name.startswith("r2-")
     assert [it.revision for it in plan.delete] == [revision.name]
@@ -323,125 +249,6 @@ def test_a_changed_hash_without_a_change_builds_nothing_anew() -> None:
     plan = decide(seen(resource(status=done), source=fine_tune_job(published=1)))
     assert plan.ended
     assert plan.create == ()
-
-
-def test_complete() -> None:
-    done = completed()
-    assert done.phase == "Complete"
-    assert reasons(done) == {
-        "Ready": "True Published",
-        "Stalled": "False Completed",
-        "Complete": "True Completed",
-        "SourceReady": "True Published",
-        "Running": "False Finished",
-        "GatesPassed": "True Passed",
-    }
-    assert done.artifact is not None
-    assert done.artifact.precision == "int8"
-    assert done.baseline is not None
-    assert [it.verdict for it in done.candidates] == ["Chosen", "Rejected"]
-    # On record: the Job and its pod may go, and the FineTuneJob as well.
-    assert status(seen(resource(status=done.to_json()), source=fine_tune_job(published=1))) == done
-    later = status(seen(resource(status=done.to_json())))
-    assert reasons(later)["SourceReady"] == "True Taken"
-    assert later.artifact == done.artifact
-
-
-def test_gates_that_are_not_met_keep_the_table() -> None:
-    revision, manifest = started()
-    job = stored(manifest, revision, end="Failed", reason="PodFailurePolicy")
-    error = {"code": "GatesNotMet", "message": "int8 loses 0.2 accuracy", "param": "gates"}
-    told = result(revision, outcome="Failed", error=error, candidates=CANDIDATES[1:])
-    pod = pod_of(job, phase="Failed", state=ended(80, told))
-    failed = status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod]))
-    assert failed.phase == "Failed"
-    for kind in ("Failed", "Stalled"):
-        assert reasons(failed)[kind] == "True GatesNotMet"
-    assert reasons(failed)["GatesPassed"] == "False GatesNotMet"
-    assert reasons(failed)["Ready"] == "False GatesNotMet"
-    assert [it.precision for it in failed.candidates] == ["int4"]
-    assert failed.artifact is None
-    # It stays failed until the spec, the source or the token changes.
-    told_again = failed.to_json()
-    assert decide(seen(resource(status=told_again), source=fine_tune_job(published=1))).ended
-    retried = resource(status=told_again, retry="once")
-    plan = decide(seen(retried, source=fine_tune_job(published=1)))
-    assert plan.revision == Revision(revision.name, 2, revision.shape_hash)
-    assert plan.create
-    newer = decide(seen(resource(status=told_again), source=fine_tune_job(published=2)))
-    assert newer.revision is not None
-    assert newer.revision.name.startswith("r2-")
-
-
-def test_another_failure_says_nothing_of_the_gates() -> None:
-    revision, manifest = started()
-    job = stored(manifest, revision, end="Failed", reason="PodFailurePolicy")
-    pod = pod_of(job, phase="Failed", state=ended(137, reason="OOMKilled"))
-    failed = status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod]))
-    assert reasons(failed)["Failed"] == "True OutOfMemory"
-    assert "placement.pool" in message(failed, "Failed")
-    assert "training." not in message(failed, "Failed")
-    assert reasons(failed)["GatesPassed"] == "Unknown NotMeasured"
-
-
-def report(revision: Revision, **fields: Any) -> ProgressReport:
-    run = {
-        "kind": "OptimizeJob",
-        "namespace": "team",
-        "name": "small",
-        "uid": resource()["metadata"]["uid"],
-        "revision": revision.name,
-        "attempt": 1,
-    }
-    own = {"run": run, "pod": "pod-1", "sequence": 1, "progress": {"stage": "Quantising int4"}}
-    return ProgressReport.model_validate(own | fields)
-
-
-def test_candidates_come_from_reports_and_outlive_them() -> None:
-    revision, manifest = started()
-    job = stored(manifest, revision)
-    told = report(revision, candidates=CANDIDATES, baseline=BASELINE)
-    running = status(
-        seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod_of(job)], report=told)
-    )
-    assert running.stage == "Quantising int4"
-    assert len(running.candidates) == 2
-    assert reasons(running)["GatesPassed"] == "Unknown NotMeasured"
-    again = seen(
-        resource(status=running.to_json()),
-        source=fine_tune_job(published=1),
-        jobs=[job],
-        pods=[pod_of(job)],
-    )
-    assert status(again) == running
-    # A result that had no room for the reasons doesn't take them away.
-    done = stored(manifest, revision, end="Complete")
-    mute = [{**it, "reason": None} for it in CANDIDATES]
-    end = result(revision, candidates=mute, artifact=published(revision))
-    pod = pod_of(done, phase="Succeeded", state=ended(0, end))
-    ready = seen(
-        resource(status=running.to_json()),
-        source=fine_tune_job(published=1),
-        jobs=[done],
-        pods=[pod],
-    )
-    assert [it.reason for it in status(ready).candidates] == ["the smallest", "too dull"]
-    assert status(ready).stage is None
-
-
-def test_what_moves_all_the_time_is_no_change_of_substance() -> None:
-    revision, manifest = started()
-    job = stored(manifest, revision)
-
-    def running(**fields: Any) -> OptimizeJobStatus:
-        told = report(revision, **fields)
-        source = fine_tune_job(published=1)
-        return status(seen(source=source, jobs=[job], pods=[pod_of(job)], report=told))
-
-    once = OPTIMIZE_JOB.essence(running(candidates=CANDIDATES))
-    faster = [{**it, "tokensPerSecond": 9.0} for it in CANDIDATES]
-    assert OPTIMIZE_JOB.essence(running(candidates=faster, progress={"stage": "x"})) == once
-    assert OPTIMIZE_JOB.essence(running(candidates=CANDIDATES[:1])) != once
 
 
 def test_suspended_before_and_after_the_source_is_there() -> None:
@@ -464,16 +271,3 @@ def test_a_spec_that_cannot_be_read() -> None:
         "Ready": "False InvalidSpec",
         "Stalled": "True InvalidSpec",
     }
-
-
-def test_events() -> None:
-    revision, manifest = started()
-    job = stored(manifest, revision)
-    none = OptimizeJobStatus()
-    held = status(seen(source=fine_tune_job()))
-    assert transitions(none, held) == []
-    running = status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod_of(job)]))
-    assert [it.reason for it in transitions(held, running)] == ["Created", "Started"]
-    (note,) = transitions(running, completed())
-    assert note.reason == "Completed"
-    assert note.message == published(revision)["uri"]
