@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,26 +28,46 @@ def run(
     process is interrupted. Raises ChildError with the last lines that it wrote."""
     # Those of the training would make memory that was freed count as in use.
     inherited = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**inherited, **(environment or {})},
-            start_new_session=True,
-        )
+    process: subprocess.Popen[bytes] | None = None
+    # An interrupt within Popen would orphan what it has just started.
+    release = _hold(signal.SIGTERM, signal.SIGINT)
     try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**inherited, **(environment or {})},
+                start_new_session=True,
+            )
+        release()
         code = process.wait(seconds)
     except subprocess.TimeoutExpired as error:
         raise ChildError(f"it wasn't done after {seconds:.0f} s", _tail(log)) from error
     finally:
-        if process.poll() is None:
+        release()
+        if process and process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if code:
         raise ChildError(f"exit code {code}", _tail(log), killed=code == -signal.SIGKILL)
+
+
+def _hold(*numbers: int) -> Callable[[], None]:
+    """Hold signals back until the function that is returned is called: it lets them come. By
+    handlers and not by a mask, since other threads would take them. Main thread only."""
+    came: list[int] = []
+    handlers = {n: signal.signal(n, lambda number, _: came.append(number)) for n in numbers}
+
+    def release() -> None:
+        while handlers:
+            signal.signal(*handlers.popitem())
+        while came:
+            signal.raise_signal(came.pop())
+
+    return release
 
 
 def _tail(log: Path) -> str:
