@@ -26,7 +26,6 @@ from luthier_trainer.training.loader import take_rows, train_loader
 from luthier_trainer.training.monitor import Monitor
 from luthier_trainer.training.optimizers import page_again, prepare_optimizer
 from luthier_trainer.training.session import Session
-from luthier_trainer.training.tensorfile import told_when_full
 from luthier_trainer.training.watch import Watch
 
 _DRAIN_SECONDS = 60
@@ -59,7 +58,7 @@ def train(
     With early stopping it ends with the weights of the best evaluation. `snapshot`: the state
     to go on from; its tensors are freed. The result equals that of an undisturbed run, bit for
     bit on the same processor with the same settings. Raises TrainerError (LossNotFinite,
-    GradientNotFinite, DiskFull, NoInputEmbeddings, BestCheckpointLost, or what storage says).
+    GradientNotFinite, NoInputEmbeddings, BestCheckpointLost, or what storage says).
     """
     if snapshot and snapshot.document["done"]:
         return _finished(model, session, snapshot)
@@ -78,7 +77,7 @@ def train(
     set_seed(session.training.seed)
     memory.reset_peak()
     started = time.monotonic()
-    with session.interrupt.deferred(), told_when_full(session.scratch):
+    with session.interrupt.deferred():
         trainer.train(resume_from_checkpoint=folder)
     peak = memory.peak_bytes()
     if trainer.done:
