@@ -1,5 +1,8 @@
 """Failures that the user is told about: what, where, and the remedy."""
 
+import errno
+import os
+
 from luthier_api.result import ExitCode, RunError
 
 # What to do about a lack of memory, by the kind of run; and the field that it is about.
@@ -16,6 +19,10 @@ OUT_OF_MEMORY = {
     ),
     "AdapterBundle": ("use a pool with more memory (placement.pool)", "placement.pool"),
 }
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# As libraries in other languages say it, such as safetensors.
+_FULL_WORDS = tuple(map(os.strerror, _FULL))
 
 
 class TrainerError(Exception):
@@ -51,9 +58,14 @@ class Superseded(BaseException):
     """The run is over or another pod does it now: end without publishing anything."""
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a file couldn't be written here for lack of room, or of quota."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
-    """Any exception as a failure of a run of that kind: a known one, a lack of memory, or a
-    defect of ours."""
+    """Any exception as a failure of a run of that kind: a known one, a lack of memory or disk,
+    or a defect of ours."""
     if isinstance(error, TrainerError):
         return error
     text = f"{type(error).__name__}: {error}"
@@ -66,6 +78,26 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
             f"The run needs more memory than {place} has; {remedy}.",
             param,
         )
+    if is_disk_full(error) or any(words in text for words in _FULL_WORDS):
+        smaller = (
+            "; checkpoints are smaller with a method that trains fewer weights (lora), or an "
+            "optimizer with a smaller state"
+            if kind == "FineTuneJob"
+            else ""
+        )
+        return TrainerError(
+            ExitCode.INTERNAL,
+            "DiskFull",
+            f"No room is left on the disk: {_place(error) or text[:300]}. Make "
+            "room there, or use a pool with more ephemeral storage (its scratchSize, cacheSize, "
+            f"sharedMemory) or with a larger volume as cacheClaim{smaller}.",
+            "placement.pool",
+        )
     return TrainerError(
         ExitCode.INTERNAL, "InternalError", f"{text[:1200]} (the pod's log has the traceback)"
     )
+
+
+def _place(error: Exception) -> str | None:
+    """The file that an error is about; of a copy the new one."""
+    return getattr(error, "filename2", None) or getattr(error, "filename", None)

@@ -18,6 +18,8 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
 
+_LACKS = ("OutOfMemory", "DiskFull")
+
 
 def source_of(code: CodeRef, spec: RunSpec, param: str) -> Path:
     """The mounted file. Raises TrainerError (UserCodeMissing)."""
@@ -58,7 +60,8 @@ class UserCode:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """What it prints goes to the log. What it raises becomes a TrainerError
-        (UserCodeFailed) with the innermost line of the user's file; a lack of memory stays one.
+        (UserCodeFailed) with the innermost line of the user's file; a lack of memory or disk
+        stays one.
         """
         printed = _Log(self.what)
         try:
@@ -67,7 +70,7 @@ class UserCode:
         except TrainerError:
             raise
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and from_exception(error).error.code == "OutOfMemory":
+            if isinstance(error, Exception) and from_exception(error).error.code in _LACKS:
                 raise
             log("".join(traceback.format_exception(error)).rstrip())
             raise self._failed(error) from error

@@ -20,6 +20,7 @@ from luthier_api.runspec import RunIdentity, RunOrder, RunSpec, S3Access
 
 LABELS = ["red", "green", "deep blue"]
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
+READ_ONLY_KEY = "test-reader"  # with the same secret
 _WAIT_SECONDS = 60
 _RUN_SECONDS = 240
 
@@ -179,12 +180,18 @@ class Seaweed:
         # `weed mini` opens a gRPC port beside each port, 10,000 above it.
         self._ports = [_free_port() for _ in range(5)]
         (folder / "data").mkdir(parents=True)
-        identity = {
-            "name": "test",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        identities = [
+            {
+                "name": key,
+                "credentials": [{"accessKey": key, "secretKey": SECRET_KEY}],
+                "actions": actions,
+            }
+            for key, actions in (
+                (ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+                (READ_ONLY_KEY, ["Read", "List"]),
+            )
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

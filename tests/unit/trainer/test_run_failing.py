@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.trainer.support import MakeSpec
+from unit.trainer.support import READ_ONLY_KEY, MakeSpec, Seaweed
 
+from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
 from luthier_trainer.storage.filestore import FileStore
@@ -133,3 +134,26 @@ def test_a_pod_that_was_replaced_saves_nothing_more(
     with pytest.raises(Superseded):
         failing.execute()
     assert saved_step(failing, tmp_path) is None
+
+
+def test_an_output_that_may_not_be_written(
+    make_spec: MakeSpec, s3: object, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before the base is loaded, with what to check."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READ_ONLY_KEY)
+    run = Run(
+        make_spec(
+            output="s3://artifacts/team-a/read-only/r1",
+            storage=seaweed.access(retry_seconds=60).to_json(),
+        )
+    )
+    started = time.monotonic()
+    with pytest.raises(TrainerError) as caught:
+        run.execute()
+    error = caught.value.error
+    assert caught.value.exit_code == ExitCode.DENIED
+    assert (error.code, error.param) == ("StorageDenied", "output.uri")
+    for words in ("s3://artifacts/team-a/read-only/r1", "write claim.json", "storage.secretName"):
+        assert words in error.message
+    assert time.monotonic() - started < 30
+    assert run.reporter.progress.stage == "Preflight"

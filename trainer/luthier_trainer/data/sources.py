@@ -16,7 +16,7 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_trainer.data.rows import FORMATS, LocalFile, data_suffix, malformed
 from luthier_trainer.digests import sha256_of
-from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.errors import TrainerError, data_error, is_disk_full
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
@@ -183,6 +183,8 @@ def _plain(file: LocalFile, folder: Path) -> LocalFile:
         with file.path.open("rb") as packed, path.open("wb") as plain:
             shutil.copyfileobj(_unpacked(packed, ending), plain, 1 << 20)
     except (OSError, EOFError, zlib.error, ValueError) as error:
+        if is_disk_full(error):
+            raise
         raise malformed(f"{file.name}:1", f"not {ending[1:]}: {error}") from error
     return LocalFile(file.name, path)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from luthier_trainer.errors import is_disk_full
 from luthier_trainer.storage.retry import brief, retry
 
 MAX_BYTES = 200 * 10**9
@@ -61,7 +62,7 @@ class Http:
 
     def download(self, url: str, path: Path, limit: int = MAX_BYTES) -> None:
         """Write the file to `path`; a broken transfer goes on where it broke, when the server
-        can. Raises as `json`, and TooLargeError."""
+        can. Raises as `json`, TooLargeError, and OSError where the disk is full."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
         etag: str | None = None
@@ -95,6 +96,8 @@ class Http:
         except (HttpError, TooLargeError):
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if is_disk_full(error):
+                raise
             raise UnreachableError(brief(error)) from error
 
     def _open(self, url: str, headers: dict[str, str] | None = None) -> Any:
@@ -148,4 +151,4 @@ def _heals(error: Exception) -> bool:
         return error.status in _HEALING
     if isinstance(error, urllib.error.URLError):
         return not isinstance(error.reason, ssl.SSLCertVerificationError)
-    return isinstance(error, OSError | http.client.HTTPException)
+    return isinstance(error, OSError | http.client.HTTPException) and not is_disk_full(error)

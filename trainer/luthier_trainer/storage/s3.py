@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, is_disk_full
 from luthier_trainer.storage.objectstore import Entry
 from luthier_trainer.storage.retry import brief, retry
 
@@ -156,6 +156,8 @@ class S3Store:
                 what, call, self._retry_seconds, lambda error: _classify(error) == "transient"
             )
         except Exception as error:
+            if is_disk_full(error):
+                raise
             kind = _classify(error)
             if kind in instead:
                 return instead[kind]  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.training import generators, optimizerstate
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder
-from luthier_trainer.training.tensorfile import told_when_full, write_tensors
+from luthier_trainer.training.tensorfile import write_tensors
 
 _MODEL = "model."
 
@@ -89,11 +89,11 @@ def restore_generators(snapshot: Snapshot) -> None:
 def write(store: ObjectStore, snapshot: Snapshot, scratch: Path) -> tuple[CheckpointRef, int]:
     """Upload; returns what was written and its bytes. The manifest is last.
 
-    `scratch`: a folder with room for the state. Raises TrainerError (DiskFull, or what
-    storage says).
+    `scratch`: a folder with room for the state. Raises TrainerError, and OSError where there
+    is no room.
     """
     folder = step_folder(snapshot.step)
-    with told_when_full(scratch), _folder(scratch) as temporary:
+    with _folder(scratch) as temporary:
         tensors, document = temporary / "tensors", temporary / "document"
         document.write_text(json.dumps(snapshot.document))
         digests = {
@@ -149,7 +149,7 @@ def _downloaded(
         step=step, uri=join(store.uri, folder), sha256=hashlib.sha256(manifest).hexdigest()
     )
     files = json.loads(manifest)["files"]
-    with told_when_full(scratch), _folder(scratch) as temporary:
+    with _folder(scratch) as temporary:
         for suffix in ("safetensors", "json"):
             file = files[suffix]
             path = temporary / suffix

@@ -27,7 +27,6 @@ from luthier_trainer.training.monitor import Monitor
 from luthier_trainer.training.noise import noise_on_embeddings
 from luthier_trainer.training.optimizers import page_again, prepare_optimizer
 from luthier_trainer.training.session import Session
-from luthier_trainer.training.tensorfile import told_when_full
 from luthier_trainer.training.watch import Watch
 
 _DRAIN_SECONDS = 60
@@ -62,7 +61,7 @@ def train(
     With early stopping it ends with the weights of the best evaluation. `snapshot`: the state
     to go on from; its tensors are freed. The result equals that of an undisturbed run, bit for
     bit on the same processor with the same settings. Raises TrainerError (LossNotFinite,
-    GradientNotFinite, DiskFull, NoInputEmbeddings, BestCheckpointLost, or what storage says).
+    GradientNotFinite, NoInputEmbeddings, BestCheckpointLost, or what storage says).
     """
     if snapshot and snapshot.document["done"]:
         return _finished(model, session, snapshot)
@@ -81,7 +80,7 @@ def train(
     memory.reset_peak()
     started = time.monotonic()
     noise = noise_on_embeddings(model, session.training.neftune_noise_alpha)
-    with noise, session.interrupt.deferred(), told_when_full(session.scratch):
+    with noise, session.interrupt.deferred():
         trainer.train(resume_from_checkpoint=folder)
     peak, learning = memory.peak_bytes(), trainer.seconds - trainer.paused_seconds
     all_steps = snapshot is None and trainer.state.global_step == trainer.state.max_steps

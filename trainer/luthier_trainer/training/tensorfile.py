@@ -3,19 +3,13 @@
 The format: https://github.com/huggingface/safetensors#format
 """
 
-import errno
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
-
-from luthier_api.result import ExitCode
-from luthier_trainer.errors import TrainerError
 
 _CHUNK = 16 * 1024 * 1024
 _NAMES = {
@@ -58,25 +52,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
                 digest.update(chunk)
                 file.write(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def told_when_full(folder: Path) -> Iterator[None]:
-    """A disk without room becomes an error that says so. Raises TrainerError (DiskFull)."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TrainerError(
-            ExitCode.INTERNAL,
-            "DiskFull",
-            f"no room is left on the disk: {os.fspath(error.filename or folder)}; a checkpoint "
-            "lies there until it is uploaded, so it needs room for the trained weights and the "
-            "optimiser's state: use a pool with more ephemeral storage, a method that trains "
-            "fewer weights (lora), or an optimiser with a smaller state",
-            "training.optimizer",
-        ) from error
 
 
 def _bytes(tensor: Tensor) -> memoryview:
