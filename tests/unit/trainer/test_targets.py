@@ -120,6 +120,7 @@ def test_a_pattern_matches_whole_names() -> None:
         ({"targetPattern": "q_proj"}, "UnknownModule", "targetPattern"),
         ({"targetPattern": "("}, "BadPattern", "targetPattern"),
         ({"modulesToSave": ["classifier"]}, "UnknownModule", "modulesToSave"),
+        ({"modulesToSave": ["norm"]}, "AmbiguousModule", "modulesToSave"),
         ({"rankPattern": {"qproj": 4}}, "UnknownModule", "rankPattern"),
         ({"rankPattern": {"*": 4}}, "BadPattern", "rankPattern"),
         ({"alphaPattern": {r"9\.self_attn\.q_proj": 4}}, "UnknownModule", "alphaPattern"),

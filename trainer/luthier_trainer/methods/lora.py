@@ -14,7 +14,8 @@ from luthier_trainer.methods.targets import (
 
 
 def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
-    """peft's LoraConfig for a base model. Raises TrainerError (UnknownModule, BadPattern)."""
+    """peft's LoraConfig for a base model. Raises TrainerError (UnknownModule,
+    AmbiguousModule, BadPattern)."""
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 

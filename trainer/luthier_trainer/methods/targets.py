@@ -48,14 +48,25 @@ def resolve_targets(base: Any, lora: Lora) -> list[str] | str:
 
 def trained_in_full(base: Any, lora: Lora | None = None) -> list[str]:
     """Modules that are trained in full and saved: a task's head, what the checkpoint has no
-    weights for, and those that are named. Raises TrainerError (UnknownModule)."""
+    weights for, and those that are named. Raises TrainerError (UnknownModule,
+    AmbiguousModule)."""
     names = [name for name, _ in base.named_modules() if name]
     named = lora.modules_to_save if lora else []
     for wish in named:
-        if not any(matches(name, wish) for name in names):
+        found = [name for name in names if matches(name, wish)]
+        if not found:
             raise unsupported(
                 "UnknownModule",
                 f"the model has no module {wish!r} to train in full; it has: {_leaves(names)}",
+                "method.lora.modulesToSave",
+            )
+        # peft takes every name with this end, also in the middle of a word.
+        others = [name for name in names if name.endswith(wish) and name not in found]
+        if others:
+            raise unsupported(
+                "AmbiguousModule",
+                f"{wish!r} would train {_leaves(others)} in full too: write more of the name, as "
+                f"in {found[0]}, or leave it out",
                 "method.lora.modulesToSave",
             )
     new = [name for name in new_modules(base) if not _within(name, task_head(base))]
