@@ -35,9 +35,10 @@ from luthier_trainer.objectives.classifier import Classifier
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.scoring import label_completions
+from luthier_trainer.objectives.segments import plain_ids
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
-from luthier_trainer.objectives.tokens import Encoder, plain_ids
+from luthier_trainer.objectives.tokens import Encoder
 from luthier_trainer.optimize.contract import Runner, Source
 from luthier_trainer.optimize.plain.runner import OnnxRunner
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from luthier_trainer.data.examples import Chat
 from luthier_trainer.errors import TrainerError, data_error, unsupported
-from luthier_trainer.objectives.tokens import Tokens, compact, end_token, plain_ids
+from luthier_trainer.objectives.segments import Segments, plain_ids
+from luthier_trainer.objectives.tokens import Tokens, compact, end_token
 
 _MARK = "generation %}"
 # Templates write little, such as a new line, behind the token that ends the last turn.
@@ -33,6 +34,7 @@ class ChatEncoder:
                 "dataset.columns.messages",
             )
         self._tokenizer = tokenizer
+        self._segments = Segments(tokenizer)
         self._eos = end_token(tokenizer)
         self._marked = _MARK in str(tokenizer.get_chat_template())
         self._max_length = max_length
@@ -105,7 +107,7 @@ class ChatEncoder:
             raise self._refused(example, "the conversation has no turn of the assistant")
         ids: list[int] = []
         spans = []
-        for index, part in enumerate(plain_ids(self._tokenizer, [*segments, whole[end:]])):
+        for index, part in enumerate(self._segments.encode([[*segments, whole[end:]]])[0]):
             if index % 2 and index < len(segments):
                 spans.append((len(ids), len(ids) + len(part)))
             ids += part

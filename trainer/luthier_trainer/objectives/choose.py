@@ -25,7 +25,7 @@ from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
-from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt, longest, plain_ids
+from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt, longest
 
 
 def choose(
@@ -69,7 +69,7 @@ def choose(
         return Causal(tokenizer, chats, max_length, **common)
     _require(spec, example, *in_words, "classification")
     classes = spec.task == "classification"
-    completions = completions_of(examples.train, examples.labels) if classes else {}
+    shown = shown_of(examples.train, examples.labels) if classes else {}
     if architecture.kind == "encoder-decoder":
         architecture.require(Seq2Seq.head.auto_class)
         if spec.dataset.loss_on == "All":
@@ -79,25 +79,31 @@ def choose(
                 "encoder and learns the completion alone: set lossOn to Auto",
                 "dataset.lossOn",
             )
+        completions = {label: each.completion for label, each in shown.items()}
         return Seq2Seq(tokenizer, max_length, labels=completions, **common)
     architecture.require(Causal.head.auto_class)
     dataset = spec.dataset
     learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
     encoder = Encoder(tokenizer, max_length, learn_prompt)
-    ids = plain_ids(tokenizer, list(completions.values()))
-    labels = label_completions(dict(zip(completions, ids, strict=True)), end_token(tokenizer))
+    ids = encoder.answers(list(shown.values()))
+    labels = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
     return Causal(tokenizer, encoder, max_length, labels=labels, **common)
 
 
 def completions_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, str]:
-    """The completion of each label: of one template, so any example of the label tells it."""
-    missing, found = set(labels), dict[str, str]()
+    """The completion of each label."""
+    return {label: each.completion for label, each in shown_of(examples, labels).items()}
+
+
+def shown_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, Completion]:
+    """An example of each label: they are of one template, so any tells how it is written."""
+    missing, found = set(labels), dict[str, Completion]()
     for index in range(len(examples)):
         if not missing:
             break
         example = examples[index]
         if isinstance(example, Completion) and example.label in missing:
-            found[example.label] = example.completion
+            found[example.label] = example
             missing.remove(example.label)
     return {label: found[label] for label in labels if label in found}
 

@@ -1,7 +1,7 @@
 """From words to the token ids of a language model.
 
-Prompt and completion are tokenised apart, so that the prompt's tokens when the model
-is used are those it was trained on.
+Prompt and completion are tokenised apart (segments), so that the prompt's tokens when the
+model is used are those it was trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from luthier_api.result import ExitCode
 from luthier_trainer.data.examples import Completion
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.objectives.segments import Segments
 
 IGNORED = -100
 # No tokenizer has a text of more tokens; those that name no limit name a number above it.
@@ -103,14 +104,6 @@ def longest(tokenizer: Any, max_length: int, positions: int | None = None) -> in
     return min([*limits, positions] if positions else limits)
 
 
-def plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text, without begin or end tokens."""
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return ids
-
-
 def begin_tokens(tokenizer: Any) -> list[int]:
     """What the tokenizer puts before every text, if it does: its begin-of-text token."""
     found = tokenizer("")["input_ids"]
@@ -122,15 +115,14 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, max_length: int, learn_prompt: bool) -> None:
         self._eos = end_token(tokenizer)
-        self._tokenizer = tokenizer
+        self._segments = Segments(tokenizer)
         self._start = begin_tokens(tokenizer)
         self._max_length = max_length
         self._learn_prompt = learn_prompt
 
-    def completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of completions, each with the end token, once."""
-        found = plain_ids(self._tokenizer, texts)
-        return [ids if ids[-1:] == [self._eos] else [*ids, self._eos] for ids in found]
+    def answers(self, examples: Sequence[Completion]) -> list[list[int]]:
+        """Ids of the completions, each as it follows its prompt, without the end token."""
+        return [completion for _, completion in self._encode(examples)]
 
     def encode(self, examples: Sequence[Completion]) -> list[Tokens]:
         """Examples as tokens, at most max_length each.
@@ -138,9 +130,13 @@ class Encoder:
         A prompt that is too long loses its start, so that what stands right before the
         answer stays; with loss on the whole text, the text loses its end.
         """
-        prompts = plain_ids(self._tokenizer, [example.prompt for example in examples])
-        completions = self.completions([example.completion for example in examples])
-        return [self.fit(p, c) for p, c in zip(prompts, completions, strict=True)]
+        return [
+            self.fit(prompt, ids if ids[-1:] == [self._eos] else [*ids, self._eos])
+            for prompt, ids in self._encode(examples)
+        ]
+
+    def _encode(self, examples: Sequence[Completion]) -> list[list[list[int]]]:
+        return self._segments.encode([(each.prompt, each.completion) for each in examples])
 
     def fit(self, prompt: list[int], completion: list[int]) -> Tokens:
         if prompt[:1] != self._start:
