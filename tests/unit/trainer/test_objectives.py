@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from unit.trainer import metaspace
 from unit.trainer.objectives_support import (
     CHATS,
     COMPLETIONS,
@@ -32,6 +33,7 @@ from luthier_trainer.objectives.choose import choose, completions_of, packs, pos
 from luthier_trainer.objectives.items import LazyItems, exact_lengths, lengths
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.tagger import Tagger
+from luthier_trainer.objectives.tokens import token_texts
 
 
 def spec_of(task: str, **training: Any) -> FineTuning:
@@ -87,6 +89,18 @@ def test_chosen(task: str, rows: Any, labels: Any, name: str, kind: str, answer:
         completion = rows[0].completion + tokenizer_of(name).eos_token
         counted = "".join(text for text, counts in shown[0] if counts)
         assert counted == completion if task == "classification" else counted.endswith(completion)
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [*map(tokenizer_of, ("llama", "bert", "deberta-v2", "t5")), metaspace.llama(legacy=True)],
+    ids=lambda tokenizer: type(tokenizer).__name__,
+)
+def test_tokens_are_shown_with_the_blanks_between_them(tokenizer: Any) -> None:
+    ids = tokenizer("the quick tomato", add_special_tokens=False)["input_ids"]
+    texts = token_texts(tokenizer, ids)
+    assert len(texts) == len(ids)
+    assert "".join(texts) == "the quick tomato"
 
 
 @pytest.mark.parametrize(

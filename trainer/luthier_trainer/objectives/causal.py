@@ -20,7 +20,7 @@ from luthier_trainer.objectives.loss import (
 )
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import score_labels, uses_cache
-from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token
+from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token, token_texts
 
 
 class Causal:
@@ -118,5 +118,4 @@ class Causal:
 
 def _view(tokenizer: Any, item: Tokens) -> list[tuple[str, bool]]:
     counted = [False, *(target != IGNORED for target in item.targets[1:])]
-    texts = [tokenizer.decode([token]) for token in item.ids]
-    return list(zip(texts, counted, strict=False))
+    return list(zip(token_texts(tokenizer, item.ids), counted, strict=False))

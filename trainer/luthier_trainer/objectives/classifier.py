@@ -19,7 +19,7 @@ from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
-from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.objectives.tokens import pad_token, token_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,8 @@ class Classifier:
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text; the loss counts none of them, but the class."""
-        decode = self._tokenizer.decode
         return [
-            [(decode([token]), False) for token in items[index].ids]
+            [(text, False) for text in token_texts(self._tokenizer, items[index].ids)]
             + [(self.head.labels[items[index].label], True)]
             for index in range(min(n, len(items)))
         ]

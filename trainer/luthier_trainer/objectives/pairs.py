@@ -22,7 +22,7 @@ from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import divided
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
-from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.objectives.tokens import pad_token, token_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,12 @@ class Pairs:
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text: all of them are compared."""
-        decode = self._tokenizer.decode
         return [
-            [(decode([token]), True) for token in (*items[index].first, *items[index].second)]
+            [
+                (text, True)
+                for ids in (items[index].first, items[index].second)
+                for text in token_texts(self._tokenizer, ids)
+            ]
             for index in range(min(n, len(items)))
         ]
 

@@ -19,7 +19,7 @@ from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import label_completions
-from luthier_trainer.objectives.tokens import IGNORED, end_token, pad_token
+from luthier_trainer.objectives.tokens import IGNORED, end_token, pad_token, token_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +147,9 @@ class Seq2Seq:
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text, and whether the loss counts them."""
-        decode = self._tokenizer.decode
         return [
-            [(decode([token]), False) for token in items[index].source]
-            + [(decode([token]), True) for token in items[index].target]
+            [(text, False) for text in token_texts(self._tokenizer, items[index].source)]
+            + [(text, True) for text in token_texts(self._tokenizer, items[index].target)]
             for index in range(min(n, len(items)))
         ]
 

@@ -19,7 +19,7 @@ from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
-from luthier_trainer.objectives.tokens import IGNORED, pad_token
+from luthier_trainer.objectives.tokens import IGNORED, pad_token, token_texts
 
 _OUTSIDE = "O"
 
@@ -168,11 +168,14 @@ class Tagger:
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text, and whether the loss counts their tags."""
-        decode = self._tokenizer.decode
         return [
             [
-                (decode([token]), target != IGNORED)
-                for token, target in zip(items[index].ids, items[index].targets, strict=True)
+                (text, target != IGNORED)
+                for text, target in zip(
+                    token_texts(self._tokenizer, items[index].ids),
+                    items[index].targets,
+                    strict=True,
+                )
             ]
             for index in range(min(n, len(items)))
         ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from luthier_api.result import ExitCode
@@ -102,6 +103,17 @@ def longest(tokenizer: Any, max_length: int, positions: int | None = None) -> in
     if tokenizer.model_max_length and tokenizer.model_max_length < _UNLIMITED:
         limits.append(int(tokenizer.model_max_length))
     return min([*limits, positions] if positions else limits)
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text: decoded alone, some lose the blank before them."""
+    alone = [tokenizer.decode([token]) for token in ids]
+    pairs = [tokenizer.decode(list(pair)) for pair in pairwise(ids)]
+    behind = [
+        both.removeprefix(before) if both.startswith(before) else text
+        for before, text, both in zip(alone, alone[1:], pairs, strict=False)
+    ]
+    return [*alone[:1], *behind]
 
 
 def begin_tokens(tokenizer: Any) -> list[int]:
