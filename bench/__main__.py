@@ -19,6 +19,7 @@ from bench.figures import Rows
 ALONE = (
     "training",
     "quality",
+    "parity",
     "olive",
     "optimize",
     "preflight",

@@ -102,6 +102,20 @@ def attach_bottlenecks(model: Any) -> None:
         layer.mlp.register_forward_hook(lambda module, _, output: module.adapter(output))
 
 
+def begun(model: Any, folder: Path) -> list[Row]:
+    """Give the model the weights that bench.parity wrote down; the rows of its batches."""
+    from safetensors.torch import load_file
+
+    taken = model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    assert not taken.unexpected_keys, taken.unexpected_keys
+    batches = json.loads((folder / "batches.json").read_text())
+    return [
+        {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": targets}
+        for batch in batches
+        for ids, targets in batch
+    ]
+
+
 def main() -> None:
     case: Row = json.loads(Path(sys.argv[1]).read_text())
     import torch
@@ -126,6 +140,8 @@ def main() -> None:
     lines = Path(case["data"], "train.jsonl").read_text().splitlines()
     rows = [encode(tokenizer, json.loads(line), case) for line in lines]
     model = load(case)
+    if "begin" in case:
+        rows = begun(model, Path(case["begin"]))
     pad: Any = (
         DataCollatorWithPadding(tokenizer)
         if case["form"] == "labelled"
@@ -154,6 +170,8 @@ def main() -> None:
         use_cpu=case["cpu"],
         seed=case["seed"],
         save_strategy="no",
+        logging_steps=case.get("every", 500),
+        train_sampling_strategy="sequential" if "begin" in case else "random",
         report_to=[],
         disable_tqdm=True,
     )
@@ -166,7 +184,9 @@ def main() -> None:
         model.save_pretrained(case["save"], save_embedding_layers=False)
     (first, _), (half, before), (last, after) = times[0], times[len(times) // 2 - 1], times[-1]
     rate = (after - before) / (last - half)
-    print(json.dumps({"tokens_per_second": rate, "first_step_seconds": first - started}))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    measured = {"tokens_per_second": rate, "first_step_seconds": first - started, "losses": losses}
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def _each(seeds: list[list[bool]]) -> str:
     return ", ".join(f"{_mean(hits):.3f}" for hits in seeds)
 
 
-def _training(case: Case, seed: int, batch: int) -> Json:
+def training_of(case: Case, seed: int, batch: int) -> Json:
+    """spec.training, for EXAMPLES at this batch size."""
     return {
         "maxSteps": EXAMPLES // batch,
         "perDeviceBatchSize": batch,
@@ -58,7 +59,7 @@ def _training(case: Case, seed: int, batch: int) -> Json:
 
 def _ours(case: Case, seed: int, batch: int, folder: Path) -> list[bool]:
     folder.mkdir()
-    train(case.for_us(), _training(case, seed, batch), folder)
+    train(case.for_us(), training_of(case, seed, batch), folder)
     return _hits(case, folder / "output" / "adapter")
 
 
@@ -67,6 +68,11 @@ def _theirs(case: Case, seed: int, folder: Path) -> list[bool]:
     document = case.for_peer(folder, steps, PEER_BATCH, False, seed)
     run_peer({**document, "save": str(folder / "adapter")}, folder)
     return _hits(case, folder / "adapter")
+
+
+def accuracy(case: Case, adapter: Path) -> float:
+    """Of an adapter on the held-out rows."""
+    return _mean(_hits(case, adapter))
 
 
 def _hits(case: Case, adapter: Path) -> list[bool]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Measured:
     tokens_per_second: float
     first_step_seconds: float  # from the start of the process
     blocked_share: float = 0.0  # of training time, with a checkpoint every 100 steps
+    losses: Sequence[float] = ()  # where they were asked for
 
 
 def measure_ours(
@@ -79,8 +80,10 @@ def train(
     folder: Path,
     metrics: tuple[str, ...] = ("loss",),
     gpus: int = 0,
+    module: str = "luthier_trainer",
 ) -> list[tuple[float, str]]:
-    """Run the trainer to its end: (seconds since its start, line) of its log.
+    """Run the trainer, or another `module` that runs it, to its end: (seconds since its start,
+    line) of its log.
 
     Raises SystemExit with the log's end when it fails.
     """
@@ -106,7 +109,7 @@ def train(
     path.write_text(json.dumps(spec.to_json()))
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "luthier_trainer", str(path)],
+        [sys.executable, "-m", module, str(path)],
         env={**os.environ, "LUTHIER_TERMINATION_LOG": str(folder / "result")},
         stderr=subprocess.PIPE,
         text=True,
