@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from unit.cli.command import COMMAND, environment, luthier
 from unit.cli.tiny import MANIFEST, write_dataset, write_model
+from unit.trainer.hub import COMMIT, Hub
 
 from luthier_cli.errors import CliError
 from luthier_cli.order import Options, output_uri, read_manifests, read_order
@@ -161,6 +162,30 @@ def test_results_go_to_s3_when_asked(
     prefix = uri.removeprefix("s3://artifacts/")
     listed = s3.list_objects_v2(Bucket="artifacts", Prefix=prefix)["Contents"]
     assert f"{prefix}/manifest.json" in {item["Key"] for item in listed}
+
+
+@pytest.mark.timeout(WITHIN + 60)
+def test_a_model_of_the_hub_that_the_environment_names(
+    manifest: Path, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    hub = Hub()
+    hub.commits = {COMMIT: {path.name: path.read_bytes() for path in model.iterdir()}}
+    manifest.write_text(MANIFEST.replace("s3://models/tiny", "hf://own/tiny"))
+    output = ["--dataset", str(dataset), "--output", str(tmp_path / "out"), "-o", "json"]
+    try:
+        done = luthier(
+            *["run", str(manifest), "--set", "training.maxSteps=2", *output],
+            within=WITHIN,
+            HOME=str(tmp_path),
+            HF_ENDPOINT=hub.url,
+            HF_TOKEN="of-mine",
+        )
+    finally:
+        hub.close()
+    assert done.returncode == 0, done.stderr
+    assert {token for _, token in hub.requests} == {"Bearer of-mine"}
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in written if b"of-mine" in path.read_bytes()] == []
 
 
 def test_an_invalid_manifest_does_not_start(manifest: Path) -> None:
