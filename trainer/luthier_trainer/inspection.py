@@ -3,25 +3,27 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Example
+from luthier_trainer.objectives.items import LazyItems, characters
 from luthier_trainer.objectives.objective import CutItem, ShownObjective
 
-# Rows whose tokens are counted; where there are more, a sample drawn by the seed.
-_MOST = 20_000
+# Of rows that are encoded when they are read, a sample drawn by the seed is counted: so many rows,
+# or those with so many characters (some 5 s).
+_MOST, _MOST_CHARACTERS = 20_000, 16 * 10**6
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Inspection:
     """`lengths` of the counted rows in tokens, before the cut to training.maxLength, which
-    `truncated` of them need; `sampled` where these aren't all. `shown`: the first rows as the
-    model sees them: (token, whether it counts)."""
+    `truncated` of them need. `shown`: the first rows as the model sees them: (token, whether it
+    counts)."""
 
     lengths: list[int]
     truncated: int
-    sampled: bool
     shown: list[list[tuple[str, bool]]]
 
     def complete(self, facts: DatasetFacts) -> DatasetFacts:
@@ -41,17 +43,20 @@ def inspect(
     objective: ShownObjective, examples: Sequence[Example], items: Sequence[CutItem], seed: int
 ) -> Inspection:
     """Count the training rows. `items` are the encoded examples."""
-    sampled = len(items) > _MOST
-    if sampled:
-        rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-        chosen = sorted(rng.sample(range(len(items)), _MOST))
-        counted = objective.encode([examples[index] for index in chosen])
-    else:
-        counted = items
+    counted = items
+    if isinstance(items, LazyItems):
+        counted = objective.encode([examples[index] for index in _sample(examples, seed)])
     first = [items[index] for index in range(min(_SHOWN, len(items)))]
     return Inspection(
         lengths=[len(item) + item.cut for item in counted],
         truncated=sum(item.cut > 0 for item in counted),
-        sampled=sampled,
         shown=objective.mask_view(first, len(first)),
     )
+
+
+def _sample(examples: Sequence[Example], seed: int) -> list[int]:
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    drawn = rng.sample(range(len(examples)), min(_MOST, len(examples)))
+    so_far = accumulate(characters(examples[index]) for index in drawn)
+    within = sum(1 for _ in takewhile(lambda total: total <= _MOST_CHARACTERS, so_far))
+    return sorted(drawn[: max(within, 1)])

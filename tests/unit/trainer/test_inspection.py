@@ -17,6 +17,7 @@ from unit.trainer.objectives_support import (
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.training import Similarity
 from luthier_trainer import inspection
+from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
@@ -65,15 +66,18 @@ def test_lengths_are_those_before_the_cut(name: str) -> None:
 
 
 def test_many_rows_are_counted_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "_MOST", 50)
     make, examples = OBJECTIVES["classes"]
     many = [examples[i % 4] for i in range(200)]
     objective = make(SHORT)
+    assert len(inspection.inspect(objective, many, objective.encode(many), seed=3).lengths) == 200
+    monkeypatch.setattr(inspection, "_MOST", 50)
+    monkeypatch.setattr(items_module, "LAZY_ABOVE", 100)
     items = objective.encode(many)
     one, again = (inspection.inspect(objective, many, items, seed=3) for _ in range(2))
     assert one == again
-    assert one.sampled
     assert len(one.lengths) == 50
     assert one.lengths != inspection.inspect(objective, many, items, seed=4).lengths
     known = {len(item) for item in make(LONG).encode(examples)}
     assert set(one.lengths) <= known
+    monkeypatch.setattr(inspection, "_MOST_CHARACTERS", 20 * len(many[0].text))
+    assert 1 < len(inspection.inspect(objective, many, items, seed=3).lengths) < 50

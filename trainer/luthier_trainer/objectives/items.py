@@ -1,6 +1,7 @@
 """Encoded examples: all at once, or each when it is read."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, overload
 
@@ -45,7 +46,7 @@ class LazyItems(Sequence[Any]):
         chunks = _encoded_in_chunks(self._examples, self._encode)
         return [len(item) for some in chunks for item in some]
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """From the number of characters, the same each time: nothing is encoded for it."""
         return [
