@@ -28,6 +28,7 @@ class Case:
     loss_on_all: bool = False
     batch: int = 32
     learning_rate: float = 1e-3
+    task: str = "classification"
     template: tuple[str, str] = _WORDS  # prompt, answer
 
     def for_peer(
@@ -66,7 +67,7 @@ class Case:
             method["lora"] = {"rank": 8, "alpha": 16, "targetModules": ["all-linear"]}
         return {
             "model": {"uri": f"file://{self.model}"},
-            "task": "extraction" if self.template == _JSON else "classification",
+            "task": self.task,
             "dataset": dataset,
             "method": method,
         }
@@ -90,6 +91,7 @@ def cases() -> tuple[Case, ...]:
             _example_data("json"),
             "lora",
             loss_on_all=True,
+            task="extraction",
             template=_JSON,
         ),
         Case("full", smol, data, "full", learning_rate=2e-5),

@@ -6,7 +6,6 @@ what was followed by a lower loss on `eval`; missed is a run whose loss ended ab
 more than the rule's margin, and that was told nothing.
 """
 
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import yaml
 from bench.cases import Json
 from bench.figures import Rows
 from bench.results import EXAMPLES, model_of, prepared
-from bench.training import train
+from bench.training import journal, train
 
 NAMES = ("encoder", "entities", "pairs")
 SEEDS = (1, 2, 3)
@@ -80,8 +79,7 @@ def measure(name: str, work: Path, seed: int, rows: int | None) -> Judged:
     }
     with tempfile.TemporaryDirectory() as folder:
         train(what, training, Path(folder))
-        lines = (Path(folder) / "output" / "report" / "metrics.jsonl").read_text().splitlines()
-    return judge([json.loads(line) for line in lines])
+        return judge(journal(Path(folder)))
 
 
 def rows() -> Rows:

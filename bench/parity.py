@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.cases import cases
 from bench.figures import Rows
 from bench.quality import EXAMPLES, accuracy, training_of
-from bench.training import PEER_BATCH, run_peer, train
+from bench.training import PEER_BATCH, journal, run_peer, train
 
 SEED = 2
 EVERY = 10  # steps between losses
@@ -30,8 +30,7 @@ def rows() -> Rows:
         os.environ[_FOLDER] = str(begin)
         training = {**training_of(case, SEED, PEER_BATCH), "logEverySteps": EVERY}
         train(case.for_us(), training, folder, module="bench.parity")
-        lines = (folder / "output" / "report" / "metrics.jsonl").read_text().splitlines()
-        logged = [entry for entry in map(json.loads, lines) if "loss" in entry]
+        logged = [entry for entry in journal(folder) if "loss" in entry]
         ours = [entry["loss"] for entry in logged if entry["step"] % EVERY == 0]
 
         peer = case.for_peer(folder, steps, PEER_BATCH, False, SEED)

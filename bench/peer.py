@@ -106,9 +106,11 @@ def begun(model: Any, folder: Path) -> list[Row]:
     """Give the model the weights that bench.parity wrote down; the rows of its batches."""
     from safetensors.torch import load_file
 
-    taken = model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    from bench.parity import BATCHES, WEIGHTS
+
+    taken = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
     assert not taken.unexpected_keys, taken.unexpected_keys
-    batches = json.loads((folder / "batches.json").read_text())
+    batches = json.loads((folder / BATCHES).read_text())
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": targets}
         for batch in batches

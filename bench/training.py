@@ -63,8 +63,7 @@ def measure_ours(
             if f" step 1/{steps} " in line:
                 first = since
         output = folder / "output"
-        entries = (output / "report" / "metrics.jsonl").read_text().splitlines()
-        logged = [entry for entry in map(json.loads, entries) if "loss" in entry]
+        logged = [entry for entry in journal(folder) if "loss" in entry]
         head, tail = logged[0], logged[-1]
         cost = json.loads((output / "manifest.json").read_text())["checkpointCost"]
         step_seconds = (tail["seconds"] - head["seconds"]) / (tail["step"] - head["step"])
@@ -119,6 +118,12 @@ def train(
     if process.wait(LIMIT_SECONDS) != 0:
         raise SystemExit("".join(line for _, line in lines[-20:]))
     return lines
+
+
+def journal(folder: Path) -> list[Json]:
+    """What `train` measured on its way, by the entry."""
+    lines = (folder / "output" / "report" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def measure_peer(case: Case, batch: int, bf16: bool, seed: int) -> Measured:

@@ -69,7 +69,7 @@ def choose(
         return Causal(tokenizer, chats, max_length, **common)
     _require(spec, example, *in_words, "classification")
     classes = spec.task == "classification"
-    shown = shown_of(examples.train, examples.labels) if classes else {}
+    labels = examples.labels if classes else ()
     if architecture.kind == "encoder-decoder":
         architecture.require(Seq2Seq.head.auto_class)
         if spec.dataset.loss_on == "All":
@@ -79,15 +79,16 @@ def choose(
                 "encoder and learns the completion alone: set lossOn to Auto",
                 "dataset.lossOn",
             )
-        completions = {label: each.completion for label, each in shown.items()}
+        completions = completions_of(examples.train, labels)
         return Seq2Seq(tokenizer, max_length, labels=completions, **common)
     architecture.require(Causal.head.auto_class)
     dataset = spec.dataset
     learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
     encoder = Encoder(tokenizer, max_length, learn_prompt)
+    shown = shown_of(examples.train, labels)
     ids = encoder.answers(list(shown.values()))
-    labels = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
-    return Causal(tokenizer, encoder, max_length, labels=labels, **common)
+    scored = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
+    return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
 def completions_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, str]:
