@@ -1,6 +1,7 @@
 """The work queue: controller-runtime's semantics in asyncio."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import time
@@ -93,8 +94,9 @@ class WorkQueue(Generic[T]):
             if key is not None:
                 return key
             self._changed.clear()
-            pause = self._later[0][0] - self._clock() if self._later else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), pause and max(0.0, pause))
-            except TimeoutError:
-                continue
+            pause = max(0.0, self._later[0][0] - self._clock()) if self._later else None
+            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with
+            # the change, and the worker would then never end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()

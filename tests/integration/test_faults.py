@@ -136,7 +136,7 @@ def test_a_frozen_operator_catches_up(operator: OperatorProcess, user: User) -> 
 
 
 def test_sigterm_ends_it_soon(operator: OperatorProcess) -> None:
-    assert operator.kill(signal.SIGTERM) < 5
+    assert operator.kill(signal.SIGTERM) < 10  # half a second; kopf may give its own tasks five
     operator.start()
 
 

@@ -102,3 +102,22 @@ async def test_many_workers_share_the_keys() -> None:
         queue.add(number)
     got = await asyncio.wait_for(asyncio.gather(*workers), 1)
     assert sorted(got) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancelled_worker_ends_whatever_comes_meanwhile(turns: int) -> None:
+    queue: WorkQueue[str] = WorkQueue()
+
+    async def work() -> None:
+        while True:
+            queue.done(await queue.get())
+
+    queue.add_after("later", 60)
+    worker = asyncio.create_task(work())
+    await asyncio.sleep(0.01)
+    queue.add("now")
+    for _ in range(turns):  # of the loop, between the key and the cancellation
+        await asyncio.sleep(0)
+    worker.cancel()
+    await asyncio.wait({worker}, timeout=1)
+    assert worker.cancelled()
