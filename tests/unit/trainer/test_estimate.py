@@ -1,6 +1,7 @@
 """What a training is expected to need, and what it then needs."""
 
 import gc
+import time
 from array import array
 from itertools import accumulate
 from pathlib import Path
@@ -61,6 +62,32 @@ def test_a_calibration_leaves_no_trace() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(weights[n], p) for n, p in model.named_parameters())
+
+
+def test_the_time_is_not_of_a_first_pass() -> None:
+    """That one loads libraries."""
+    model = lora_llama()
+    passes = []
+
+    def slow_at_first(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) == 1:
+            time.sleep(2)
+
+    model.register_forward_pre_hook(slow_at_first)
+    found = calibrate(model, Causal(), rows(20), FP32, 8)
+    assert found.seconds_per_token * found.tokens < 1
+
+
+def test_the_time_is_of_a_batch_where_that_takes_a_moment() -> None:
+    """Small batches are slower by the token."""
+    model = lora_llama()
+    sizes = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: sizes.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    calibrate(model, Causal(), rows(64), FP32, 32)
+    assert sizes == [6, 6, 32]
 
 
 @pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])

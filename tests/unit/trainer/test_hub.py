@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_model_is_downloaded_once(
     before = hub.downloads()
     assert cache.local_folder(cache.find(spec), spec) == folder
     assert hub.downloads() == before
+
+
+def test_a_failed_download_leaves_nothing(hub: Hub, make_spec: MakeSpec) -> None:
+    spec = make_spec(model="hf://own/tiny", hub_endpoint=hub.url)
+    base = cache.find(spec)
+    largest = max(base.entries, key=lambda entry: entry.size)
+    base.entries[base.entries.index(largest)] = replace(largest, size=largest.size + 1)
+    with pytest.raises(OSError, match="after the download"):
+        cache.local_folder(base, spec)
+    models = Path(spec.cache_dir, "models")
+    assert [path.suffix for path in models.iterdir()] == [".lock"]
 
 
 def test_the_commit_and_the_licence_are_in_manifest_and_card(

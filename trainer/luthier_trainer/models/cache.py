@@ -130,7 +130,11 @@ def local_folder(model: BaseModel, order: RunOrder) -> Path:
         for leftover in models.glob(f".{target.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         partial = models / f".{target.name}-{os.getpid()}"
-        _download(model, partial)
+        try:
+            _download(model, partial)
+        except BaseException:  # a full volume stays full by what can't be used
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         partial.rename(target)
     return target
 

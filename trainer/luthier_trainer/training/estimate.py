@@ -18,6 +18,8 @@ from luthier_trainer.training.activations import Kept, counted
 _FP32 = 4
 # Tokens that are enough to learn the rest from: a third of a second, on either.
 _SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 96, 8192
+# On a CPU the time is taken of more, where these seconds are enough: small batches are slower.
+_TIMED_TOKENS, _TIMED_SECONDS = 512, 0.4
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,17 @@ def calibrate(
     with generators.untouched():
         if torch.cuda.is_available():
             sample = _fitting(model, objective, longest, count, precision)
-            batch = objective.collate(sample)
-            kept, seconds = _measure(model, objective, batch, precision)
+            kept, seconds_per_token = _measure(model, objective, sample, precision)
         else:
             sample = _sample(objective, longest, count)
-            batch = objective.collate(sample)
-            kept, seconds = _count(model, objective, batch, precision)
+            kept = _count(model, objective, sample, precision)
+            seconds_per_token = _time(model, objective, sample, longest, precision)
     model.zero_grad(set_to_none=True)
     return Calibration(
         tokens=len(sample) * max(map(len, sample)),
         activation_bytes=kept.growing,
         copy_bytes=kept.copies,
-        seconds_per_token=seconds / max(objective.count_tokens(batch), 1),
+        seconds_per_token=seconds_per_token,
     )
 
 
@@ -125,7 +126,7 @@ def _fitting(
         sample = _sample(objective, items, count)
         try:
             # Libraries allocate on first use.
-            _measure(model, objective, objective.collate(sample), precision)
+            _measure(model, objective, sample, precision)
         except torch.OutOfMemoryError:
             if len(sample) == 1:
                 raise
@@ -136,32 +137,49 @@ def _fitting(
         count = len(sample) // 2
 
 
-def _count(
-    model: Any, objective: Objective, batch: Batch, precision: Precision
-) -> tuple[Kept, float]:
-    """What a pass holds, counted, and its seconds."""
+def _count(model: Any, objective: Objective, sample: Sequence[Item], precision: Precision) -> Kept:
+    """What a pass on a CPU holds, counted."""
     with counted(model) as counter:
-        seconds = _pass(model, objective, batch, precision)
-    again = 4 / 3 if counter.checkpointed else 1  # forward, forward again, backward (two)
-    return counter.kept, again * seconds
+        _pass(model, objective, objective.collate(sample), precision)
+    return counter.kept
+
+
+def _time(
+    model: Any,
+    objective: Objective,
+    sample: Sequence[Item],
+    items: Sequence[Item],
+    precision: Precision,
+) -> float:
+    """Seconds of a token on a CPU, in a pass of the sample that isn't the first, as that loads
+    libraries; and of a larger sample of the items where that is soon done."""
+    seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
+    times = min(_TIMED_SECONDS / seconds, _TIMED_TOKENS / tokens)
+    larger = _sample(objective, items, int(times * len(sample)))
+    if len(larger) >= 2 * len(sample):
+        seconds, tokens = _pass(model, objective, objective.collate(larger), precision)
+    return seconds / tokens
 
 
 def _measure(
-    model: Any, objective: Objective, batch: Batch, precision: Precision
+    model: Any, objective: Objective, sample: Sequence[Item], precision: Precision
 ) -> tuple[Kept, float]:
     """The most that a pass on a GPU holds beside gradients that are there before it, and its
-    seconds."""
+    seconds by the token."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
     before = memory.used_bytes()
     memory.reset_peak()
-    seconds = _pass(model, objective, batch, precision)
-    return Kept(memory.peak_bytes() - before, copies=0), seconds
+    seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
+    return Kept(memory.peak_bytes() - before, copies=0), seconds / tokens
 
 
-def _pass(model: Any, objective: Objective, batch: Batch, precision: Precision) -> float:
-    """Forward and backward; returns seconds."""
+def _pass(
+    model: Any, objective: Objective, batch: Batch, precision: Precision
+) -> tuple[float, int]:
+    """Forward and backward; returns seconds and how many tokens it was of, at least one."""
+    tokens = max(objective.count_tokens(batch), 1)
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in batch.items()}
     model.train()
@@ -171,4 +189,4 @@ def _pass(model: Any, objective: Objective, batch: Batch, precision: Precision) 
     torch.autograd.backward(loss)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, tokens
