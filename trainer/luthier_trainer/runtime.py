@@ -56,6 +56,7 @@ def restart_with_settings(scratch_dir: str) -> None:
         **_QUIET,
         **_THREADS,
         "OMP_NUM_THREADS": str(cpu_limit()),
+        "RAYON_NUM_THREADS": str(cpu_limit()),  # of tokenizers
         "HF_HOME": f"{scratch_dir}/huggingface",
         "MPLCONFIGDIR": f"{scratch_dir}/matplotlib",
     }

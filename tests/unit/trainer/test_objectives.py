@@ -1,5 +1,6 @@
 """Which objective a task gets, losses of the user's own, lazy encoding, what is shown."""
 
+import os
 import pickle
 from typing import Any
 
@@ -25,7 +26,7 @@ from unit.trainer.tiny import tiny_folder
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.training import Similarity
-from luthier_trainer.data.examples import Examples, Pair
+from luthier_trainer.data.examples import Completion, Examples, Pair
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.objectives import items as items_module
@@ -216,6 +217,31 @@ def test_many_examples_are_encoded_when_they_are_read(
     assert lengths(lazy) == lengths(objective.encode(COMPLETIONS))
     assert lengths(lazy).index(max(lengths(lazy))) == 3
     assert exact_lengths(lazy) == exact_lengths(eager) == lengths(eager)
+
+
+@pytest.mark.parametrize("before", [None, "false"])
+def test_the_tokenizer_has_all_threads_only_while_examples_are_encoded(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaders fork later, and a pool of threads isn't there after a fork."""
+    name = "TOKENIZERS_PARALLELISM"
+    if before is None:
+        monkeypatch.delenv(name, raising=False)
+    else:
+        monkeypatch.setenv(name, before)
+    seen = []
+
+    def encode(examples: Any) -> list[Any]:
+        seen.append(os.environ[name])
+        if not examples[0].prompt:
+            raise ValueError("no prompt")
+        return list(examples)
+
+    items_module.encoded(COMPLETIONS, encode, 64)
+    with pytest.raises(ValueError, match="no prompt"):
+        items_module.encoded([Completion("", "red", "red", "row 1")], encode, 64)
+    assert seen == ["true", "true"]
+    assert os.environ.get(name) == before
 
 
 def test_when_rows_are_packed() -> None:

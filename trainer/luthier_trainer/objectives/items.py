@@ -1,6 +1,8 @@
 """Encoded examples: all at once, or each when it is read."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, overload
@@ -13,6 +15,8 @@ from luthier_trainer.objectives.objective import Item
 LAZY_ABOVE, LAZY_ABOVE_CHARACTERS = 200_000, 64 * 10**6
 # Examples that go to the tokenizer in one call.
 _CHUNK = 1024
+# What tokenizers read at each call.
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 # An estimate, for batches of similar length only; English has 4 to 5.
 _CHARACTERS_PER_TOKEN = 4
 
@@ -73,7 +77,25 @@ def _many(examples: Sequence[Example]) -> bool:
 def _encoded_in_chunks(examples: Sequence[Example], encode: Encode) -> Iterator[list[Any]]:
     count = len(examples)
     for start in range(0, count, _CHUNK):
-        yield encode([examples[index] for index in range(start, min(start + _CHUNK, count))])
+        some = [examples[index] for index in range(start, min(start + _CHUNK, count))]
+        with _all_threads():
+            chunk = encode(some)
+        yield chunk
+
+
+@contextmanager
+def _all_threads() -> Iterator[None]:
+    """The tokenizer may use them: not otherwise, as it would hang in a process that is forked
+    from one in which it did."""
+    before = os.environ.get(_PARALLEL)
+    os.environ[_PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PARALLEL]
+        else:
+            os.environ[_PARALLEL] = before
 
 
 def lengths(items: Sequence[Item]) -> list[int]:
