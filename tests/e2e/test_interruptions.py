@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from e2e.processes import kill_in_pod
+from e2e.processes import stopped, trainer_of
 from e2e.runs import Json, Run, eventually
 
 from luthier_cluster import Cluster
@@ -56,8 +58,16 @@ def pod_evicted(run: Run, pod: str) -> None:
 
 def trainer_killed(run: Run, pod: str) -> None:
     """SIGKILL to the trainer, as the out-of-memory killer does it."""
-    found = json.loads(run.kubectl("get", "pod", pod, "-o", "json"))
-    kill_in_pod(found["metadata"]["uid"], "luthier_trainer")
+    os.kill(trainer_of(run, pod), signal.SIGKILL)
+
+
+def being_deleted(run: Run) -> None:
+    """Wait until somebody has asked for the end of its pods."""
+    eventually(
+        "its pods are being deleted",
+        lambda: all("deletionTimestamp" in pod["metadata"] for pod in run.pods()),
+        within=60,
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,8 @@ def test_a_disturbed_run_ends_as_an_undisturbed_one(
     run.apply()
     run.wait_for_checkpoint(150)
     first = run.running_pod()
-    disturb(run, first)
+    with stopped(run, first):  # else it might be done before
+        disturb(run, first)
     eventually("a second pod", lambda: run.running_pod(120) != first, within=120)
     run.wait("Ready", within=240)
 
@@ -92,7 +103,9 @@ def test_a_suspended_run_goes_on_from_its_checkpoint(
     run = tiny_run("paused")
     run.apply()
     run.wait_for_checkpoint(100)
-    run.apply({"suspend": True})
+    with stopped(run, run.running_pod()):
+        run.apply({"suspend": True})
+        being_deleted(run)
     run.wait("Suspended", within=90)
     eventually("no pod is left", lambda: not run.pods() or None, within=90)
     run.apply({"suspend": False})
@@ -118,7 +131,9 @@ def test_a_deleted_run_ends_its_pods_and_writes_nothing_after(
     run.apply()
     run.wait_for_checkpoint(100)
     folder = run.output_uri
-    run.delete()
+    with stopped(run, run.running_pod()):
+        run.delete(wait=False)
+        being_deleted(run)
     eventually("its pods are gone", lambda: not run.pods() or None, within=90)
     assert not run.jobs()
     left = run.objects(folder)
@@ -136,7 +151,8 @@ def test_s3_gone_for_half_a_minute(
     run.apply()
     run.wait_for_checkpoint(100)
     pod = run.running_pod()
-    luthier.stop("s3")
+    with stopped(run, pod):
+        luthier.stop("s3")
     time.sleep(30)
     luthier.start("s3")
     run.wait("Ready", within=240)

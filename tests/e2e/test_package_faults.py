@@ -6,16 +6,16 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.places import WEIGHTS, Place, flipped, made, manifests, put, states, train
+from e2e.processes import stopped, trainer_of
 from e2e.runs import Run, eventually
 
-from luthier_api.runspec import RUNSPEC_PATH
-from luthier_cluster import Cluster, processes
+from luthier_cluster import Cluster
 from luthier_demo import content
 
 
@@ -40,24 +40,6 @@ def bundle(place: Place) -> Run:
     run.apply(place.adapters("one"))
     run.wait("Ready", within=300)
     return run
-
-
-def trainer_of(run: Run, pod: str) -> int:
-    """Process id of a pod's trainer, which alone is told the path of the order."""
-    found = json.loads(run.kubectl("get", "pod", pod, "-o", "json"))
-    return processes.in_pod(found["metadata"]["uid"], RUNSPEC_PATH)
-
-
-@contextmanager
-def stopped(run: Run, pod: str) -> Iterator[int]:
-    """The trainer stands still where it is: what is done meanwhile hits it in the middle."""
-    pid = trainer_of(run, pod)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield pid
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -195,8 +177,9 @@ def test_storage_and_an_adapter_gone_in_mid_build(place: Place) -> None:
         return manifest in listing
 
     with ExitStack() as stack:
-        place.cluster.stop("s3")
-        stack.callback(place.cluster.start, "s3")
+        with stopped(run, pod):
+            place.cluster.stop("s3")
+            stack.callback(place.cluster.start, "s3")
         run.wait_for_line("trying again for")
         assert "current" not in run.status
         stack.enter_context(stopped(run, pod))

@@ -112,13 +112,13 @@ def test_an_interrupted_pod_is_replaced_and_does_not_count(
 
 
 def test_deadline(operator: OperatorProcess, user: User, kubelet: Kubelet) -> None:
-    user.create(limits={"activeDeadlineSeconds": 2})
+    user.create(limits={"activeDeadlineSeconds": 8})
     name = user.job()["metadata"]["name"]
     kubelet.run(name)
     eventually(lambda: any("deletionTimestamp" in p["metadata"] for p in kubelet.pods(name)))
     kubelet.finish_deletions(name)
     failed = user.sees("Failed", "True", "DeadlineExceeded")
-    assert "limits.activeDeadlineSeconds (2)" in failed["message"]
+    assert "limits.activeDeadlineSeconds (8)" in failed["message"]
 
 
 def test_ttl_takes_the_job_and_leaves_the_status(

@@ -88,16 +88,22 @@ def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:
         log("stopped: another pod or attempt has this run now; nothing is published")
         return run.result("Interrupted"), ExitCode.INTERRUPTED
     except Interrupted:
-        pod.record_end("Interrupted", None)
-        log("interrupted")
-        return run.result("Interrupted"), ExitCode.INTERRUPTED
+        return _interrupted(run)
     except Exception as error:
         failure = from_exception(error, pod.order.run.kind)
+        if failure.exit_code == ExitCode.INTERNAL and pod.interrupt.requested:
+            return _interrupted(run)  # as extension modules tell it that are just being imported
         if failure.exit_code == ExitCode.INTERNAL:
             traceback.print_exc()
         log(f"failed: {failure}")
         pod.record_end("Failed", failure.error.code)
         return run.result("Failed", failure), failure.exit_code
+
+
+def _interrupted(run: AnyRun) -> tuple[RunEnd, ExitCode]:
+    run.pod.record_end("Interrupted", None)
+    log("interrupted")
+    return run.result("Interrupted"), ExitCode.INTERRUPTED
 
 
 def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:

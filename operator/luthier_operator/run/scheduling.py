@@ -62,7 +62,10 @@ def _no_pod(job: Job, notes: tuple[str, ...]) -> Scheduling:
     if job.suspended:
         return Scheduling(False, "Suspended", "The run's Job is suspended.")
     if refused := _first(notes, ("FailedCreate",)):
-        return Scheduling(False, creation_reason(refused), refused)
+        # The name is another one at each try: each would be a change of status.
+        return Scheduling(
+            False, creation_reason(refused), re.sub(r'pods "[^"]*"', "its pod", refused)
+        )
     return WAITING
 
 

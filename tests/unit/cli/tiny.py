@@ -70,6 +70,7 @@ spec:
     maxLength: 64
     logEverySteps: 1
     saveEverySteps: 3
+    precision: fp32  # what an OptimizeJob compares with
   evaluation: {metrics: [accuracy, loss]}
   output: {uri: s3://artifacts/models}
 """

@@ -23,7 +23,7 @@ from luthier_trainer.objectives.causal import Causal as RealCausal
 from luthier_trainer.objectives.classifier import Classed, Classifier
 from luthier_trainer.objectives.seq2seq import Seq2Seq, Sides
 from luthier_trainer.objectives.tokens import Encoder, compact
-from luthier_trainer.training import generators, memory
+from luthier_trainer.training import estimate, generators, memory
 from luthier_trainer.training.estimate import calibrate, memory_of
 from luthier_trainer.training.memory import limit_bytes
 from luthier_trainer.training.resolve import Resolved, resolve
@@ -79,15 +79,19 @@ def test_the_time_is_not_of_a_first_pass() -> None:
     assert found.seconds_per_token * found.tokens < 1
 
 
-def test_the_time_is_of_a_batch_where_that_takes_a_moment() -> None:
+@pytest.mark.parametrize(("seconds", "timed"), [(1e9, [6, 6, 32]), (0.0, [6, 6])])
+def test_the_time_is_of_a_batch_where_that_takes_a_moment(
+    seconds: float, timed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Small batches are slower by the token."""
+    monkeypatch.setattr(estimate, "_TIMED_SECONDS", seconds)
     model = lora_llama()
     sizes = []
     model.register_forward_pre_hook(
         lambda _, __, inputs: sizes.append(len(inputs["input_ids"])), with_kwargs=True
     )
     calibrate(model, Causal(), rows(64), FP32, 32)
-    assert sizes == [6, 6, 32]
+    assert sizes == timed
 
 
 @pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
@@ -112,7 +116,8 @@ def test_what_is_counted_holds_for_every_architecture(
 def assert_counted(
     architecture: str, method: str, precision: Precision, checkpointing: bool
 ) -> None:
-    """Within a quarter of what torch's profiler sees."""
+    """Within a quarter of what torch's profiler sees; in bf16, which CPUs compute in various ways,
+    within two fifths."""
     model = tune(spec(method), source(architecture), precision).model
     objective, items = eight_rows(architecture)
     if checkpointing:
@@ -120,7 +125,8 @@ def assert_counted(
     found = calibrate(model, objective, items, precision, 8)
     assert found.tokens == 2 * 48
     expected = found.copy_bytes + found.activation_bytes / found.tokens * 8 * 48
-    assert expected == pytest.approx(profiled(model, objective, items, precision), rel=0.25)
+    near = 0.25 if precision is FP32 else 0.4
+    assert expected == pytest.approx(profiled(model, objective, items, precision), rel=near)
 
 
 def eight_rows(architecture: str) -> tuple[Any, list[Any]]:

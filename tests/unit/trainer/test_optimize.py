@@ -21,6 +21,9 @@ from luthier_trainer.main import run_of
 from luthier_trainer.optimize.genai.build import GenaiBuilder
 from luthier_trainer.optimize.run import Optimization
 
+# A run, and three packages of it, are made first.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:

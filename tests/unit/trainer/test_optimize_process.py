@@ -13,6 +13,9 @@ from luthier_api.result import MAX_RESULT_BYTES, ExitCode, OptimizeResult
 
 Start = Callable[..., TrainerProcess]
 
+# Three trainers, one after the other.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:

@@ -25,7 +25,7 @@ def undisturbed(make_spec: MakeSpec, tmp_path: Path) -> Path:
 
 
 # Long enough to be hit in its middle.
-LONG = {"maxSteps": 120, "saveEverySteps": 10, "precision": "bf16"}
+LONG = {"maxSteps": 400, "saveEverySteps": 10, "precision": "bf16"}
 
 
 def test_sigterm_and_sigkill_change_nothing_in_the_result(
@@ -33,7 +33,7 @@ def test_sigterm_and_sigkill_change_nothing_in_the_result(
 ) -> None:
     spec: RunSpec = make_spec(training=LONG)
     first = start_trainer(spec)
-    first.wait_for("step 12/120")
+    first.wait_for("step 12/400")
     first.signal(signal.SIGTERM)
     assert first.wait() == ExitCode.INTERRUPTED, first.log.read_text()
     assert first.result()["outcome"] == "Interrupted"
@@ -42,7 +42,7 @@ def test_sigterm_and_sigkill_change_nothing_in_the_result(
 
     second = start_trainer(spec)
     second.wait_for(f"going on from the checkpoint of step {step}")
-    second.wait_for("step 60/120")
+    second.wait_for("step 60/400")
     second.signal(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
 

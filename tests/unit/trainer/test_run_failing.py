@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from luthier_trainer.errors import Superseded, TrainerError
 from luthier_trainer.run import Run
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 # Fails in an early step; what comes before training, such as the estimate, calls it too.
 LOSS = """
@@ -24,7 +26,7 @@ calls = 0
 def loss(outputs, batch):
     global calls
     calls += 1
-    if calls > 4:
+    if calls > 6:
         Path(__file__).with_name("failed").touch()
         raise ValueError("no more")
     return outputs.logits.float().pow(2).mean()
@@ -44,23 +46,27 @@ def failing(make_spec: MakeSpec, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes storage in which checkpoints are uploaded only after training has failed, each file
-    in `seconds`; before them it calls `then`."""
-    upload = FileStore.upload
+    """Makes storage in which checkpoints are uploaded only when training has failed and waits for
+    them, each file in `seconds`; before them it calls `then`."""
+    upload, drain = FileStore.upload, CheckpointWriter.drain
     failed = tmp_path / "maps" / "code" / "failed"
+    waits = threading.Event()
+
+    def draining(self: CheckpointWriter, seconds: float) -> bool:
+        if failed.exists():
+            waits.set()
+        return drain(self, seconds)
 
     def make(seconds: float, then: Callable[[], None] = lambda: None) -> None:
         def uploading(self: FileStore, key: str, path: Path) -> None:
             if key.startswith("checkpoints/"):
-                deadline = time.monotonic() + 60
-                while not failed.exists() and time.monotonic() < deadline:
-                    time.sleep(0.05)
-                time.sleep(0.5)  # until the failure has come to where a checkpoint is waited for
+                waits.wait(60)
                 then()
                 time.sleep(seconds)
             upload(self, key, path)
 
         monkeypatch.setattr(FileStore, "upload", uploading)
+        monkeypatch.setattr(CheckpointWriter, "drain", draining)
 
     return make
 
