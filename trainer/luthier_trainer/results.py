@@ -45,6 +45,7 @@ class Results:
     def execute(self) -> RunResult:
         """Raises TrainerError, Interrupted or Superseded."""
         self._measure()
+        self.run.interrupt.check()  # an exception of a signal's handler can get lost in a library
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()

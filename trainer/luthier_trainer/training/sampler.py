@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-# Batches whose examples are sorted by length together. Of more there is less padding, but their
-# batches are less random: of 50, as is usual, short trainings of an encoder end worse than of
-# batches in random order, and of 8 as well (docs/measured.md).
+# Batches whose examples are sorted by length together. Of more there is less padding, but batches
+# are less random: of 50, as is usual, short trainings of an encoder end worse (docs/measured.md).
 _GROUP_BATCHES = 8
 # Epochs that packed rows are counted in ahead, to have as many batches in each.
 _PROBED_EPOCHS = 8
