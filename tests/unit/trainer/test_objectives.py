@@ -139,6 +139,15 @@ def test_texts_fit_the_model() -> None:
     assert item.cut == len(whole) - 9
 
 
+def test_every_label_fits_the_model_behind_a_question() -> None:
+    label, tokenizer = "neither of these", tokenizer_of("gpt2")
+    rows = [*COMPLETIONS, Completion("Colour:", f" {label}", label, "x:5")]
+    objective = chosen("classification", rows, [*LABELS, label], "gpt2", positions=14)
+    longest = len(tokenizer(f" {label}")["input_ids"])
+    assert longest > len(tokenizer(" red")["input_ids"]) + 1
+    assert all(len(item.question) <= 14 - longest for item in objective.encode(rows))
+
+
 def test_completions_of_labels() -> None:
     assert completions_of(COMPLETIONS, LABELS) == {label: f" {label}" for label in LABELS}
 

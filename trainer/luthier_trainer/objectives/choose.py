@@ -84,10 +84,11 @@ def choose(
     architecture.require(Causal.head.auto_class)
     dataset = spec.dataset
     learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
-    encoder = Encoder(tokenizer, max_length, learn_prompt)
     shown = shown_of(examples.train, labels)
-    ids = encoder.answers(list(shown.values()))
+    ids = Encoder(tokenizer, max_length, learn_prompt).answers(list(shown.values()))
     scored = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
+    longest_label = max(map(len, scored.values()), default=0)
+    encoder = Encoder(tokenizer, max_length, learn_prompt, longest_label)
     return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
