@@ -22,10 +22,11 @@ from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
 from luthier_trainer.models.precision import resolve_precision
-from luthier_trainer.objectives.choose import choose, packs, positions_of
+from luthier_trainer.objectives.choose import choose, packs
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.packing import pack
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves

@@ -47,7 +47,7 @@ class Causal:
     ) -> None:
         self._tokenizer = tokenizer
         self._encoder = encoder
-        self._max_length = max_length
+        self.max_length = max_length
         self._labels = dict(labels or {})
         self._max_new_tokens = max_new_tokens
         self._smoothing = smoothing
@@ -56,7 +56,7 @@ class Causal:
         self.answer_kind: AnswerKind = "label" if labels else "text"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
-        return encoded(examples, cast(Encode, self._encoder.encode), self._max_length)
+        return encoded(examples, cast(Encode, self._encoder.encode), self.max_length)
 
     def collate(self, items: Sequence[Any]) -> Batch:
         """Items, or rows of several items each (packing.pack)."""

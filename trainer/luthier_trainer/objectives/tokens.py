@@ -18,8 +18,6 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.objectives.segments import Segments
 
 IGNORED = -100
-# No tokenizer has a text of more tokens; those that name no limit name a number above it.
-_UNLIMITED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +93,6 @@ def pad_token(tokenizer: Any) -> int:
         if found is not None:
             return int(found)
     return 0
-
-
-def longest(tokenizer: Any, max_length: int, positions: int | None = None) -> int:
-    """Tokens that an example may have: training.maxLength, or what the model can read."""
-    limits = [max_length]
-    if tokenizer.model_max_length and tokenizer.model_max_length < _UNLIMITED:
-        limits.append(int(tokenizer.model_max_length))
-    return min([*limits, positions] if positions else limits)
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
