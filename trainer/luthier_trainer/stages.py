@@ -113,8 +113,8 @@ class Stages:
         if found.truncated:
             share = 100 * found.truncated / len(found.lengths)
             log(
-                f"warning: data: {share:.1f}% of the rows are longer than maxLength, up to "
-                f"{max(found.lengths):,} tokens: cut"
+                f"warning: data: {share:.1f}% of the rows are longer than "
+                f"{self.objective.max_length:,} tokens, up to {max(found.lengths):,}: cut"
             )
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
@@ -163,6 +163,9 @@ class Stages:
             **self.resolved.notes,
             **self.tuned.resolved,
         }
+        if self.objective.max_length < training.max_length:
+            self.notes["maxLength"] = str(self.objective.max_length)
+            log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
 
     def _show(self) -> None:
@@ -177,7 +180,7 @@ class Stages:
             self.inspection.lengths,
             self.inspection.truncated,
             self.inspection.shown,
-            max_length=self.tuning.training.max_length,
+            max_length=self.objective.max_length,
             expected=needs,
         )
         self.attempts.fence()
