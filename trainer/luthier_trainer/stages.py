@@ -22,10 +22,11 @@ from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
 from luthier_trainer.models.precision import resolve_precision
-from luthier_trainer.objectives.choose import choose, packs, positions_of
+from luthier_trainer.objectives.choose import choose, packs
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.packing import pack
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
@@ -112,8 +113,8 @@ class Stages:
         if found.truncated:
             share = 100 * found.truncated / len(found.lengths)
             log(
-                f"warning: data: {share:.1f}% of the rows are longer than maxLength, up to "
-                f"{max(found.lengths):,} tokens: cut"
+                f"warning: data: {share:.1f}% of the rows are longer than "
+                f"{self.objective.max_length:,} tokens, up to {max(found.lengths):,}: cut"
             )
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
@@ -162,6 +163,9 @@ class Stages:
             **self.resolved.notes,
             **self.tuned.resolved,
         }
+        if self.objective.max_length < training.max_length:
+            self.notes["maxLength"] = str(self.objective.max_length)
+            log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
 
     def _show(self) -> None:
@@ -176,7 +180,7 @@ class Stages:
             self.inspection.lengths,
             self.inspection.truncated,
             self.inspection.shown,
-            max_length=self.tuning.training.max_length,
+            max_length=self.objective.max_length,
             expected=needs,
         )
         self.attempts.fence()

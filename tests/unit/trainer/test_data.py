@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.data_support import GOOD, TEMPLATE, Prepare, lines, preparer
+from unit.trainer.data_support import GOOD, TEMPLATE, Prepare, jsonl, lines, preparer
 from unit.trainer.support import MakeSpec
 
 from luthier_api.result import ExitCode
@@ -245,6 +245,23 @@ def test_duplicates_and_leakage_are_told(prepare: Prepare) -> None:
         "1 of 3 train rows are duplicates",
         "1 of 2 test rows are in train too (first: test.jsonl:2): the metrics are optimistic",
     ]
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        {"template": "{text}"},
+        {"template": "Text: {text}"},
+        {"columns": {"prompt": "none", "completion": "text"}},
+    ],
+)
+def test_texts_that_ask_nothing_are_compared_as_a_whole(
+    prepare: Prepare, dataset: dict[str, Any]
+) -> None:
+    rows = [{"text": text, "none": ""} for text in ("a", "b", "c", "d")]
+    files = {"train.jsonl": jsonl(*rows[:3]), "test.jsonl": jsonl(*rows[2:])}
+    facts = prepare(files, task="generation", test="test", **dataset).facts
+    assert (facts.leaked, facts.duplicates) == (1, 0)
 
 
 def test_a_template_with_the_answer_in_the_prompt_is_refused(prepare: Prepare) -> None:

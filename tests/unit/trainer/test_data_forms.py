@@ -57,6 +57,20 @@ FORMS: list[tuple[str, dict[str, str], dict[str, Any], Any]] = [
         Tagged(("Ada", ",", "in", "London", "."), ("O", "O", "O", "B-L", "O"), "a.jsonl:1"),
     ),
     (
+        "extraction",
+        {"text": "t", "spans": "s"},
+        # An accent of its own, vowel signs and a virama, a joiner, a sign with a mark.
+        {
+            "t": "Cafe\u0301s हिन्दी می\u200cخواهم!\u20e3a",
+            "s": [{"start": 0, "end": 6, "label": "L"}, {"start": 7, "end": 13, "label": "M"}],
+        },
+        Tagged(
+            ("Cafe\u0301s", "हिन्दी", "می\u200cخواهم", "!\u20e3", "a"),
+            ("B-L", "B-M", "O", "O", "O"),
+            "a.jsonl:1",
+        ),
+    ),
+    (
         "similarity",
         {"first": "a", "second": "b", "label": "y"},
         {"a": "x", "b": "y", "y": "0.5"},
@@ -91,13 +105,17 @@ def test_forms(
             (
                 "extraction",
                 {"text": "t", "spans": "s"},
-                {"t": "two words", "s": spans},
+                {"t": text, "s": spans},
                 "InvalidSpan",
             )
-            for spans in (
-                [{"start": 1, "end": 3, "label": "L"}],
-                [{"start": 4, "end": 99, "label": "L"}],
-                [{"start": 0, "end": 3, "label": "L"}, {"start": 0, "end": 9, "label": "L"}],
+            for text, spans in (
+                ("two words", [{"start": 1, "end": 3, "label": "L"}]),
+                ("two words", [{"start": 4, "end": 99, "label": "L"}]),
+                (
+                    "two words",
+                    [{"start": 0, "end": 3, "label": "L"}, {"start": 0, "end": 9, "label": "L"}],
+                ),
+                ("Cafe\u0301", [{"start": 0, "end": 4, "label": "L"}]),
             )
         ),
     ],

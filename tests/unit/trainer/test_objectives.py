@@ -21,27 +21,32 @@ from unit.trainer.objectives_support import (
     model_of,
     tokenizer_of,
 )
-from unit.trainer.tiny import tiny_folder
+from unit.trainer.tiny import POSITIONS, tiny_folder
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.training import Similarity
-from luthier_trainer.data.examples import Completion, Examples, Pair
+from luthier_trainer.data.examples import Completion, Examples, Labelled, Pair
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.methods.apply import tune
 from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.load import BaseSource
+from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives import items as items_module
-from luthier_trainer.objectives.choose import choose, completions_of, packs, positions_of
+from luthier_trainer.objectives.choose import choose, completions_of, packs
 from luthier_trainer.objectives.items import LazyItems, exact_lengths, lengths
 from luthier_trainer.objectives.pairs import Pairs
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import token_texts
 
 
-def spec_of(task: str, **training: Any) -> FineTuning:
+def spec_of(task: str, method: str = "lora", **training: Any) -> FineTuning:
     return FineTuning.model_validate(
         {
             "model": {"uri": "file:///model"},
             "task": task,
+            "method": {"type": method},
             "dataset": {"uri": "file:///rows.jsonl", "template": "{a} {b}", "evalFraction": 0.1},
             "training": {"maxSteps": 1, **training},
             "evaluation": {"maxNewTokens": 8},
@@ -49,11 +54,13 @@ def spec_of(task: str, **training: Any) -> FineTuning:
     )
 
 
-def chosen(task: str, rows: Any, labels: list[str], name: str, **options: Any) -> Any:
+def chosen(
+    task: str, rows: Any, labels: list[str], name: str, method: str = "lora", **options: Any
+) -> Any:
     facts = DatasetFacts.model_construct()
     examples = Examples(rows, [], [], labels, "sha256:0", facts)
     architecture = describe(tiny_folder(name))
-    return choose(spec_of(task), examples, tokenizer_of(name), architecture, **options)
+    return choose(spec_of(task, method), examples, tokenizer_of(name), architecture, **options)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +144,57 @@ def test_texts_fit_the_model() -> None:
     whole = chosen("classification", LABELLED, LABELS, "bert").encode(LABELLED[-1:])[0]
     assert whole.cut == 0
     assert item.cut == len(whole) - 9
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "task", "form"),
+    [
+        ("gpt2", "prompt", "generation", Completion),
+        ("gpt2", "prefix", "generation", Completion),
+        ("gpt2", "prompt", "classification", Completion),
+        ("gpt2", "prefix", "classification", Completion),
+        ("bart", "prefix", "summarization", Completion),
+        ("bart", "prompt", "summarization", Completion),
+        ("bert", "prompt", "classification", Labelled),
+    ],
+)
+def test_long_texts_leave_positions_for_virtual_tokens(
+    name: str, method: str, task: str, form: type
+) -> None:
+    words = "word " * POSITIONS
+    red, green = " red" * (POSITIONS if name == "bart" else 1), " green"
+    rows = [
+        form(words, label.strip(), "x:1") if form is Labelled else form(words, label, label, "x:1")
+        for label in (red, green)
+    ]
+    labels = sorted({each.label for each in rows}) if task == "classification" else []
+    objective = chosen(task, rows, labels, name, method, positions=POSITIONS)
+    assert objective.max_length == POSITIONS - 20
+    base = BaseSource(
+        tiny_folder(name), objective.head, POSITIONS, 0, 0.0, getattr(objective, "pad_id", 0)
+    )
+    model = tune(spec_of(task, method), base, Precision("fp32")).model.eval()
+    items = objective.encode(rows)
+    assert all(item.cut for item in items)
+    with torch.inference_mode():
+        objective.loss(model, objective.collate(items), 2)
+        assert len(objective.predict(model, items, answers=True)) == 2
+
+
+def test_virtual_tokens_that_leave_no_room_are_refused() -> None:
+    with pytest.raises(TrainerError, match="27 positions: 20 virtual tokens") as caught:
+        chosen("generation", COMPLETIONS, [], "gpt2", "prompt", positions=27)
+    assert caught.value.error.code == "NoRoomForText"
+    assert chosen("generation", COMPLETIONS, [], "gpt2", positions=27).max_length == 27
+
+
+def test_every_label_fits_the_model_behind_a_question() -> None:
+    label, tokenizer = "neither of these", tokenizer_of("gpt2")
+    rows = [*COMPLETIONS, Completion("Colour:", f" {label}", label, "x:5")]
+    objective = chosen("classification", rows, [*LABELS, label], "gpt2", positions=14)
+    longest = len(tokenizer(f" {label}")["input_ids"])
+    assert longest > len(tokenizer(" red")["input_ids"]) + 1
+    assert all(len(item.question) <= 14 - longest for item in objective.encode(rows))
 
 
 def test_completions_of_labels() -> None:

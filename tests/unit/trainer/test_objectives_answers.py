@@ -66,6 +66,25 @@ def test_labels_are_scored_as_by_themselves(name: str, monkeypatch: pytest.Monke
     assert [each.answer for each in found] == best
 
 
+@pytest.mark.parametrize("learn_prompt", [False, True])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+def test_labels_of_rows_that_are_cut_follow_the_prompts_end(name: str, learn_prompt: bool) -> None:
+    tokenizer, cue = tokenizer_of(name), "\nColour:"
+    encoder = Encoder(tokenizer, 20, learn_prompt, longest_label=3)
+    objective = Causal(tokenizer, encoder, 20, labels=SEVERAL)
+    model, items = model_of(name, objective), objective.encode(COMPLETIONS)
+    assert 0 < sum(item.cut > 0 for item in items) < len(items)
+    with torch.inference_mode():
+        found = objective.predict(model, items, answers=True)
+        losses = objective.predict(model, items, answers=False)
+        for item, each, unasked in zip(items, found, losses, strict=True):
+            assert tokenizer.decode(item.question).endswith(cue)
+            assert len(item.question) + 3 <= 20
+            scores = naive_scores(model, item.question, SEVERAL.values())
+            assert each.answer == list(SEVERAL)[scores.index(max(scores))]
+            assert (each.targets, each.loss) == (unasked.targets, pytest.approx(unasked.loss))
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_generation_equals_that_of_each_prompt_alone(name: str) -> None:
     objective = causal(name)

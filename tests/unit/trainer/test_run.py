@@ -78,6 +78,8 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     assert spec.fine_tuning.model.uri in (output / "README.md").read_text()
     projections = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     assert result.resolved["targetModules"] == projections
+    assert result.resolved["maxLength"] == "256"  # what the model reads
+    assert "longer than maxLength 256" in (output / "report" / "data.html").read_text()
     assert json.loads(manifest)["resolved"] == result.resolved
     adapted = json.loads((output / "adapter" / "adapter_config.json").read_text())
     assert sorted(adapted["target_modules"]) == projections.split(", ")

@@ -32,18 +32,38 @@ def test_loss_on_all(tiny_tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("learn_prompt", "expected"),
+    ("learn_prompt", "kept", "asked"),
     [
-        (False, ([7, 8, 9], [1, 2, 0])),  # the start of the prompt goes
-        (True, ([4, 5, 6, 7, 8, 9], [])),  # the end of the text goes
+        (False, ([7, 8, 9], [1, 2, 0]), None),  # the start of the prompt goes
+        (True, ([4, 5, 6, 7, 8, 9], []), [7, 8, 9]),  # the end of the text goes
     ],
 )
 def test_too_long(
-    tiny_tokenizer: Any, learn_prompt: bool, expected: tuple[list[int], list[int]]
+    tiny_tokenizer: Any,
+    learn_prompt: bool,
+    kept: tuple[list[int], list[int]],
+    asked: list[int] | None,
 ) -> None:
     encoder = Encoder(tiny_tokenizer, 6, learn_prompt)
     tokens = encoder.fit([4, 5, 6, 7, 8, 9], [1, 2, 0])
-    assert tokens == compact(*expected, learn_prompt, cut=9 - sum(map(len, expected)))
+    assert tokens == compact(*kept, learn_prompt, asked=asked, cut=9 - sum(map(len, kept)))
+
+
+def test_there_is_room_for_the_longest_label_behind_a_question(tiny_tokenizer: Any) -> None:
+    tokens = Encoder(tiny_tokenizer, 6, False, longest_label=4).fit([4, 5, 6, 7], [1, 0])
+    assert tokens == compact([4, 5, 6, 7], [1, 0], False, asked=[6, 7])
+
+
+@pytest.mark.parametrize("learn_prompt", [False, True])
+def test_a_long_answer_leaves_a_question(tiny_tokenizer: Any, learn_prompt: bool) -> None:
+    tokens = Encoder(tiny_tokenizer, 6, learn_prompt).fit([4, 5, 6, 7], [*range(20), 0])
+    assert tokens.question == [5, 6, 7]
+
+
+def test_a_text_without_a_prompt_is_asked_for_from_the_end_token(tiny_tokenizer: Any) -> None:
+    tokens = Encoder(tiny_tokenizer, 6, learn_prompt=True).fit([], [1, 2, 0])
+    assert list(tokens.ids) == [1, 2, 0]
+    assert tokens.question == [tiny_tokenizer.eos_token_id]
 
 
 def test_the_begin_token_stands_once(tiny_tokenizer: Any) -> None:

@@ -13,8 +13,9 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.evaluation import metrics
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import base_config
-from luthier_trainer.objectives.choose import choose, positions_of
+from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Objective
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.optimize.fetch import as_fine_tuning
 
 # Told where a run measured nothing that is better when it is higher.

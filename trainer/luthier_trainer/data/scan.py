@@ -17,7 +17,8 @@ _SEPARATOR = "\x1f"
 
 class Scan:
     """Of every row that was scanned, by its number: hashes of the whole example and of what the
-    model is asked, its labels and its stratum as codes. In memory the example itself too."""
+    model is asked (of the whole again, where a row asks nothing of its own), its labels and its
+    stratum as codes. In memory the example itself too."""
 
     def __init__(self, table: Table, form: Form, stratum: str | None, labels: bool) -> None:
         count = len(table)
@@ -32,6 +33,8 @@ class Scan:
         self.examples: dict[int, Example] = {}
         self._table, self._form = table, form
         self._stratum, self._labels = stratum, labels
+        # A template of one column puts the same before it in every row.
+        self._asks = form.template is None or len(form.template.columns) > 1
 
     def rows(self, indices: Iterable[int], stratify: bool = False) -> None:
         """Raises TrainerError."""
@@ -57,8 +60,9 @@ class Scan:
     def _keep(self, index: int, row: Row, stratify: bool) -> None:
         example = self._form.convert(row)
         asked, answer = keys(example)
-        self.asked[index] = _hash(asked)
-        self.whole[index] = _hash(f"{asked}{_SEPARATOR}{answer}")
+        whole = f"{asked}{_SEPARATOR}{answer}"
+        self.asked[index] = _hash(asked if self._asks and asked.strip() else whole)
+        self.whole[index] = _hash(whole)
         if self._labels:
             labels = labels_of(example)
             self.label_codes[index] = self.labels.setdefault(labels, len(self.labels))

@@ -1,12 +1,15 @@
 """Tags of words: BIO checked, BILOU and character spans converted to it."""
 
 import re
+import unicodedata
 from typing import Any
 
 from luthier_trainer.errors import TrainerError, data_error
 
 _TAG = re.compile(r"([BILU])-(.+)", re.DOTALL)
-_WORD = re.compile(r"\w+|[^\w\s]")
+# \w has no combining marks (accents, vowel signs): they come as pieces of their own.
+_PIECE = re.compile(r"\w+|[^\w\s]")
+_JOINERS = "\u200c\u200d"  # zero width: how letters are joined
 
 
 def to_bio(tags: list[Any], place: str) -> tuple[str, ...]:
@@ -34,10 +37,10 @@ def words_and_tags(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words of a text and their tags in BIO, from spans {start, end, label} in characters.
 
-    A word is a run of letters, digits and _, or one other mark. Raises TrainerError
-    (InvalidSpan): spans that cut a word, overlap, are empty or lie outside.
+    A word is a run of letters, digits and _, or one other sign, with its combining marks. Raises
+    TrainerError (InvalidSpan): spans that cut a word, overlap, are empty or lie outside.
     """
-    words = [match.span() for match in _WORD.finditer(text)]
+    words = _words(text)
     starts = {start: index for index, (start, _) in enumerate(words)}
     ends = {end: index for index, (_, end) in enumerate(words)}
     tags = ["O"] * len(words)
@@ -50,11 +53,42 @@ def words_and_tags(
             raise _span_error(place, f"{shown} overlaps the one before it")
         if start not in starts or end not in ends:
             cut = text[max(0, start - 10) : end + 10]
-            raise _span_error(place, f"{shown} doesn't begin and end with a word in {cut!r}")
+            raise _span_error(
+                place,
+                f"{shown} doesn't begin and end with a word in {cut!r} (for a language without "
+                "blanks between words name tokens and tags instead)",
+            )
         for index in range(starts[start], ends[end] + 1):
             tags[index] = f"{'B' if index == starts[start] else 'I'}-{label}"
         previous = end
     return tuple(text[start:end] for start, end in words), tuple(tags)
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each word."""
+    words: list[tuple[int, int]] = []
+    for match in _PIECE.finditer(text):
+        start, end = match.span()
+        first = words[-1][0] if words and words[-1][1] == start else None
+        if first is not None and _goes_on(text[first], text[start]):
+            words[-1] = first, end
+        else:
+            words.append((start, end))
+    return words
+
+
+def _goes_on(first: str, piece: str) -> bool:
+    """Whether a piece right behind a word belongs to it, by how each begins: marks do, and
+    letters behind a mark that is within a word of letters."""
+    return _is_mark(piece) or (_is_letter(piece) and _is_letter(first))
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _is_mark(character: str) -> bool:
+    return character in _JOINERS or unicodedata.category(character).startswith("M")
 
 
 def _span(span: Any, place: str) -> tuple[int, int, str]:

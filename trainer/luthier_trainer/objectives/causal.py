@@ -13,6 +13,7 @@ from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.items import Encode, encoded
 from luthier_trainer.objectives.loss import (
+    Targets,
     causal_loss,
     losses_of_examples,
     predict_targets,
@@ -20,7 +21,7 @@ from luthier_trainer.objectives.loss import (
 )
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import score_labels, uses_cache
-from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token, token_texts
+from luthier_trainer.objectives.tokens import IGNORED, Tokens, compact, pad_token, token_texts
 
 
 class Causal:
@@ -46,7 +47,7 @@ class Causal:
     ) -> None:
         self._tokenizer = tokenizer
         self._encoder = encoder
-        self._max_length = max_length
+        self.max_length = max_length
         self._labels = dict(labels or {})
         self._max_new_tokens = max_new_tokens
         self._smoothing = smoothing
@@ -55,7 +56,7 @@ class Causal:
         self.answer_kind: AnswerKind = "label" if labels else "text"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
-        return encoded(examples, cast(Encode, self._encoder.encode), self._max_length)
+        return encoded(examples, cast(Encode, self._encoder.encode), self.max_length)
 
     def collate(self, items: Sequence[Any]) -> Batch:
         """Items, or rows of several items each (packing.pack)."""
@@ -77,21 +78,18 @@ class Causal:
         return causal_loss(model, batch, takes_logits_to_keep(model), count, self._smoothing)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
-        batch = on_device(model, collate(items, self._pad_id))
         scores = answers and bool(self._labels)
-        several = any(len(ids) > 1 for ids in self._labels.values())
-        ends = torch.tensor([max(len(item.prompt) - 1, 0) for item in items])
-        found = predict_targets(
-            model,
-            batch,
-            takes_logits_to_keep(model),
-            also=ends.to(batch["labels"].device) if scores else None,
-            use_cache=scores and several and uses_cache(model),
-        )
+        # Where the question isn't how the example begins, it needs a forward of its own.
+        apart = scores and any(item.asked is not None for item in items)
+        found = self._forward(model, items, scored=scores and not apart)
         losses = losses_of_examples(found.logits, found.ids)
         given: list[Any] = [None] * len(items)
         if scores:
             names = list(self._labels)
+            if apart:
+                # A forward predicts nothing at its last token, so one stands behind the question.
+                items = [compact(item.question, [self._pad_id], False) for item in items]
+                found = self._forward(model, items, scored=True)
             best = score_labels(model, items, found, list(self._labels.values())).argmax(dim=1)
             given = [names[index] for index in best.tolist()]
         elif answers:
@@ -99,6 +97,19 @@ class Causal:
             prompts = [item.question for item in items]
             given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
         return [Prediction(*loss, answer) for loss, answer in zip(losses, given, strict=True)]
+
+    def _forward(self, model: nn.Module, items: Sequence[Tokens], scored: bool) -> Targets:
+        """`scored`: as score_labels needs it."""
+        batch = on_device(model, collate(items, self._pad_id))
+        several = any(len(ids) > 1 for ids in self._labels.values())
+        ends = torch.tensor([len(item.prompt) - 1 for item in items])
+        return predict_targets(
+            model,
+            batch,
+            takes_logits_to_keep(model),
+            also=ends.to(batch["labels"].device) if scored else None,
+            use_cache=scored and several and uses_cache(model),
+        )
 
     def gold(self, example: Any) -> str:
         if isinstance(example, Chat):

@@ -22,10 +22,11 @@ from luthier_trainer.objectives.classifier import Classifier
 from luthier_trainer.objectives.custom import Custom
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
+from luthier_trainer.objectives.positions import longest
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
-from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt, longest
+from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt
 
 
 def choose(
@@ -40,10 +41,11 @@ def choose(
     """The objective of a run.
 
     `positions`: how many tokens the model can read, see positions_of; `custom`: the loss of
-    the user's own. Raises TrainerError: WrongForm, WrongArchitecture, NoChatTemplate.
+    the user's own. Raises TrainerError: WrongForm, WrongArchitecture, NoChatTemplate,
+    NoRoomForText.
     """
     training = spec.training
-    max_length = longest(tokenizer, training.max_length, positions)
+    max_length = longest(spec, tokenizer, positions)
     common: dict[str, Any] = {"custom": custom}
     example = examples.train[0]
     if isinstance(example, Pair):
@@ -84,10 +86,11 @@ def choose(
     architecture.require(Causal.head.auto_class)
     dataset = spec.dataset
     learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
-    encoder = Encoder(tokenizer, max_length, learn_prompt)
     shown = shown_of(examples.train, labels)
-    ids = encoder.answers(list(shown.values()))
+    ids = Encoder(tokenizer, max_length, learn_prompt).answers(list(shown.values()))
     scored = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
+    longest_label = max(map(len, scored.values()), default=0)
+    encoder = Encoder(tokenizer, max_length, learn_prompt, longest_label)
     return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
@@ -107,19 +110,6 @@ def shown_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, Co
             found[example.label] = example
             missing.remove(example.label)
     return {label: found[label] for label in labels if label in found}
-
-
-def positions_of(config: Any) -> int | None:
-    """Tokens that a model of this configuration can read; None: any number."""
-    config = config.get_text_config()
-    positions = getattr(config, "n_positions", None) or getattr(
-        config, "max_position_embeddings", None
-    )
-    if positions is None or config.model_type in ("t5", "mt5", "umt5"):
-        return None  # relative ones
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
-        return int(positions) - int(config.pad_token_id) - 1  # counted from behind pad_token_id
-    return int(positions)
 
 
 def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -> bool:

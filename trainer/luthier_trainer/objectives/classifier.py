@@ -56,13 +56,13 @@ class Classifier:
         self.pad_id = pad_token(tokenizer)
         self._tokenizer = tokenizer
         self._texts = TextEncoder(tokenizer, max_length)
-        self._max_length = max_length
+        self.max_length = max_length
         self._indices = {label: index for index, label in enumerate(labels)}
         self._smoothing = smoothing
         self._custom = custom
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
-        return encoded(examples, self._encode, self._max_length)
+        return encoded(examples, self._encode, self.max_length)
 
     def _encode(self, examples: Sequence[Labelled]) -> list[Classed]:
         texts = self._texts.encode([example.text for example in examples])

@@ -27,10 +27,15 @@ def takes(model: nn.Module, argument: str) -> bool:
 def virtual_tokens(model: Any) -> int:
     """Vectors that peft puts before the embeddings of every text: those of prompt tuning
     get logits too, those of prefix tuning are only in the cache."""
-    config = getattr(model, "active_peft_config", None)
-    if config is None or not config.is_prompt_learning:
+    if not is_prompted(model):
         return 0
-    return 0 if str(config.peft_type.value) == "PREFIX_TUNING" else int(config.num_virtual_tokens)
+    kind = str(model.active_peft_config.peft_type.value)
+    return 0 if kind == "PREFIX_TUNING" else virtual_positions(model)
+
+
+def virtual_positions(model: Any) -> int:
+    """Positions that a text begins behind: those of prompt and of prefix tuning."""
+    return int(model.active_peft_config.num_virtual_tokens) if is_prompted(model) else 0
 
 
 def is_prompted(model: Any) -> bool:

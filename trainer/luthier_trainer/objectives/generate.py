@@ -6,7 +6,14 @@ from typing import Any
 import torch
 
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.forward import device_of, is_prompted, takes, unwrapped
+from luthier_trainer.objectives.forward import (
+    device_of,
+    is_prompted,
+    takes,
+    unwrapped,
+    virtual_positions,
+)
+from luthier_trainer.objectives.positions import positions_of
 
 
 def generate(
@@ -48,7 +55,7 @@ def _generate(
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            max_new_tokens=min(max_new_tokens, _room(base, begin)),
+            max_new_tokens=min(max_new_tokens, _room(model, begin)),
             min_length=0,
             do_sample=False,
             num_beams=1,
@@ -69,10 +76,7 @@ def end_tokens(base: Any, tokenizer: Any) -> list[int]:
     return sorted({end for end in (*ends, tokenizer.eos_token_id) if end is not None})
 
 
-def _room(base: Any, used: int) -> int:
-    """Positions left where each position has an embedding of its own."""
-    config = base.config.get_text_config()
-    positions = getattr(config, "n_positions", None) or getattr(
-        config, "max_position_embeddings", None
-    )
-    return max(positions - used, 1) if positions else 1 << 30
+def _room(model: Any, used: int) -> int:
+    """Positions left where their number is limited."""
+    positions = positions_of(unwrapped(model).config)
+    return max(positions - virtual_positions(model) - used, 1) if positions else 1 << 30

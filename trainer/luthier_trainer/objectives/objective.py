@@ -92,7 +92,13 @@ class Objective(Protocol):
 
 
 class ShownObjective(Objective, Protocol):
-    """One that can show what is learnt."""
+    """One that can show what is learnt.
+
+    `max_length`: tokens that an example (of two texts: each) is cut to: training.maxLength, or
+    less where the model reads less.
+    """
+
+    max_length: int
 
     def encode(self, examples: Sequence[Example]) -> Sequence[CutItem]: ...
 

@@ -74,14 +74,14 @@ class Pairs:
     ) -> None:
         self._tokenizer = tokenizer
         self._texts = TextEncoder(tokenizer, max_length)
-        self._max_length = max_length
+        self.max_length = max_length
         self._similarity = similarity
         self._pad_id = pad_token(tokenizer)
         self._custom = custom
         self._labelled = custom is None and similarity.objective != "in_batch_negatives"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[PairIds]:
-        return encoded(examples, self._encode, 2 * self._max_length)
+        return encoded(examples, self._encode, 2 * self.max_length)
 
     def _encode(self, examples: Sequence[Pair]) -> list[PairIds]:
         for example in examples:

@@ -57,7 +57,7 @@ class Seq2Seq:
     ) -> None:
         self._tokenizer = tokenizer
         self._eos = end_token(tokenizer)
-        self._max_length = max_length
+        self.max_length = max_length
         self._max_new_tokens = max_new_tokens
         self._smoothing = smoothing
         self._custom = custom
@@ -69,7 +69,7 @@ class Seq2Seq:
             self._labels = label_completions(dict(zip(labels, ids, strict=True)), self._eos)
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Sides]:
-        return encoded(examples, self._encode, 2 * self._max_length)
+        return encoded(examples, self._encode, 2 * self.max_length)
 
     def _encode(self, examples: Sequence[Completion]) -> list[Sides]:
         sources: list[list[int]] = self._tokenizer([each.prompt for each in examples])["input_ids"]
@@ -81,7 +81,7 @@ class Seq2Seq:
         return [ids if ids[-1:] == [self._eos] else [*ids, self._eos] for ids in found]
 
     def _fit(self, source: list[int], target: list[int]) -> Sides:
-        most = self._max_length
+        most = self.max_length
         whole = len(source) + len(target)
         if len(source) > most:  # what ends a text stays
             ends = source[-1:] if source[-1] in self._tokenizer.all_special_ids else []

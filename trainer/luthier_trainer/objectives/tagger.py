@@ -78,13 +78,13 @@ class Tagger:
         self.head = Head("AutoModelForTokenClassification", (_OUTSIDE, *tags))
         self._tokenizer = tokenizer
         self._pad_id = pad_token(tokenizer)
-        self._max_length = max_length
+        self.max_length = max_length
         self._indices = {tag: index for index, tag in enumerate(self.head.labels)}
         self._smoothing = smoothing
         self._custom = custom
 
     def encode(self, examples: Sequence[Example]) -> Sequence[TaggedIds]:
-        return encoded(examples, self._encode, self._max_length)
+        return encoded(examples, self._encode, self.max_length)
 
     def _encode(self, examples: Sequence[Tagged]) -> list[TaggedIds]:
         if not examples:
@@ -100,9 +100,9 @@ class Tagger:
         self, example: Tagged, text: str, ids: list[int], offsets: list[tuple[int, int]]
     ) -> TaggedIds:
         whole = len(ids)
-        if whole > self._max_length:  # once more, so that what ends a text stays
+        if whole > self.max_length:  # once more, so that what ends a text stays
             found = self._tokenizer(
-                text, truncation=True, max_length=self._max_length, return_offsets_mapping=True
+                text, truncation=True, max_length=self.max_length, return_offsets_mapping=True
             )
             ids, offsets = found["input_ids"], found["offset_mapping"]
         # Where each word begins in the text.

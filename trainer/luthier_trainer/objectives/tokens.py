@@ -18,8 +18,6 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.objectives.segments import Segments
 
 IGNORED = -100
-# No tokenizer has a text of more tokens; those that name no limit name a number above it.
-_UNLIMITED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +95,6 @@ def pad_token(tokenizer: Any) -> int:
     return 0
 
 
-def longest(tokenizer: Any, max_length: int, positions: int | None = None) -> int:
-    """Tokens that an example may have: training.maxLength, or what the model can read."""
-    limits = [max_length]
-    if tokenizer.model_max_length and tokenizer.model_max_length < _UNLIMITED:
-        limits.append(int(tokenizer.model_max_length))
-    return min([*limits, positions] if positions else limits)
-
-
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """What each token adds to the text: decoded alone, some lose the blank before them."""
     alone = [tokenizer.decode([token]) for token in ids]
@@ -123,14 +113,21 @@ def begin_tokens(tokenizer: Any) -> list[int]:
 
 
 class Encoder:
-    """Encodes completions with a tokenizer of transformers; each ends with its end token."""
+    """Encodes completions with a tokenizer of transformers; each ends with its end token.
 
-    def __init__(self, tokenizer: Any, max_length: int, learn_prompt: bool) -> None:
+    `longest_label`: tokens of the longest one, where the model is asked for labels: there is
+    room for it behind each question.
+    """
+
+    def __init__(
+        self, tokenizer: Any, max_length: int, learn_prompt: bool, longest_label: int = 0
+    ) -> None:
         self._eos = end_token(tokenizer)
         self._segments = Segments(tokenizer)
         self._start = begin_tokens(tokenizer)
         self._max_length = max_length
         self._learn_prompt = learn_prompt
+        self._longest_label = longest_label
 
     def answers(self, examples: Sequence[Completion]) -> list[list[int]]:
         """Ids of the completions, each as it follows its prompt, without the end token."""
@@ -140,7 +137,8 @@ class Encoder:
         """Examples as tokens, at most max_length each.
 
         A prompt that is too long loses its start, so that what stands right before the
-        answer stays; with loss on the whole text, the text loses its end.
+        answer stays; with loss on the whole text, the text loses its end. The question loses
+        its start in either case.
         """
         return [
             self.fit(prompt, ids if ids[-1:] == [self._eos] else [*ids, self._eos])
@@ -156,18 +154,32 @@ class Encoder:
         if not prompt and not self._learn_prompt:
             # Without any prompt the first token of the answer has nothing to follow from.
             prompt = [self._eos]
-        whole = len(prompt) + len(completion)
-        excess = whole - self._max_length
-        if excess > 0:
-            if self._learn_prompt:
-                completion = completion[: max(0, self._max_length - len(prompt))]
-                prompt = prompt[: self._max_length]
-            else:
-                kept = max(0, len(prompt) - len(self._start) - excess)
-                prompt = self._start + prompt[len(prompt) - kept :] or [self._eos]
-                completion = completion[: self._max_length - len(prompt)]
-        cut = whole - len(prompt) - len(completion)
-        return compact(prompt, completion, self._learn_prompt, cut=cut)
+        # A long answer must not push out all of the question.
+        room = max(self._longest_label, min(len(completion), self._max_length // 2))
+        asked = self._ending(prompt, room) or [self._eos]
+        whole, kept = len(prompt) + len(completion), prompt
+        if whole > self._max_length:
+            kept = (
+                prompt[: self._max_length]
+                if self._learn_prompt
+                else self._ending(prompt, len(completion))
+            )
+        completion = completion[: self._max_length - len(kept)]
+        return compact(
+            kept,
+            completion,
+            self._learn_prompt,
+            asked=None if asked == kept else asked,
+            cut=whole - len(kept) - len(completion),
+        )
+
+    def _ending(self, prompt: list[int], room: int) -> list[int]:
+        """The prompt without as much of its start (but for the begin token) as leaves `room`."""
+        excess = len(prompt) + room - self._max_length
+        if excess <= 0:
+            return prompt
+        kept = max(0, len(prompt) - len(self._start) - excess)
+        return self._start + prompt[len(prompt) - kept :] or [self._eos]
 
 
 def learns_prompt(loss_on: str, task: str, from_template: bool) -> bool:

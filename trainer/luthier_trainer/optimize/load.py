@@ -10,8 +10,8 @@ from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.load import base_config
-from luthier_trainer.objectives.choose import positions_of
 from luthier_trainer.objectives.items import lengths
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.optimize import formats
 from luthier_trainer.optimize.contract import Builder, Source
 from luthier_trainer.optimize.fetch import Fetched

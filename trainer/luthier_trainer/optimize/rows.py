@@ -17,8 +17,9 @@ from luthier_trainer.evaluation import metrics
 from luthier_trainer.log import log
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import base_config
-from luthier_trainer.objectives.choose import choose, positions_of
+from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.optimize.fetch import Fetched, as_fine_tuning, check_dataset
 
 _LOWER_IS_BETTER = ("loss", "perplexity")
