@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.data_support import GOOD, Prepare, jsonl, parquet, preparer
+from unit.trainer.data_support import GOOD, Prepare, jsonl, lines, parquet, preparer
 from unit.trainer.support import MakeSpec, Seaweed
 
 from luthier_api.result import ExitCode
@@ -200,6 +200,34 @@ def test_rows_on_disk_are_those_in_memory(prepare: Prepare, suffix: str) -> None
         memory.digest,
         memory.findings,
     )
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_a_test_file_sorted_by_label_is_measured_on_all_labels(
+    prepare: Prepare, in_memory_bytes: int
+) -> None:
+    def rows(count: int, start: int = 0) -> bytes:
+        half = count // 2
+        return lines(*((f"x{start + i}", "green" if i < half else "red") for i in range(count)))
+
+    files = {"train.jsonl": rows(200), "test.jsonl": rows(100, 1000)}
+    examples = prepare(
+        files,
+        in_memory_bytes=in_memory_bytes,
+        most=10,
+        test="test",
+        evalFraction=0.5,
+        stratifyBy="label",
+    )
+    for drawn, whole in ((examples.reported, examples.test), (examples.watched, examples.eval)):
+        assert [example.label for example in drawn] == ["green"] * 5 + ["red"] * 5
+        places = [example.place for example in whole]
+        assert [places.index(example.place) for example in drawn] == sorted(
+            places.index(example.place) for example in drawn
+        )
+    alone = prepare(files, most=100, in_memory_bytes=in_memory_bytes, test="test")
+    assert list(alone.reported) == list(alone.test)
+    assert len(alone.watched) == 0
 
 
 def test_lists_on_disk_are_those_in_memory(prepare: Prepare) -> None:

@@ -18,7 +18,7 @@ from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.scan import Scan
 from luthier_trainer.data.sources import Source
-from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, select
+from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, sample, select
 from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_rows
 from luthier_trainer.errors import data_error
 
@@ -164,6 +164,8 @@ class _Preflight:
                 duplicates=duplicates,
                 leaked=[place for rows in leaks.values() for place in self._places(rows)],
             ),
+            watched=self._sequence(self._sample(evaluation)),
+            reported=self._sequence(self._sample(test if len(test) else evaluation)),
         )
 
     def _parts(self) -> tuple[Indices, Indices, Indices]:
@@ -199,6 +201,11 @@ class _Preflight:
                 "dataset.evalFraction",
             )
         return train[rest], train[share]
+
+    def _sample(self, rows: Indices) -> Indices:
+        """Those that are measured: files may be sorted, by label too."""
+        most, seed = self.tuning.evaluation.max_samples, self.tuning.training.seed
+        return rows[sample(self.scan.label_codes[rows], most, f"{seed}:measured")]
 
     def _weighted(self, train: Indices) -> Indices:
         """Rows of mixed sources as often as their weight says."""
