@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,59 @@ def test_a_key_of_a_config_map(make_spec: MakeSpec, tmp_path: Path) -> None:
         ("red", "rows.jsonl:1"),
         ("green", "rows.jsonl:2"),
     ]
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_values_of_parquet_read_alike_in_memory_and_on_disk(
+    prepare: Prepare, in_memory_bytes: int
+) -> None:
+    """And as they would be written: a date without quotes."""
+    values: dict[str, tuple[Any, str]] = {
+        "day": (date(2020, 1, 31), "2020-01-31"),
+        "when": (datetime(2020, 1, 31, 12, 30), "2020-01-31 12:30:00"),
+        "price": (Decimal("1.50"), "1.50"),
+        "sold": (True, "true"),
+        "count": (3, "3"),
+        "share": (0.1, "0.1"),
+        "many": (
+            [{"on": date(2020, 1, 31), "x": float("nan")}],
+            '[{"on": "2020-01-31", "x": null}]',
+        ),
+        "label": ("red", "red"),
+    }
+    row = {name: value for name, (value, _) in values.items()}
+    examples = prepare(
+        {"a.parquet": parquet([row, {**row, "label": "green"}])},
+        in_memory_bytes=in_memory_bytes,
+        template="|".join(f"{{{name}}}" for name in values),
+    )
+    text = examples.train[0].prompt + examples.train[0].completion
+    assert text.split("|") == [text for _, text in values.values()]
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_nan_in_parquet_is_a_missing_value(prepare: Prepare, in_memory_bytes: int) -> None:
+    rows = [{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}]
+    with pytest.raises(TrainerError) as caught:
+        prepare({"a.parquet": parquet(rows)}, in_memory_bytes=in_memory_bytes)
+    assert caught.value.error.code == "MissingColumn"
+    assert "a.parquet#2" in caught.value.error.message
+
+
+def test_half_of_a_surrogate_pair_is_refused_on_disk_too(prepare: Prepare) -> None:
+    content = rb'[{"text": "x", "label": "green"}, {"text": "\ud83d", "label": "red"}]'
+    with pytest.raises(TrainerError, match=r"a\.json#2: 'text' has '\\ud83d'"):
+        prepare({"a.json": content}, in_memory_bytes=0)
+
+
+def test_text_of_parquet_that_is_not_utf_8_is_refused(prepare: Prepare) -> None:
+    import pyarrow as pa
+
+    text = pa.array([b"\xff"]).view(pa.string())
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.table({"text": text, "label": ["red"]}), sink)
+    with pytest.raises(TrainerError, match=r"a\.parquet#1: not read: .*utf-8"):
+        prepare({"a.parquet": sink.getvalue().to_pybytes()})
 
 
 def test_names_of_classes_in_parquet(prepare: Prepare) -> None:

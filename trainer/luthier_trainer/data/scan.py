@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Tagged
 from luthier_trainer.data.forms import Form, as_text
-from luthier_trainer.data.rows import Row
+from luthier_trainer.data.rows import Row, malformed
 from luthier_trainer.data.table import Table
-from luthier_trainer.errors import data_error
+from luthier_trainer.errors import TrainerError, data_error
 
 _SEPARATOR = "\x1f"
 
@@ -29,6 +29,7 @@ class Scan:
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
         self.columns: dict[str, None] = {}
+        self.unread: dict[str, str] = {}  # what the form leaves out → where it is first
         self.examples: dict[int, Example] = {}
         self._table, self._form = table, form
         self._stratum, self._labels = stratum, labels
@@ -57,14 +58,19 @@ class Scan:
     def _keep(self, index: int, row: Row, stratify: bool) -> None:
         example = self._form.convert(row)
         asked, answer = keys(example)
-        self.asked[index] = _hash(asked)
-        self.whole[index] = _hash(f"{asked}{_SEPARATOR}{answer}")
+        try:
+            self.asked[index] = _hash(asked)
+            self.whole[index] = _hash(f"{asked}{_SEPARATOR}{answer}")
+        except UnicodeEncodeError as error:
+            raise _broken(row, self._form.columns) from error
         if self._labels:
             labels = labels_of(example)
             self.label_codes[index] = self.labels.setdefault(labels, len(self.labels))
         if stratify and self._stratum:
             value = as_text(row.values[self._stratum])
             self.stratum_codes[index] = self.strata.setdefault(value, len(self.strata))
+        for name in self._form.unread(row):
+            self.unread.setdefault(name, row.place)
         if self._table.in_memory:
             self.examples[index] = example
 
@@ -112,6 +118,18 @@ def keys(example: Example) -> tuple[str, str]:
             return f"{example.first}{_SEPARATOR}{example.second}", str(example.label)
 
 
+def _broken(row: Row, columns: Iterable[str]) -> TrainerError:
+    """No tokenizer reads a text that UTF-8 can't write."""
+    for column in columns:
+        try:
+            as_text(row.values[column]).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            return malformed(row.place, f"{column!r} has {half!r}, half of a surrogate pair")
+    return malformed(row.place, "the row has half of a surrogate pair")
+
+
 def _hash(text: str) -> int:
-    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    """Raises UnicodeEncodeError."""
+    digest = blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
