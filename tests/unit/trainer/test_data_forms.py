@@ -143,3 +143,13 @@ def test_kinds_of_entities(prepare: Prepare) -> None:
     assert (error.code, error.param) == ("LabelWithoutExamples", "dataset.test")
     assert "test.jsonl:2: the label 'ORG'" in error.message
     assert "LOC, PER" in error.message
+
+
+def test_keys_of_messages_that_nothing_learns_from_are_told_once(prepare: Prepare) -> None:
+    def row(**more: Any) -> dict[str, Any]:
+        return {"m": [{"role": "assistant", "content": "4", **more}]}
+
+    rows = jsonl(row(name=None, tool_calls=[]), row(name="Ada"), row(name="Bo", weight=0))
+    examples = prepare({"a.jsonl": rows}, task="generation", columns={"messages": "m"})
+    (warning,) = [each for each in examples.warnings if "duplicates" not in each]
+    assert warning.startswith("name, weight: messages have it (first: a.jsonl:2)")
