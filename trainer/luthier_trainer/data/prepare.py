@@ -30,7 +30,14 @@ def load(spec: RunSpec, folder: Path) -> Examples:
     prepare it. Raises TrainerError."""
     dataset = spec.fine_tuning.dataset
     parse_form(spec.fine_tuning)  # a mistake in the template shows before any download
-    main = sources.fetch(dataset.uri, spec, folder / "0", revision=dataset.revision)
+    expressions = filter(None, [dataset.train or "train", dataset.eval, dataset.test])
+    main = sources.fetch(
+        dataset.uri,
+        spec,
+        folder / "0",
+        revision=dataset.revision,
+        wanted={expression.partition("[")[0] for expression in expressions},
+    )
     mixed = [
         sources.fetch(
             source.uri,
@@ -38,6 +45,7 @@ def load(spec: RunSpec, folder: Path) -> Examples:
             folder / str(number + 1),
             f"dataset.mix[{number}].uri",
             source.revision,
+            wanted={"train"},
         )
         for number, source in enumerate(dataset.mix)
     ]

@@ -130,8 +130,8 @@ def _indexed(name: str, path: Path) -> Rows:
 
 
 def _spooled(file: LocalFile, columns: Collection[str], scratch: Path) -> Rows:
-    scratch.mkdir(parents=True, exist_ok=True)
     path = scratch / f"{file.name}.rows.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
     offsets, lengths, places = array("Q"), array("I"), Places()
     position = 0
     with path.open("wb") as spool:
