@@ -172,6 +172,14 @@ MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]
         ["train.jsonl:3", "'text'"],
     ),
     (
+        "half of a surrogate pair in a column's name",
+        {"a.jsonl": GOOD + rb'{"text": "x", "label": "red", "\ud83d": 1}'},
+        {},
+        "MalformedRow",
+        "dataset.uri",
+        ["a.jsonl:3", r"name has '\ud83d'"],
+    ),
+    (
         "NaN",
         {"train.jsonl": GOOD + b'{"text": "x", "label": NaN}\n'},
         {},

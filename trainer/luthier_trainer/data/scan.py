@@ -13,6 +13,7 @@ from luthier_trainer.data.table import Table
 from luthier_trainer.errors import TrainerError, data_error
 
 _SEPARATOR = "\x1f"
+_HALF = "half of a surrogate pair, which is no character"
 
 
 class Scan:
@@ -45,6 +46,8 @@ class Scan:
             row = self._table[index]
             if not row.values.keys() <= columns.keys():
                 columns.update(dict.fromkeys(row.values))
+                if half := _half("".join(row.values)):
+                    raise malformed(row.place, f"a column's name has {half!r}, {_HALF}")
             if lacking is None and not needed.keys() <= row.values.keys():
                 lacking = row, next(name for name in needed if name not in row.values)
             if lacking is None:
@@ -121,12 +124,19 @@ def keys(example: Example) -> tuple[str, str]:
 def _broken(row: Row, columns: Iterable[str]) -> TrainerError:
     """No tokenizer reads a text that UTF-8 can't write."""
     for column in columns:
-        try:
-            as_text(row.values[column]).encode()
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            return malformed(row.place, f"{column!r} has {half!r}, half of a surrogate pair")
-    return malformed(row.place, "the row has half of a surrogate pair")
+        if half := _half(as_text(row.values[column])):
+            return malformed(row.place, f"{column!r} has {half!r}, {_HALF}")
+    # Of a list that is written as JSON, in .csv say.
+    return malformed(row.place, f"{' or '.join(map(repr, columns))} has {_HALF}")
+
+
+def _half(text: str) -> str | None:
+    """The first surrogate: paired ones are one character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None
 
 
 def _hash(text: str) -> int:
