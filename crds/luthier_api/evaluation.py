@@ -50,8 +50,8 @@ class Evaluation(Model):
         default=1000,
         ge=1,
         le=1_000_000,
-        description="Rows used at most, the first ones: of eval by each evaluation while "
-        "training, and by that of the result.",
+        description="Rows used at most, a sample drawn by the run's seed, in which each label has "
+        "its share: of eval by each evaluation while training, and by that of the result.",
     )
     max_new_tokens: int = Field(
         default=128, ge=1, le=65536, description="Tokens generated at most per answer."

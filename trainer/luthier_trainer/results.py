@@ -60,7 +60,7 @@ class Results:
             return
         self.run.reporter.stage("Evaluating")
         started = time.monotonic()
-        rows = stages.measured_rows()
+        rows = stages.examples.reported
         self.items = stages.objective.encode(rows)
         progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(rows))
         tuned = self._measured(stages.tuned.model, progress)
@@ -78,7 +78,7 @@ class Results:
             model,
             stages.objective,
             self.items,
-            stages.measured_rows(),
+            stages.examples.reported,
             stages.values,
             batch_size=stages.tuning.evaluation.batch_size,
             autocast=stages.autocast,
@@ -131,7 +131,7 @@ class Results:
         code, source = self.stages.tuning.evaluation.script, self.stages.script
         if code and source and self.comparison:
             function = script.load(source, code.entrypoint)
-            found = script.evaluate(function, source, self.folder, self.stages.measured_rows())
+            found = script.evaluate(function, source, self.folder, self.stages.examples.reported)
             self._tell(with_script(self.comparison, found))
 
     def _write_report(self, merged_metrics: dict[str, dict[str, float]]) -> Facts:

@@ -98,12 +98,12 @@ class Stages:
             custom=self.custom_loss,
         )
         self.values = metrics.chosen(tuning.evaluation.metrics, self.objective)
-        self._check_gold(self.values, self.measured_rows())
+        self._check_gold(self.values, self.examples.reported)
         stopping = tuning.training.early_stopping
         self.watched, self.lower_is_better = metrics.watched(
             stopping.metric if stopping else "loss", self.objective
         )
-        self.watched_rows = self.examples.eval[: tuning.evaluation.max_samples]
+        self.watched_rows = self.examples.watched
         self._check_gold([self.watched], self.watched_rows)
         self.items = self.objective.encode(self.examples.train)
         found = inspection.inspect(
@@ -265,7 +265,3 @@ class Stages:
         self.run.reporter.set(
             checkpoints=writer.refs, checkpoint_cost=writer.cost, usage=self.attempts.usage
         )
-
-    def measured_rows(self) -> Sequence[Example]:
-        """The rows that the result is measured on: the first of test, else of eval."""
-        return self.examples.reported(self.tuning.evaluation.max_samples)

@@ -44,6 +44,7 @@ def preparer(folder: Path, make_spec: MakeSpec) -> Prepare:
         files: dict[str, bytes],
         *mixed: dict[str, bytes],
         in_memory_bytes: int = IN_MEMORY_BYTES,
+        most: int = 1000,
         **dataset: Any,
     ) -> Examples:
         sources = []
@@ -56,13 +57,13 @@ def preparer(folder: Path, make_spec: MakeSpec) -> Prepare:
             uri = f"file://{base}{name}"
             sources.append(fetch(uri, make_spec(), folder / f"fetched-{number}"))
         return data.prepare(
-            sources[0], _tuning(**dataset), folder / "rows", sources[1:], in_memory_bytes
+            sources[0], _tuning(most, **dataset), folder / "rows", sources[1:], in_memory_bytes
         )
 
     return run
 
 
-def _tuning(task: str = "classification", **dataset: Any) -> FineTuning:
+def _tuning(most: int, task: str = "classification", **dataset: Any) -> FineTuning:
     if "columns" not in dataset:
         dataset.setdefault("template", TEMPLATE)
     return FineTuning.model_validate(
@@ -71,6 +72,6 @@ def _tuning(task: str = "classification", **dataset: Any) -> FineTuning:
             "task": task,
             "dataset": {"uri": "s3://datasets/x", **dataset},
             "training": {"maxSteps": 1},
-            "evaluation": {"metrics": ["loss"]},
+            "evaluation": {"metrics": ["loss"], "maxSamples": most},
         }
     )

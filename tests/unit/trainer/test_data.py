@@ -57,6 +57,8 @@ def test_template_mistakes(template: str, words: list[str]) -> None:
         ("a.jsonl", GOOD),
         ("a.jsonl", b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n\r\n")),
         ("a.json", json.dumps([json.loads(line) for line in GOOD.splitlines()]).encode()),
+        ("a.json", b" \n" + GOOD),
+        ("a.json", GOOD.replace(b", ", b",\n  ").replace(b"}\n", b"\n}")),
         ("a.csv", b'text,label\n"a tomato",red\na meadow,green\n'),
     ],
 )
@@ -109,11 +111,25 @@ MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]
     ),
     (
         "no array",
-        {"a.json": b'{"text": "x"}'},
+        {"a.json": b'"text"'},
         {},
         "MalformedRow",
         "dataset.uri",
         ["a.json", "array"],
+    ),
+    *(
+        (
+            f"half of a surrogate pair in {name}",
+            {name: content},
+            {},
+            "MalformedRow",
+            "dataset.uri",
+            [f"{place}: 'text'", r"'\ud83d'", "remove the row"],
+        )
+        for name, content, place in (
+            ("a.jsonl", GOOD + rb'{"text": "broken \ud83d", "label": "red"}', "a.jsonl:3"),
+            ("a.json", rb'[{"text": "\ud83d", "label": "red"}]', "a.json#1"),
+        )
     ),
     (
         "too many cells",
@@ -154,6 +170,22 @@ MISTAKES: list[tuple[str, dict[str, bytes], dict[str, Any], str, str, list[str]]
         "MissingColumn",
         "dataset.uri",
         ["train.jsonl:3", "'text'"],
+    ),
+    (
+        "half of a surrogate pair in a column's name",
+        {"a.jsonl": GOOD + rb'{"text": "x", "label": "red", "\ud83d": 1}'},
+        {},
+        "MalformedRow",
+        "dataset.uri",
+        ["a.jsonl:3", r"name has '\ud83d'"],
+    ),
+    (
+        "NaN",
+        {"train.jsonl": GOOD + b'{"text": "x", "label": NaN}\n'},
+        {},
+        "MissingColumn",
+        "dataset.uri",
+        ["train.jsonl:3", "'label'"],
     ),
     (
         "empty label",
@@ -289,6 +321,24 @@ def test_mixed_sources_come_by_their_weight(prepare: Prepare) -> None:
     again = prepare({"a.jsonl": own}, {"m.jsonl": other}, mix=mix)
     assert again.train == examples.train
     assert again.digest != prepare({"a.jsonl": own}).digest
+
+
+def test_labels_are_those_that_the_weights_of_a_mix_leave(prepare: Prepare) -> None:
+    own = lines(("a", "red"), ("b", "green"), ("c", "green"))
+    other = lines(*((f"m{i}", "red") for i in range(9)), ("m9", "blue"))
+    mix = [{"uri": "s3://datasets/y", "weight": 0.1}]
+    files = {"train.jsonl": own, "test.jsonl": lines(("x", "red"))}
+    examples = prepare(files, {"m.jsonl": other}, mix=mix, test="test")
+    assert examples.labels == ["green", "red"]
+    assert examples.findings.balance["train"] == {"green": 2, "red": 2}
+    assert examples.warnings == ["the weights of mix leave no row of 'blue': not learnt"]
+
+    files["test.jsonl"] += lines(("y", "blue"))
+    with pytest.raises(TrainerError) as caught:
+        prepare(files, {"m.jsonl": other}, mix=mix, test="test")
+    assert caught.value.error.code == "LabelWithoutExamples"
+    assert "test.jsonl:2" in caught.value.error.message
+    assert "raise the weights of mix" in caught.value.error.message
 
 
 def test_repeated_rows_are_learnt_once(prepare: Prepare) -> None:

@@ -161,3 +161,23 @@ def test_kinds_of_entities(prepare: Prepare) -> None:
     assert (error.code, error.param) == ("LabelWithoutExamples", "dataset.test")
     assert "test.jsonl:2: the label 'ORG'" in error.message
     assert "LOC, PER" in error.message
+
+
+def test_keys_of_messages_that_nothing_learns_from_are_told_once(prepare: Prepare) -> None:
+    def row(**more: Any) -> dict[str, Any]:
+        return {"m": [{"role": "assistant", "content": "4", **more}]}
+
+    rows = jsonl(row(name=None, tool_calls=[]), row(name="Ada"), row(name="Bo", weight=0))
+    examples = prepare({"a.jsonl": rows}, task="generation", columns={"messages": "m"})
+    (warning,) = [each for each in examples.warnings if "duplicates" not in each]
+    assert warning.startswith("name, weight: messages have it (first: a.jsonl:2)")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_half_of_a_surrogate_pair_in_a_message_is_refused(prepare: Prepare, name: str) -> None:
+    """Also in a list that is written as JSON."""
+    turn = rb'[{"role": "assistant", "content": "\ud83d"}]'
+    cell = b'"' + turn.replace(b'"', b'""') + b'"'
+    content = {"a.csv": b"m\n" + cell, "a.jsonl": b'{"m": ' + turn + b"}"}[name]
+    with pytest.raises(TrainerError, match=r"a\.(csv:2|jsonl:1): 'm' has .*surrogate"):
+        prepare({name: content}, task="generation", columns={"messages": "m"})

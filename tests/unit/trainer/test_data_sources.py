@@ -2,11 +2,13 @@
 
 import gzip
 import json
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.data_support import GOOD, Prepare, jsonl, parquet, preparer
+from unit.trainer.data_support import GOOD, Prepare, jsonl, lines, parquet, preparer
 from unit.trainer.support import MakeSpec, Seaweed
 
 from luthier_api.result import ExitCode
@@ -155,6 +157,59 @@ def test_a_key_of_a_config_map(make_spec: MakeSpec, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_values_of_parquet_read_alike_in_memory_and_on_disk(
+    prepare: Prepare, in_memory_bytes: int
+) -> None:
+    """And as they would be written: a date without quotes."""
+    values: dict[str, tuple[Any, str]] = {
+        "day": (date(2020, 1, 31), "2020-01-31"),
+        "when": (datetime(2020, 1, 31, 12, 30), "2020-01-31 12:30:00"),
+        "price": (Decimal("1.50"), "1.50"),
+        "sold": (True, "true"),
+        "count": (3, "3"),
+        "share": (0.1, "0.1"),
+        "many": (
+            [{"on": date(2020, 1, 31), "x": float("nan")}],
+            '[{"on": "2020-01-31", "x": null}]',
+        ),
+        "label": ("red", "red"),
+    }
+    row = {name: value for name, (value, _) in values.items()}
+    examples = prepare(
+        {"a.parquet": parquet([row, {**row, "label": "green"}])},
+        in_memory_bytes=in_memory_bytes,
+        template="|".join(f"{{{name}}}" for name in values),
+    )
+    text = examples.train[0].prompt + examples.train[0].completion
+    assert text.split("|") == [text for _, text in values.values()]
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_nan_in_parquet_is_a_missing_value(prepare: Prepare, in_memory_bytes: int) -> None:
+    rows = [{"text": "x", "label": 1.0}, {"text": "y", "label": float("nan")}]
+    with pytest.raises(TrainerError) as caught:
+        prepare({"a.parquet": parquet(rows)}, in_memory_bytes=in_memory_bytes)
+    assert caught.value.error.code == "MissingColumn"
+    assert "a.parquet#2" in caught.value.error.message
+
+
+def test_half_of_a_surrogate_pair_is_refused_on_disk_too(prepare: Prepare) -> None:
+    content = rb'[{"text": "x", "label": "green"}, {"text": "\ud83d", "label": "red"}]'
+    with pytest.raises(TrainerError, match=r"a\.json#2: 'text' has '\\ud83d'"):
+        prepare({"a.json": content}, in_memory_bytes=0)
+
+
+def test_text_of_parquet_that_is_not_utf_8_is_refused(prepare: Prepare) -> None:
+    import pyarrow as pa
+
+    text = pa.array([b"\xff"]).view(pa.string())
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.table({"text": text, "label": ["red"]}), sink)
+    with pytest.raises(TrainerError, match=r"a\.parquet#1: not read: .*utf-8"):
+        prepare({"a.parquet": sink.getvalue().to_pybytes()})
+
+
 def test_names_of_classes_in_parquet(prepare: Prepare) -> None:
     """The package datasets keeps classes as numbers, and their names in the file's schema."""
     import pyarrow as pa
@@ -200,6 +255,34 @@ def test_rows_on_disk_are_those_in_memory(prepare: Prepare, suffix: str) -> None
         memory.digest,
         memory.findings,
     )
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 10**6])
+def test_a_test_file_sorted_by_label_is_measured_on_all_labels(
+    prepare: Prepare, in_memory_bytes: int
+) -> None:
+    def rows(count: int, start: int = 0) -> bytes:
+        half = count // 2
+        return lines(*((f"x{start + i}", "green" if i < half else "red") for i in range(count)))
+
+    files = {"train.jsonl": rows(200), "test.jsonl": rows(100, 1000)}
+    examples = prepare(
+        files,
+        in_memory_bytes=in_memory_bytes,
+        most=10,
+        test="test",
+        evalFraction=0.5,
+        stratifyBy="label",
+    )
+    for drawn, whole in ((examples.reported, examples.test), (examples.watched, examples.eval)):
+        assert [example.label for example in drawn] == ["green"] * 5 + ["red"] * 5
+        places = [example.place for example in whole]
+        assert [places.index(example.place) for example in drawn] == sorted(
+            places.index(example.place) for example in drawn
+        )
+    alone = prepare(files, most=100, in_memory_bytes=in_memory_bytes, test="test")
+    assert list(alone.reported) == list(alone.test)
+    assert len(alone.watched) == 0
 
 
 def test_lists_on_disk_are_those_in_memory(prepare: Prepare) -> None:

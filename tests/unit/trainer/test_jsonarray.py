@@ -34,6 +34,19 @@ def test_it_reads_what_json_reads(chunk: int, ascii_only: bool) -> None:
     assert list(array_items(io.StringIO(" [ \n] "), chunk)) == []
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize("between", ["", "\n", " \n\n "])
+def test_objects_in_turn_are_read_too(chunk: int, between: str) -> None:
+    rng = random.Random(chunk)
+    rows = [{"a": value(rng), "b": value(rng)} for _ in range(30)]
+    text = "".join(f"{between}{json.dumps(row, indent=2)}{between}" for row in rows)
+    assert list(array_items(io.StringIO(text), chunk)) == rows
+    broken = io.StringIO('{"a": 1}\n{"a" 2}')
+    with pytest.raises(ArrayError) as caught:
+        list(array_items(broken, chunk))
+    assert (caught.value.line, caught.value.column) == (2, 6)
+
+
 @pytest.mark.parametrize("chunk", [1, 5, 1 << 20])
 @pytest.mark.parametrize(
     "text",
@@ -59,7 +72,7 @@ def test_mistakes_are_where_json_sees_them(text: str, chunk: int) -> None:
     assert caught.value.column == expected.value.colno
 
 
-@pytest.mark.parametrize("text", ["", "  ", '{"a": 1}', "3"])
+@pytest.mark.parametrize("text", ["", "  ", '"a"', "3"])
 def test_other_files_are_no_array(text: str) -> None:
     with pytest.raises(ArrayError, match="one array of objects"):
         list(array_items(io.StringIO(text)))

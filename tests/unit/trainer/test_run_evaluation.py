@@ -4,15 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import measured_rows, spec_of, train_rows
 
 from luthier_api.runspec import RunSpec
+from luthier_trainer.data.splits import sample
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.run import Run
 
 _FORMS = {form.name: form for group in GROUPS for form in group}
+# Of seven rows, the one that isn't in a sample of six.
+LEFT_OUT = int(np.setdiff1d(np.arange(7), sample(np.zeros(7, np.int64), 6, "42:measured"))[0])
 JSON = Cell(_FORMS["json"], "llama", "lora")
 
 
@@ -22,7 +26,7 @@ def evaluations(place: Path) -> list[dict[str, Any]]:
 
 
 def watching(metric: str, place: Path, cell: Cell, evaluation: dict[str, Any]) -> RunSpec:
-    """A run whose `eval` are the cell's measured rows, and a last one whose answer is no JSON."""
+    """A run whose `eval` are the cell's measured rows, and one whose answer is no JSON."""
     spec = spec_of(
         cell,
         place,
@@ -32,7 +36,8 @@ def watching(metric: str, place: Path, cell: Cell, evaluation: dict[str, Any]) -
         earlyStopping={"metric": metric},
         evaluation=evaluation,
     )
-    rows = [*measured_rows(cell.form), {**train_rows(cell.form)[0], "answer": "Ada"}]
+    rows = measured_rows(cell.form)
+    rows.insert(LEFT_OUT, {**train_rows(cell.form)[0], "answer": "Ada"})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (place / "data" / "eval.jsonl").write_text(text)
     return spec
@@ -45,7 +50,9 @@ def test_no_more_than_max_samples_are_read_while_it_trains(tmp_path: Path) -> No
     assert all("eval_json_f1" in entry for entry in evaluations(tmp_path / "few"))
 
     everything = watching("json_f1", tmp_path / "all", JSON, {"maxSamples": 7})
-    with pytest.raises(TrainerError, match=r"eval\.jsonl:7: json_f1 compares JSON") as caught:
+    with pytest.raises(
+        TrainerError, match=rf"eval\.jsonl:{LEFT_OUT + 1}: json_f1 compares JSON"
+    ) as caught:
         Run(everything).execute()
     assert caught.value.error.code == "NotJson"
     assert not (tmp_path / "all" / "output" / "checkpoints").exists()

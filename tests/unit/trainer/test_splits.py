@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from luthier_trainer.data.splits import divide, repeat, select
+from luthier_trainer.data.splits import divide, repeat, sample, select
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,19 @@ def test_weights(weight: float, count: int) -> None:
     assert len(taken) == count
     assert (repeat(np.arange(10), weight, "1:0") == taken).all()
     assert max(np.bincount(taken)) - min(np.bincount(taken, minlength=10)) <= 1
+
+
+def test_a_sample_has_the_labels_shares_and_the_seed_decides() -> None:
+    codes = np.repeat([2, 0, 1], [700, 290, 10])  # as a file that is sorted by label
+    drawn = sample(codes, 100, "1")
+    assert sorted(np.bincount(codes[drawn])) == [1, 29, 70]
+    assert (np.diff(drawn) > 0).all()
+    assert (sample(codes, 100, "1") == drawn).all()
+    assert (sample(codes, 100, "2") != drawn).any()
+    assert (sample(codes, 1000, "1") == range(1000)).all()
+
+
+def test_a_sample_of_rows_without_labels_is_of_all_places() -> None:
+    drawn = sample(np.full(10_000, -1), 1000, "1")
+    assert (np.bincount(drawn // 1000) > 70).all()
+    assert len(set(drawn.tolist())) == 1000

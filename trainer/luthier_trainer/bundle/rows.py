@@ -75,5 +75,5 @@ def read_rows(
     metric = next(iter([*names, *(name for name in _LAST_RESORT if name in reported)]), None)
     if metric is None:
         raise NoRowsError(f"of what its run reported ({', '.join(reported)}) nothing is ours")
-    rows = examples.reported(tuning.evaluation.max_samples)
+    rows = examples.reported
     return Rows(tuning, objective, rows, split, metric, float(reported[metric]))

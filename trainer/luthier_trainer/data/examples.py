@@ -93,6 +93,10 @@ class Examples:
     warnings: list[str] = field(default_factory=list)
     completions: dict[str, str] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    # At most evaluation.maxSamples rows, drawn by the seed: of eval, measured while training;
+    # of report_split, measured when it has ended.
+    watched: Sequence[Example] = ()
+    reported: Sequence[Example] = ()
 
     @property
     def summary(self) -> str:
@@ -105,9 +109,5 @@ class Examples:
 
     @property
     def report_split(self) -> str | None:
-        """The rows that the result is measured on."""
+        """The rows that the result is measured on, or on a sample of them."""
         return "test" if self.test else "eval" if self.eval else None
-
-    def reported(self, count: int) -> Sequence[Example]:
-        """The first `count` of them."""
-        return (self.test or self.eval)[:count]

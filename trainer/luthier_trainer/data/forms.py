@@ -1,7 +1,7 @@
 """The forms of examples: which columns they need, and how a row becomes one."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,11 +18,13 @@ _ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Form:
-    """`columns`: column → field of the spec that names it. `convert` raises TrainerError."""
+    """`columns`: column → field of the spec that names it. `convert` raises TrainerError.
+    `unread`: what is in a row's columns, but not in its example."""
 
     columns: dict[str, str]
     convert: Callable[[Row], Example]
     template: Template | None = None
+    unread: Callable[[Row], Iterable[str]] = lambda _: ()
 
 
 def parse_form(tuning: FineTuning) -> Form:
@@ -49,7 +51,8 @@ def parse_form(tuning: FineTuning) -> Form:
     if "prompt" in names:
         convert = _completion
     elif "messages" in names:
-        convert = _chat
+        unread = partial(_unread_keys, names)
+        return Form(columns, partial(_chat, names), unread=unread)
     elif "tokens" in names:
         convert = _tagged
     elif "spans" in names:
@@ -63,7 +66,7 @@ def parse_form(tuning: FineTuning) -> Form:
 
 def as_text(value: Any) -> str:
     """Text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _by_template(template: Template, row: Row) -> Completion:
@@ -101,6 +104,13 @@ def _chat(names: dict[str, str], row: Row) -> Chat:
             "InvalidMessages", row, "the last message isn't the assistant's: there is no answer"
         )
     return Chat(tuple(turns), row.place)
+
+
+def _unread_keys(names: dict[str, str], row: Row) -> set[str]:
+    """Of messages that _chat accepts."""
+    messages = _items(row, names["messages"])
+    keys = {key for each in messages for key in each if each[key] not in (None, "", [], {})}
+    return keys - {"role", "content"}
 
 
 def _labelled(names: dict[str, str], row: Row) -> Labelled:

@@ -1,4 +1,5 @@
-"""Items of a file that is one JSON array, read as a stream: an item and a chunk are in memory."""
+"""Items of a .json file, which is one array or objects in turn (lines, say), read as a stream: an
+item and a chunk are in memory."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +9,13 @@ _CHUNK = 1 << 20  # characters
 # A number, a literal or an escape that the end of a chunk cut is no longer.
 _LONGEST_WORD = 12
 
-_decoder = json.JSONDecoder()
+
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)
+
+
+# NaN is what pandas writes for a value that is missing.
+decoder = json.JSONDecoder(parse_constant=_constant)
 _whitespace = json.decoder.WHITESPACE.match  # type: ignore[attr-defined]
 
 
@@ -21,11 +28,15 @@ class ArrayError(Exception):
 
 
 def array_items(stream: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
-    """The array's objects in turn. An item that is none may be a number that was cut short: it
+    """The file's objects in turn. An item that is none may be a number that was cut short: it
     is for the caller to refuse. Raises ArrayError, and what reading raises."""
     window = _Window(stream, chunk)
+    if window.next() == "{":
+        while window.next():
+            yield window.item()
+        return
     if window.next() != "[":
-        raise window.error("a .json file holds one array of objects")
+        raise window.error("a .json file holds one array of objects, or one object per line")
     window.position += 1
     if window.next() == "]":
         window.position += 1
@@ -63,7 +74,7 @@ class _Window:
         """The value that begins here."""
         while True:
             try:
-                value, self.position = _decoder.raw_decode(self._text, self.position)
+                value, self.position = decoder.raw_decode(self._text, self.position)
             except json.JSONDecodeError as error:
                 unfinished = (
                     error.msg.startswith("Unterminated string")

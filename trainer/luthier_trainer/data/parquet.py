@@ -1,6 +1,7 @@
 """Rows of .parquet files. The only module that knows pyarrow."""
 
 import json
+import math
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -32,13 +33,13 @@ def read_parquet(file: LocalFile, columns: Collection[str] | None) -> Iterator[R
                     yield Row(
                         {
                             key: _named(value, names[key]) if key in names else value
-                            for key, value in values.items()
+                            for key, value in _plain(values).items()
                             if value is not None
                         },
                         f"{file.name}#{number}",
                     )
-        except pa.ArrowException as error:
-            raise malformed(f"{file.name}#{number + 1}", f"not Parquet: {error}") from error
+        except (pa.ArrowException, ValueError) as error:  # ValueError: text that isn't UTF-8
+            raise malformed(f"{file.name}#{number + 1}", f"not read: {error}") from error
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
@@ -53,6 +54,21 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names"):
             found[column] = inner["names"]
     return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: dates, decimals and the like as text, NaN as null."""
+    match value:
+        case None | str() | bool() | int():
+            return value
+        case float():
+            return None if math.isnan(value) else value
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case _:
+            return str(value)
 
 
 def _named(value: Any, names: list[str]) -> Any:

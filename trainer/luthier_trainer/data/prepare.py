@@ -18,7 +18,7 @@ from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.scan import Scan
 from luthier_trainer.data.sources import Source
-from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, select
+from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, sample, select
 from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_rows
 from luthier_trainer.errors import data_error
 
@@ -30,7 +30,14 @@ def load(spec: RunSpec, folder: Path) -> Examples:
     prepare it. Raises TrainerError."""
     dataset = spec.fine_tuning.dataset
     parse_form(spec.fine_tuning)  # a mistake in the template shows before any download
-    main = sources.fetch(dataset.uri, spec, folder / "0", revision=dataset.revision)
+    expressions = filter(None, [dataset.train or "train", dataset.eval, dataset.test])
+    main = sources.fetch(
+        dataset.uri,
+        spec,
+        folder / "0",
+        revision=dataset.revision,
+        wanted={expression.partition("[")[0] for expression in expressions},
+    )
     mixed = [
         sources.fetch(
             source.uri,
@@ -38,6 +45,7 @@ def load(spec: RunSpec, folder: Path) -> Examples:
             folder / str(number + 1),
             f"dataset.mix[{number}].uri",
             source.revision,
+            wanted={"train"},
         )
         for number, source in enumerate(dataset.mix)
     ]
@@ -127,16 +135,16 @@ class _Preflight:
         train, evaluation, test = self._parts()
         found = self._repeated(train)
         duplicates = self._places(found)
+        warnings = self._repetitions(found, len(train))
         if self.dataset.deduplicate:
             train = np.setdiff1d(train, found)
+        if self.mixes:
+            whole, train = train, self._weighted(train)
+            warnings += self._undrawn(whole, train)
         parts = {"train": train, "eval": evaluation, "test": test}
         labels, balance = self._labels(parts)
         leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
-        warnings = self._warnings(parts, found, leaks)
-        if self.mixes:
-            train = self._weighted(train)
-            if not len(train):
-                raise data_error("EmptySplit", "the weights of mix leave no row", "dataset.mix")
+        warnings += self._warnings(parts, leaks)
         facts = DatasetFacts(
             train=len(train),
             eval=len(evaluation),
@@ -164,6 +172,8 @@ class _Preflight:
                 duplicates=duplicates,
                 leaked=[place for rows in leaks.values() for place in self._places(rows)],
             ),
+            watched=self._sequence(self._sample(evaluation)),
+            reported=self._sequence(self._sample(test if len(test) else evaluation)),
         )
 
     def _parts(self) -> tuple[Indices, Indices, Indices]:
@@ -200,6 +210,11 @@ class _Preflight:
             )
         return train[rest], train[share]
 
+    def _sample(self, rows: Indices) -> Indices:
+        """Those that are measured: files may be sorted, by label too."""
+        most, seed = self.tuning.evaluation.max_samples, self.tuning.training.seed
+        return rows[sample(self.scan.label_codes[rows], most, f"{seed}:measured")]
+
     def _weighted(self, train: Indices) -> Indices:
         """Rows of mixed sources as often as their weight says."""
         first = self.mixes[0].start
@@ -207,7 +222,25 @@ class _Preflight:
         for number, (rows, source) in enumerate(zip(self.mixes, self.dataset.mix, strict=True)):
             own = train[(train >= rows.start) & (train < rows.stop)]
             parts.append(repeat(own, source.weight, f"{self.tuning.training.seed}:{number}"))
-        return np.concatenate(parts)
+        drawn = np.concatenate(parts)
+        if not len(drawn):
+            raise data_error("EmptySplit", "the weights of mix leave no row", "dataset.mix")
+        return drawn
+
+    def _undrawn(self, whole: Indices, drawn: Indices) -> list[str]:
+        """Labels of train that have no row any more."""
+        lost = sorted(self._labels_of(whole) - self._labels_of(drawn))
+        if not lost:
+            return []
+        names = ", ".join(map(repr, lost[:_PLACES]))
+        return [f"the weights of mix leave no row of {names}: not learnt"]
+
+    def _labels_of(self, rows: Indices) -> set[str]:
+        if not self.labelled:
+            return set()
+        groups = list(self.scan.labels)
+        codes = np.unique(self.scan.label_codes[rows]).tolist()
+        return {label for code in codes for label in groups[code]}
 
     def _repeated(self, train: Indices) -> Indices:
         """Rows of train that occur before."""
@@ -254,6 +287,8 @@ class _Preflight:
         first = rows[np.isin(self.scan.label_codes[rows], codes)][0]
         drawn = name == "eval" and self.dataset.eval_fraction is not None
         remedy = "add some, set stratifyBy" if drawn else "add some"
+        if any(source.weight < 1 for source in self.dataset.mix):
+            remedy += ", raise the weights of mix"
         raise data_error(
             "LabelWithoutExamples",
             f"{self.table[int(first)].place}: the label {unknown[0]!r} of {name} has no example "
@@ -261,17 +296,18 @@ class _Preflight:
             "dataset.evalFraction" if drawn else f"dataset.{name}",
         )
 
-    def _warnings(
-        self, parts: dict[str, Indices], found: Indices, leaks: dict[str, Indices]
-    ) -> list[str]:
-        """Duplicates, and rows of eval and test that training sees."""
+    def _repetitions(self, found: Indices, total: int) -> list[str]:
+        dropped = ": left out" if self.dataset.deduplicate else ""
+        return [f"{len(found)} of {total} train rows are duplicates{dropped}"] * bool(len(found))
+
+    def _warnings(self, parts: dict[str, Indices], leaks: dict[str, Indices]) -> list[str]:
+        """What isn't read, and rows of eval and test that training sees."""
         warnings = []
-        if len(found):
-            dropped = self.dataset.deduplicate
-            total = len(parts["train"]) + (len(found) if dropped else 0)
+        if unread := self.scan.unread:
             warnings.append(
-                f"{len(found)} of {total} train rows are duplicates"
-                + (": left out" if dropped else "")
+                f"{', '.join(sorted(unread))}: messages have it (first: "
+                f"{next(iter(unread.values()))}), and it is not learnt: only role and content are "
+                "read"
             )
         for name, rows in leaks.items():
             if len(rows):

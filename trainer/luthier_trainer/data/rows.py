@@ -1,4 +1,4 @@
-"""Rows of a dataset's files: .jsonl, .json (one array), .csv, .parquet.
+"""Rows of a dataset's files: .jsonl, .json (one array, or lines), .csv, .parquet.
 
 Values keep their types until a form of examples needs text. Every error names file and line.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from luthier_trainer.data.jsonarray import ArrayError, array_items
+from luthier_trainer.data.jsonarray import ArrayError, array_items, decoder
 from luthier_trainer.errors import TrainerError, data_error
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -19,7 +19,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """A row's values, without nulls, and where it stands, e.g. "train.jsonl:17"."""
+    """A row's values, without nulls and NaN, and where it stands, e.g. "train.jsonl:17"."""
 
     values: dict[str, Any]
     place: str
@@ -65,7 +65,7 @@ def json_row(line: bytes, name: str, number: int) -> Row:
     """A line of a .jsonl file."""
     place = f"{name}:{number}"
     try:
-        value = json.loads(line.decode())
+        value = decoder.decode(line.decode())
     except UnicodeDecodeError as error:
         raise malformed(place, "not UTF-8; save the file as UTF-8") from error
     except json.JSONDecodeError as error:

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Tagged
 from luthier_trainer.data.forms import Form, as_text
-from luthier_trainer.data.rows import Row
+from luthier_trainer.data.rows import Row, malformed
 from luthier_trainer.data.table import Table
-from luthier_trainer.errors import data_error
+from luthier_trainer.errors import TrainerError, data_error
 
 _SEPARATOR = "\x1f"
+_HALF = "half of a surrogate pair, which is no character"
 
 
 class Scan:
@@ -30,6 +31,7 @@ class Scan:
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
         self.columns: dict[str, None] = {}
+        self.unread: dict[str, str] = {}  # what the form leaves out → where it is first
         self.examples: dict[int, Example] = {}
         self._table, self._form = table, form
         self._stratum, self._labels = stratum, labels
@@ -47,6 +49,8 @@ class Scan:
             row = self._table[index]
             if not row.values.keys() <= columns.keys():
                 columns.update(dict.fromkeys(row.values))
+                if half := _half("".join(row.values)):
+                    raise malformed(row.place, f"a column's name has {half!r}, {_HALF}")
             if lacking is None and not needed.keys() <= row.values.keys():
                 lacking = row, next(name for name in needed if name not in row.values)
             if lacking is None:
@@ -61,14 +65,19 @@ class Scan:
         example = self._form.convert(row)
         asked, answer = keys(example)
         whole = f"{asked}{_SEPARATOR}{answer}"
-        self.asked[index] = _hash(asked if self._asks and asked.strip() else whole)
-        self.whole[index] = _hash(whole)
+        try:
+            self.asked[index] = _hash(asked if self._asks and asked.strip() else whole)
+            self.whole[index] = _hash(whole)
+        except UnicodeEncodeError as error:
+            raise _broken(row, self._form.columns) from error
         if self._labels:
             labels = labels_of(example)
             self.label_codes[index] = self.labels.setdefault(labels, len(self.labels))
         if stratify and self._stratum:
             value = as_text(row.values[self._stratum])
             self.stratum_codes[index] = self.strata.setdefault(value, len(self.strata))
+        for name in self._form.unread(row):
+            self.unread.setdefault(name, row.place)
         if self._table.in_memory:
             self.examples[index] = example
 
@@ -116,6 +125,25 @@ def keys(example: Example) -> tuple[str, str]:
             return f"{example.first}{_SEPARATOR}{example.second}", str(example.label)
 
 
+def _broken(row: Row, columns: Iterable[str]) -> TrainerError:
+    """No tokenizer reads a text that UTF-8 can't write."""
+    for column in columns:
+        if half := _half(as_text(row.values[column])):
+            return malformed(row.place, f"{column!r} has {half!r}, {_HALF}")
+    # Of a list that is written as JSON, in .csv say.
+    return malformed(row.place, f"{' or '.join(map(repr, columns))} has {_HALF}")
+
+
+def _half(text: str) -> str | None:
+    """The first surrogate: paired ones are one character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None
+
+
 def _hash(text: str) -> int:
-    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    """Raises UnicodeEncodeError."""
+    digest = blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

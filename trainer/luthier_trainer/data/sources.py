@@ -1,35 +1,34 @@
-"""The files of a dataset, made local: one file, or a folder with those of each split."""
+"""The files of a dataset, made local: one file, or those of a folder's splits (layout.py)."""
 
 import gzip
 import hashlib
 import re
 import shutil
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
+from luthier_trainer.data.layout import check, find_splits, is_data, split_of
 from luthier_trainer.data.rows import FORMATS, LocalFile, data_suffix, malformed
 from luthier_trainer.digests import sha256_of
-from luthier_trainer.errors import TrainerError, data_error, is_disk_full
+from luthier_trainer.errors import TrainerError, is_disk_full
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.objectstore import Entry, ReadableStore
 from luthier_trainer.storage.source import open_source
 
-# A file of several of one split, as hubs name them: train-00000-of-00002.parquet
-_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
-
 
 @dataclass(frozen=True)
 class Source:
-    """Local files by split, each split's in order; `digests` are of the files as stored."""
+    """Local files by split, each split's in order, none of a split that isn't wanted; `digests`
+    are of the files as stored."""
 
     uri: str
     splits: dict[str, list[LocalFile]]
@@ -49,9 +48,15 @@ def digest(sources: Sequence[Source]) -> str:
 
 
 def fetch(
-    uri: str, spec: RunSpec, folder: Path, param: str = "dataset.uri", revision: str | None = None
+    uri: str,
+    spec: RunSpec,
+    folder: Path,
+    param: str = "dataset.uri",
+    revision: str | None = None,
+    wanted: Collection[str] | None = None,
 ) -> Source:
-    """The dataset's files, those that aren't local downloaded to `folder`.
+    """The files of the `wanted` splits (left out: of all), those that aren't local downloaded to
+    `folder`. A folder may lack some of them: select() tells.
 
     Raises TrainerError.
     """
@@ -65,20 +70,19 @@ def fetch(
             splits[stem] = [file]
         return Source(uri, splits, (sha256_of(path),), param)
     store = open_source(uri, "datasets", spec, param, revision)
-    names = _data_files(store, param)
-    groups = _by_split(store.uri, list(names), param)
-    paths = _local(store, names, folder)
+    entries = {entry.key: entry for entry in store.entries() if is_data(entry.key)}
+    found = find_splits(entries, wanted or ())
+    if not found:
+        raise _no_data(store.uri, entries, param)
+    used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
+    for split, keys in used.items():
+        check(store.uri, split, keys, param)
+    paths = _local(store, [entries[key] for key in sorted(set(chain(*used.values())))], folder)
     digests = tuple(sha256_of(path) for path in paths.values())
-    files = {name: _plain(LocalFile(name, path), folder) for name, path in paths.items()}
-    split_files = {split: [files[name] for name in group] for split, group in groups.items()}
+    names = {key: key.removeprefix("data/") for key in paths}
+    files = {key: _plain(LocalFile(names[key], path), folder) for key, path in paths.items()}
+    split_files = {split: [files[key] for key in used.get(split, ())] for split in found}
     return Source(uri, split_files, digests, param)
-
-
-def split_of(name: str) -> str:
-    """The split that a file belongs to: train of train-00000-of-00002.parquet."""
-    stem = PurePosixPath(name).name.split(data_suffix(name))[0] if data_suffix(name) else name
-    shard = _SHARD.fullmatch(stem)
-    return shard.group(1) if shard else stem
 
 
 def _fetch_one(
@@ -110,65 +114,29 @@ def _fetch_one(
     return path
 
 
-def _data_files(store: ReadableStore, param: str) -> dict[str, Entry]:
-    """Name → object. Where a folder holds none, but its folder data/ does, as on hubs: those."""
-    found = [entry for entry in store.entries() if data_suffix(entry.key)]
-    for base in ("", "data/"):
-        names = {
-            entry.key[len(base) :]: entry
-            for entry in found
-            if entry.key.startswith(base) and "/" not in entry.key[len(base) :]
-        }
-        if names:
-            return names
-    folders = sorted({entry.key.rpartition("/")[0] for entry in found})
+def _no_data(uri: str, keys: Iterable[str], param: str) -> TrainerError:
+    folders = sorted({key.rpartition("/")[0] for key in keys})
     remedy = (
         f"there are some in {', '.join(folders[:10])}: name that folder"
         if folders
         else "upload one per split (train.jsonl, test.jsonl), or correct the URI"
     )
-    raise TrainerError(
+    return TrainerError(
         ExitCode.NOT_FOUND,
         "DatasetNotFound",
-        f"{store.uri}: no file {', '.join(f'*{suffix}' for suffix in FORMATS)} there; {remedy}",
+        f"{uri}: no file {', '.join(f'*{suffix}' for suffix in FORMATS)} there; {remedy}",
         param,
     )
 
 
-def _by_split(uri: str, names: list[str], param: str) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        groups[split_of(name)].append(name)
-    for split, members in groups.items():
-        shards = [_SHARD.match(name) for name in members]
-        totals = {shard.group(3) if shard else None for shard in shards}
-        if len(members) > 1 and (None in totals or len(totals) > 1):
-            raise data_error(
-                "AmbiguousSplit",
-                f"{uri}: several files for the split {split!r} ({', '.join(members[:5])}); keep "
-                "one per split, or name them NAME-00000-of-00002 and so on",
-                param,
-            )
-        total = totals.pop()
-        if total is not None:
-            there = sorted(int(shard.group(2)) for shard in shards if shard)
-            if there != list(range(int(total))):
-                raise data_error(
-                    "MissingShard",
-                    f"{uri}: the split {split!r} has {len(there)} of {int(total)} files; upload "
-                    "all of them",
-                    param,
-                )
-    return dict(groups)
-
-
-def _local(store: ReadableStore, names: dict[str, Entry], folder: Path) -> dict[str, Path]:
+def _local(store: ReadableStore, entries: Sequence[Entry], folder: Path) -> dict[str, Path]:
+    """Key → file."""
     if isinstance(store, FileStore):
-        return {name: store.local(entry.key) for name, entry in names.items()}
-    paths = {name: folder / name for name in names}
-    size = sum(entry.size for entry in names.values())
-    log(f"data: downloading {len(names)} files, {size / 1e6:.1f} MB, of {store.uri}")
-    run_all(partial(store.download, entry.key, paths[name]) for name, entry in names.items())
+        return {entry.key: store.local(entry.key) for entry in entries}
+    paths = {entry.key: folder / entry.key for entry in entries}
+    size = sum(entry.size for entry in entries)
+    log(f"data: downloading {len(entries)} files, {size / 1e6:.1f} MB, of {store.uri}")
+    run_all(partial(store.download, key, path) for key, path in paths.items())
     return paths
 
 
@@ -177,8 +145,8 @@ def _plain(file: LocalFile, folder: Path) -> LocalFile:
     ending = PurePosixPath(file.name.lower()).suffix
     if ending not in (".gz", ".zst"):
         return file
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{file.name}.plain"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file.path.open("rb") as packed, path.open("wb") as plain:
             shutil.copyfileobj(_unpacked(packed, ending), plain, 1 << 20)

@@ -66,6 +66,22 @@ def divide(
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
+def sample(codes: Indices, most: int, seed: str) -> Indices:
+    """Numbers of at most `most` rows, drawn by the seed, in order. `codes`: each row's label as a
+    number; each has its share of the sample, to within a row."""
+    if len(codes) <= most:
+        return np.arange(len(codes), dtype=np.int64)
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    # Evenly spaced among the rows in the order of their labels: how many each label has.
+    at = (np.arange(most) + rng.random()) * (len(codes) / most)
+    found, counts = np.unique(np.sort(codes)[at.astype(np.int64)], return_counts=True)
+    drawn = []
+    for code, count in zip(found, counts.tolist(), strict=True):
+        members = np.flatnonzero(codes == code)
+        drawn.append(members[rng.sample(range(len(members)), count)])
+    return np.sort(np.concatenate(drawn))
+
+
 def repeat(indices: Indices, weight: float, seed: str) -> Indices:
     """Each row `weight` times: whole times, and of the fraction a sample drawn by the seed."""
     whole = int(weight)

@@ -130,15 +130,16 @@ def _indexed(name: str, path: Path) -> Rows:
 
 
 def _spooled(file: LocalFile, columns: Collection[str], scratch: Path) -> Rows:
-    scratch.mkdir(parents=True, exist_ok=True)
     path = scratch / f"{file.name}.rows.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
     offsets, lengths, places = array("Q"), array("I"), Places()
     position = 0
     with path.open("wb") as spool:
         for row in read_rows(file, columns):
-            line = json.dumps(row.values, ensure_ascii=False, default=str).encode(
-                errors="surrogatepass"
-            )
+            try:
+                line = json.dumps(row.values, ensure_ascii=False).encode()
+            except UnicodeEncodeError:  # half a character: refused when the row is read
+                line = json.dumps(row.values).encode()
             offsets.append(position)
             places.append(row.place)
             lengths.append(len(line))

@@ -55,7 +55,7 @@ def read_rows(
     positions = positions_of(base_config(fetched.model))
     objective = choose(tuning, examples, tokenizer, describe(fetched.model), positions=positions)
     gates, wanted = order.optimizing.gates, tuning.evaluation
-    rows = examples.reported(wanted.max_samples)
+    rows = examples.reported
     split = examples.report_split
     if split is None or not len(rows):
         _require_no_rows(gates)
@@ -63,8 +63,9 @@ def read_rows(
         return objective, None
     values = _values(objective, wanted.metrics, gates)
     gold = [objective.gold(row) for row in rows]
-    metrics.check_gold(values, gold, [row.place for row in rows])
-    document = [tuning.to_json(), examples.digest, values]
+    places = [row.place for row in rows]
+    metrics.check_gold(values, gold, places)
+    document = [tuning.to_json(), examples.digest, values, places]
     found = Rows(
         objective=objective,
         examples=rows,
