@@ -122,9 +122,13 @@ def positions_of(config: Any) -> int | None:
     return int(positions)
 
 
-def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -> bool:
+def packs(
+    spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool, kept: str | None = None
+) -> bool:
     """Whether several examples go into one row. Auto: on a GPU, where the model allows it.
 
+    `kept`: what Auto came to ("on" or "off") in the checkpoint that is gone on from: an epoch's
+    steps stay as many on another processor.
     Raises TrainerError (PackingNotSupported) where it must but can't be.
     """
     from luthier_trainer.objectives.packing import isolates, require_isolation
@@ -141,7 +145,8 @@ def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -
             )
         require_isolation(model)
         return True
-    return wanted == "Auto" and on_gpu and possible and isolates(model)
+    auto = kept == "on" if kept else on_gpu
+    return wanted == "Auto" and auto and possible and isolates(model)
 
 
 def _require(spec: FineTuning, example: Example, *tasks: str) -> None:
