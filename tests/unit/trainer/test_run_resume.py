@@ -82,7 +82,14 @@ CASES = (
         {"packing": "Always", "maxLength": 64, "dataloaderWorkers": 2},
         _DROPOUT,
     ),
-    Case("workers", "completion", "llama", "lora", {"dataloaderWorkers": 2}, _DROPOUT),
+    Case(
+        "workers",
+        "completion",
+        "llama",
+        "lora",
+        {"dataloaderWorkers": 2, "perDeviceBatchSize": 2, "gradientAccumulationSteps": 2},
+        _DROPOUT,
+    ),
     Case(
         "stopped-early",
         "classes",

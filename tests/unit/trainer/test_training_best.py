@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from luthier_api.training import EarlyStopping
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.training.best import Best, updated
 from luthier_trainer.training.checkpointfolder import complete_steps
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 Measure = Callable[[Any, Any], Mapping[str, float]]
 
@@ -125,23 +127,38 @@ def test_what_is_saved_after_a_late_evaluation_has_the_generators_of_its_step(
     assert same(stopped.weights, undisturbed.weights)
 
 
-def test_a_best_state_that_waits_for_its_upload_gives_way_to_none(tmp_path: Path) -> None:
-    """Storage is slow, and newer states come."""
+def test_a_best_state_that_waits_for_its_upload_gives_way_to_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage is slow: the first state is on its way until training has ended."""
     seen: dict[int, Any] = {}
     values = {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.5, 5: 1.2, 6: 1.1}
-    fit = stopping(tmp_path, replayed(values, seen), keep_last=1, keep_all=False)
-    write = fit.store.upload
+    replay, first_is_on_its_way, trained = replayed(values, seen), Event(), Event()
+
+    def measure(model: Any, items: Any) -> Mapping[str, float]:
+        assert not seen or first_is_on_its_way.wait(60)
+        return replay(model, items)
+
+    fit = stopping(tmp_path, measure, keep_last=1, keep_all=False)
+    upload, drain = fit.store.upload, CheckpointWriter.drain
+    uploaded: dict[str, None] = {}
 
     def slow(key: str, path: Path) -> None:
-        import time
+        first_is_on_its_way.set()
+        assert trained.wait(60)
+        uploaded[key.split("/")[1]] = None
+        upload(key, path)
 
-        time.sleep(0.15)
-        write(key, path)
+    def drained(writer: CheckpointWriter, timeout: float) -> bool:
+        trained.set()
+        return drain(writer, timeout)
 
     fit.store.upload = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(CheckpointWriter, "drain", drained)
     outcome = fit()
     assert outcome.best_step == 3
     assert same(fit.weights, seen[3])
+    assert list(uploaded) == ["step-000001", "step-000003", "step-000006"]
 
 
 def test_without_early_stopping_the_last_weights_are_the_result(tmp_path: Path) -> None:
