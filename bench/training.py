@@ -1,4 +1,6 @@
-"""Training speed beside transformers.Trainer, and what checkpoints cost.
+"""Training speed beside transformers.Trainer, and what checkpoints cost: the time that training
+stands still, and, by steps with and without them, what their hashing, uploading and drawing takes
+from it in the background.
 
 Each measurement is a process of its own; the sides take turns, so that a busy moment of the
 machine hits them all, and each round has another seed. Tokens are counted without padding, over
@@ -29,6 +31,8 @@ PEER_BATCH = 8
 LIMIT_SECONDS = 900
 # A pod takes checkpoints this often unless told otherwise.
 DEFAULT_INTERVAL = 100
+# Where the whole cost of checkpoints is measured: this often, so that it stands out of the noise.
+OFTEN = 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Measured:
     first_step_seconds: float  # from the start of the process
     blocked_share: float = 0.0  # of training time, with a checkpoint every 100 steps
     losses: Sequence[float] = ()  # where they were asked for
+    step_seconds: float = 0.0  # on the clock, from the first step to the last
 
 
 def measure_ours(
@@ -69,7 +74,10 @@ def measure_ours(
         step_seconds = (tail["seconds"] - head["seconds"]) / (tail["step"] - head["step"])
         blocked = cost["blockedSeconds"] / cost["count"]
         return Measured(
-            tail["tokens_per_second"], first, blocked / (DEFAULT_INTERVAL * step_seconds)
+            tail["tokens_per_second"],
+            first,
+            blocked / (DEFAULT_INTERVAL * step_seconds),
+            step_seconds=step_seconds,
         )
 
 
@@ -156,8 +164,17 @@ def sides(case: Case) -> dict[str, Callable[[int], Measured]]:
             case, case.batch, True, seed
         ),
         f"Luthier, batch {PEER_BATCH}": lambda seed: measure_ours(case, PEER_BATCH, seed=seed),
-        f"Luthier, batch {case.batch}": lambda seed: measure_ours(case, case.batch, seed=seed),
+        _seldom(case): lambda seed: measure_ours(case, case.batch, seed=seed),
+        _often(case): lambda seed: measure_ours(case, case.batch, seed=seed, saveEverySteps=OFTEN),
     }
+
+
+def _seldom(case: Case) -> str:
+    return f"Luthier, batch {case.batch}"
+
+
+def _often(case: Case) -> str:
+    return f"{_seldom(case)}, a checkpoint every {OFTEN} steps"
 
 
 def rows() -> Rows:
@@ -186,6 +203,13 @@ def _rows(case: Case, measured: dict[str, list[Measured]]) -> Rows:
         for name in starts
         if str(PEER_BATCH) in name
     ]
-    shares = [100 * m.blocked_share for n, ms in measured.items() if "Luthier" in n for m in ms]
+    ours = [ms for n, ms in measured.items() if "Luthier" in n and n != _often(case)]
+    shares = [100 * m.blocked_share for ms in ours for m in ms]
     table.append((f"{case.name}: held up by checkpoints", figure(shares, "%", 3)))
+    # A little less than all: the other side takes one checkpoint halfway.
+    whole = [
+        100 * OFTEN / DEFAULT_INTERVAL * (often.step_seconds / seldom.step_seconds - 1)
+        for often, seldom in zip(measured[_often(case)], measured[_seldom(case)], strict=True)
+    ]
+    table.append((f"{case.name}: slowed by checkpoints, all their work", figure(whole, "%", 3)))
     return table

@@ -20,6 +20,15 @@ OUT_OF_MEMORY = {
     "AdapterBundle": ("use a pool with more memory (placement.pool)", "placement.pool"),
 }
 
+# How torch says that a process that loads data died, and what of.
+_LOADER_DIED = (
+    "exited unexpectedly",
+    "killed by signal: Killed",
+    "out of shared memory",
+    "insufficient shared memory",
+    "unable to allocate shared memory",
+)
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As libraries in other languages say it, such as safetensors.
 _FULL_WORDS = tuple(map(os.strerror, _FULL))
@@ -69,6 +78,16 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
     if isinstance(error, TrainerError):
         return error
     text = f"{type(error).__name__}: {error}"
+    if "DataLoader worker" in text and any(words in text for words in _LOADER_DIED):
+        return TrainerError(
+            ExitCode.INTERNAL,
+            "OutOfMemory",
+            "A process that loads data died, most often because the pod's memory or its /dev/shm "
+            f"is full ({' '.join(str(error).split())[-300:]}): lower training.dataloaderWorkers "
+            "(0: no such processes) or training.perDeviceBatchSize, or use a pool with more "
+            "memory or a larger sharedMemory (which counts as memory).",
+            "training.dataloaderWorkers",
+        )
     if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
         place = "its GPU" if "CUDA" in text else "its pod"
         remedy, param = OUT_OF_MEMORY[kind]

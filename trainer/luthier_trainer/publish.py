@@ -5,10 +5,8 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from luthier_api.runstatus import ArtifactRef
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.versions import installed
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
@@ -90,8 +89,5 @@ def describe(path: Path) -> dict[str, Any]:
 
 def versions(*, onnx: bool) -> dict[str, str]:
     """Of Python and of the packages that shape a result; `onnx`: those of ONNX too."""
-    found = {"python": platform.python_version()}
-    for name in (*_PACKAGES, *(_ONNX_PACKAGES if onnx else ())):
-        with suppress(PackageNotFoundError):  # luthier itself may run from its sources
-            found[name] = version(name)
-    return found
+    packages = (*_PACKAGES, *(_ONNX_PACKAGES if onnx else ()))
+    return {"python": platform.python_version(), **installed(packages)}

@@ -138,13 +138,18 @@ class Stages:
             pad_id=pad_token(self.tokenizer),
         )
         self.tuned = tune(self.tuning, self.source, self.precision)
-        self.packed = packs(
-            self.tuning, self.objective, self.tuned.model, on_gpu=torch.cuda.is_available()
-        )
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         found = checkpoint.read_latest(self.output, self.folder)
         self.snapshot: Snapshot | None = found[0] if found else None
         self.found_checkpoint = found[1] if found else None
+        kept = self.snapshot.document["resolved"] if self.snapshot else {}
+        packed = packs(
+            self.tuning,
+            self.objective,
+            self.tuned.model,
+            on_gpu=torch.cuda.is_available(),
+            kept=kept.get("packing"),
+        )
         self.resolved = resolve(
             self.tuned.model,
             self.objective,
@@ -152,14 +157,13 @@ class Stages:
             training,
             self.precision,
             self.memory_limit,
-            packed=self.packed,
+            packed=packed,
             may_checkpoint=self.tuning.method.type != "prefix",
-            kept=self.snapshot.document["resolved"] if self.snapshot else None,
+            kept=kept,
         )
         self.notes = {
             "precision": self.precision.name,
             "threads": str(torch.get_num_threads()),
-            "packing": "on" if self.packed else "off",
             **self.resolved.notes,
             **self.tuned.resolved,
         }
@@ -217,7 +221,7 @@ class Stages:
             watched=self.watched,
             lower_is_better=self.lower_is_better,
             place=lambda index: self.examples.train[index].place,
-            packing=Packing(pack, self.objective.collate) if self.packed else None,
+            packing=Packing(pack, self.objective.collate) if self.resolved.packed else None,
         )
         self.run.reporter.stage("Training")
         outcome = train(

@@ -9,6 +9,7 @@ import torch
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpointfolder import complete_steps, prune
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 
 def take(step: int = 1, journal: list[dict[str, float]] | None = None) -> checkpoint.Snapshot:
@@ -68,7 +69,7 @@ def test_only_complete_ones_are_seen_and_the_newest_kept(store: FileStore, tmp_p
         checkpoint.write(store, take(step), tmp_path)
     store.delete(["checkpoints/step-000001/manifest.json"])  # half-written
     assert complete_steps(store) == [2, 3, 4]
-    prune(store, keep_last=2)
+    prune(store, keep_last=2, since=4)
     assert complete_steps(store) == [3, 4]
     assert {entry.key.split("/")[1] for entry in store.entries()} == {"step-000003", "step-000004"}
 
@@ -93,8 +94,37 @@ def test_damaged_ones_fall_back(damage: str, store: FileStore, tmp_path: Path) -
 def test_the_best_one_is_kept_beside_the_newest(store: FileStore, tmp_path: Path) -> None:
     for step in (1, 2, 3, 4):
         checkpoint.write(store, take(step), tmp_path)
-    prune(store, keep_last=1, pinned=2)
+    prune(store, keep_last=1, since=4, pinned=2)
     assert complete_steps(store) == [2, 4]
+
+
+@pytest.mark.parametrize("readable", [(100,), ()], ids=["an-older-one", "none"])
+def test_what_could_not_be_read_is_no_reason_to_delete_another(
+    readable: tuple[int, ...], store: FileStore, tmp_path: Path
+) -> None:
+    """A pod goes on from a step before, and passes the damaged one without saving there."""
+    for step in (100, 200):
+        checkpoint.write(store, take(step), tmp_path)
+        if step not in readable:
+            store.write(f"checkpoints/step-{step:06d}/manifest.json", b"{}")
+    found = checkpoint.read_latest(store, tmp_path)
+    assert (found[0].step if found else None) == (readable[0] if readable else None)
+    writer = CheckpointWriter(
+        store, 2, lambda: None, lambda _: None, tmp_path, found[1] if found else None
+    )
+
+    def left_after(step: int) -> list[int]:
+        writer.submit(take(step), 0)
+        assert writer.drain(60)
+        return complete_steps(store)
+
+    damaged = {100, 200} - set(readable)
+    assert left_after(150) == [*readable, 150, 200]
+    assert left_after(250) == [150, 250]
+    assert {entry.key.split("/")[1] for entry in store.entries()}.isdisjoint(
+        f"step-{step:06d}" for step in damaged
+    )
+    assert left_after(350) == [250, 350]
 
 
 def test_weights_alone_are_read_back(store: FileStore, tmp_path: Path) -> None:

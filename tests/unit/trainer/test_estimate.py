@@ -261,7 +261,8 @@ def test_gradient_checkpointing_where_memory_asks_for_it(wish: str, room: int, o
 def test_a_resumed_run_keeps_what_was_decided() -> None:
     first = resolve(lora_llama(), Causal(), rows(40), settings(), FP32, 0)
     again = resolve(lora_llama(), Causal(), rows(40), settings(), FP32, PLENTY, kept=first.kept)
-    assert again.kept == first.kept == {"batchSize": "1", "gradientCheckpointing": "on"}
+    decided = {"batchSize": "1", "gradientCheckpointing": "on", "packing": "off"}
+    assert again.kept == first.kept == decided
 
 
 def test_the_limit_is_the_cgroups(tmp_path: Path) -> None:

@@ -309,6 +309,8 @@ def test_when_rows_are_packed() -> None:
     auto = spec_of("generation")
     assert packs(auto, causal, llama, on_gpu=True)
     assert not packs(auto, causal, llama, on_gpu=False)
+    assert packs(auto, causal, llama, on_gpu=False, kept="on")
+    assert not packs(auto, causal, llama, on_gpu=True, kept="off")
     assert not packs(auto, pairs, bert, on_gpu=True)
     assert packs(spec_of("generation", packing="Always"), causal, llama, on_gpu=False)
     assert not packs(spec_of("generation", packing="Never"), causal, llama, on_gpu=True)

@@ -8,6 +8,8 @@ after SIGKILL right behind it, in the first, a middle and the last epoch.
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,12 @@ import torch
 from safetensors.torch import load_file
 from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import spec_of
+from unit.trainer.training_runs import same
 
 from luthier_api.runspec import RunSpec
+from luthier_trainer import stages
 from luthier_trainer.data import prepare as data
-from luthier_trainer.objectives import items
+from luthier_trainer.objectives import choose, items
 from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
@@ -78,7 +82,14 @@ CASES = (
         {"packing": "Always", "maxLength": 64, "dataloaderWorkers": 2},
         _DROPOUT,
     ),
-    Case("workers", "completion", "llama", "lora", {"dataloaderWorkers": 2}, _DROPOUT),
+    Case(
+        "workers",
+        "completion",
+        "llama",
+        "lora",
+        {"dataloaderWorkers": 2, "perDeviceBatchSize": 2, "gradientAccumulationSteps": 2},
+        _DROPOUT,
+    ),
     Case(
         "stopped-early",
         "classes",
@@ -150,6 +161,27 @@ def executed(case: Case, place: Path) -> Run:
     return run
 
 
+@contextmanager
+def every_checkpoint() -> Iterator[None]:
+    """Training waits for each: one that came faster than uploads would be left out."""
+    submit = CheckpointWriter.submit
+
+    def submit_and_wait(self: CheckpointWriter, *arguments: Any) -> None:
+        submit(self, *arguments)
+        assert self.drain(60)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointWriter, "submit", submit_and_wait)
+        yield
+
+
+def copy_checkpoints(source: Path, output: Path, until: int) -> None:
+    """Those of the first steps, as after SIGKILL behind the last of them."""
+    for number in range(1, until + 1):
+        name = f"checkpoints/step-{number:06d}"
+        shutil.copytree(source / name, output / name)
+
+
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -157,14 +189,7 @@ def undisturbed(
     """A case, and the output of its run, with a checkpoint of every step."""
     case: Case = request.param
     place = tmp_path_factory.mktemp(case.name)
-    submit = CheckpointWriter.submit
-
-    def submit_and_wait(self: CheckpointWriter, *arguments: Any) -> None:
-        submit(self, *arguments)  # one that comes faster than uploads would be left out
-        assert self.drain(60)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointWriter, "submit", submit_and_wait)
+    with every_checkpoint():
         executed(case, place)
     return case, place / "output"
 
@@ -178,18 +203,34 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(
     assert steps == list(range(1, steps[-1] + 1))
     step = {"first": 2, "middle": steps[-1] // 2 + 1, "last": steps[-1] - 1}[epoch]
     output = tmp_path / "output"
-    for number in range(1, step + 1):
-        name = f"checkpoints/step-{number:06d}"
-        shutil.copytree(source / name, output / name)
+    copy_checkpoints(source, output, step)
     torch.rand(5)  # what was drawn before must not matter
 
     run = executed(case, tmp_path)
     assert run.reporter.report.resumed_from_step == step
-    expected, found = weights(source), weights(output)
-    assert expected.keys() == found.keys()
-    assert [n for n in expected if not torch.equal(expected[n], found[n])] == []
+    assert same(weights(source), weights(output))
     assert journal(output) == journal(source)
     best = best_step(source)
     assert best_step(output) == best
     # An earlier step's weights come back in this case alone.
     assert (best is not None and best < steps[-1]) == (case.name == "stopped-early")
+
+
+def test_packing_is_kept_where_a_run_goes_on_without_its_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"packing": "Auto", "maxLength": 64, "maxSteps": 4}
+    case = Case("auto-packed", "completion", "llama", "lora", training, _DROPOUT)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    with monkeypatch.context() as patch, every_checkpoint():
+        patch.setattr(stages, "packs", lambda *a, **k: choose.packs(*a, **{**k, "on_gpu": True}))
+        run = executed(case, whole)
+    assert run.reporter.report.resolved["packing"] == "on"
+    copy_checkpoints(whole / "output", resumed / "output", 2)
+
+    run = executed(case, resumed)
+    assert run.reporter.report.resumed_from_step == 2
+    assert run.reporter.report.resolved["packing"] == "on"
+    assert run.reporter.report.inexact_resume is None
+    assert same(weights(whole / "output"), weights(resumed / "output"))
+    assert journal(resumed / "output") == journal(whole / "output")

@@ -14,6 +14,8 @@ from unit.trainer.training_runs import (
     same,
 )
 
+from luthier_trainer.training.environment import difference, environment
+
 KINDS: dict[str, dict[str, Any]] = {
     "full, dropout": {"make_model": lambda: llama(0.1)},
     "lora, dropout": {"make_model": lora_llama},
@@ -181,3 +183,23 @@ def test_a_resume_elsewhere_says_what_differs(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert "the number of threads" in (fit.reporter._report.inexact_resume or "")
+
+
+def test_other_versions_may_make_a_resume_inexact() -> None:
+    now = environment("fp32", {"packing": "off"})
+    assert now["peft"]
+    assert now["bitsandbytes"]
+    now["luthier"] = "0.2.0"
+    assert difference(now, now) is None
+    older = {**now, "luthier": "0.1.0", "peft": "0.1", "packing": "on"}
+    told = difference(older, now) or ""
+    for words in (
+        "the version of Luthier (0.1.0 before, 0.2.0 now)",
+        "the version of peft (0.1 before",
+        "packing (on before, off now)",
+    ):
+        assert words in told
+    del older["luthier"]  # as checkpoints were made once
+    assert "the version of Luthier (an unknown one before, 0.2.0 now)" in (
+        difference(older, now) or ""
+    )

@@ -1,16 +1,21 @@
 """Early stopping: when it stops, and whose weights are the result."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from unit.trainer.training_runs import Fit, rows, same
+import torch
+from unit.trainer.training_runs import Fit, llama, rows, same
 
 from luthier_api.training import EarlyStopping
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.training.best import Best, updated
 from luthier_trainer.training.checkpointfolder import complete_steps
+from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 Measure = Callable[[Any, Any], Mapping[str, float]]
 
@@ -71,9 +76,10 @@ def test_more_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
     assert outcome.journal.series("eval_f1")[1] == list(values.values())
 
 
-@pytest.mark.parametrize("stop_at", [2, 4, 5])
+@pytest.mark.parametrize("stop_at", [2, 4, 5, 6])
 def test_a_stop_in_between_changes_nothing(stop_at: int, tmp_path: Path) -> None:
-    """The evaluation of the step that is stopped in is made by the pod that goes on."""
+    """The evaluation of the step that is stopped in is made by the pod that goes on, which makes
+    no further step where that evaluation ends the training."""
     seen: dict[int, Any] = {}
     values = {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.5, 5: 1.2, 6: 1.1}
     fit = stopping(tmp_path, replayed(values, seen), keep_last=1, stop_at=stop_at)
@@ -86,23 +92,73 @@ def test_a_stop_in_between_changes_nothing(stop_at: int, tmp_path: Path) -> None
     assert outcome.journal.series("eval_loss") == ([*values], [*values.values()])
 
 
-def test_a_best_state_that_waits_for_its_upload_gives_way_to_none(tmp_path: Path) -> None:
-    """Storage is slow, and newer states come."""
+@pytest.mark.parametrize("stop_at", [4, 6], ids=["within-an-epoch", "at-its-end"])
+def test_what_is_saved_after_a_late_evaluation_has_the_generators_of_its_step(
+    stop_at: int, tmp_path: Path
+) -> None:
+    """A second pod dies right after that checkpoint, and a third one goes on from it."""
+
+    def ever_better() -> Measure:
+        values = count(20, -1)
+
+        def measure(_model: Any, _items: Any) -> Mapping[str, float]:
+            torch.rand(3)  # as a loss of the user's own may
+            return {"loss": float(next(values))}
+
+        return measure
+
+    def fit(name: str) -> Fit:
+        dropout = partial(llama, dropout=0.3)
+        return stopping(tmp_path / name, ever_better(), make_model=dropout, items=rows(12))
+
+    undisturbed, stopped = fit("undisturbed"), fit("stopped")
+    undisturbed.settings["maxSteps"] = stopped.settings["maxSteps"] = 8
+    undisturbed()
+    stopped.stop_at = stop_at
+    assert stopped().step == stop_at
+    stopped.stop_at = None
+    stopped()
+    assert same(stopped.weights, undisturbed.weights)
+    later = range(stop_at + 1, 9)
+    stopped.store.delete([f"checkpoints/step-{step:06d}/manifest.json" for step in later])
+    assert complete_steps(stopped.store)[-1] == stop_at
+    outcome = stopped()
+    assert (outcome.step, outcome.best_step) == (8, 8)
+    assert same(stopped.weights, undisturbed.weights)
+
+
+def test_a_best_state_that_waits_for_its_upload_gives_way_to_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage is slow: the first state is on its way until training has ended."""
     seen: dict[int, Any] = {}
     values = {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.5, 5: 1.2, 6: 1.1}
-    fit = stopping(tmp_path, replayed(values, seen), keep_last=1, keep_all=False)
-    write = fit.store.upload
+    replay, first_is_on_its_way, trained = replayed(values, seen), Event(), Event()
+
+    def measure(model: Any, items: Any) -> Mapping[str, float]:
+        assert not seen or first_is_on_its_way.wait(60)
+        return replay(model, items)
+
+    fit = stopping(tmp_path, measure, keep_last=1, keep_all=False)
+    upload, drain = fit.store.upload, CheckpointWriter.drain
+    uploaded: dict[str, None] = {}
 
     def slow(key: str, path: Path) -> None:
-        import time
+        first_is_on_its_way.set()
+        assert trained.wait(60)
+        uploaded[key.split("/")[1]] = None
+        upload(key, path)
 
-        time.sleep(0.15)
-        write(key, path)
+    def drained(writer: CheckpointWriter, timeout: float) -> bool:
+        trained.set()
+        return drain(writer, timeout)
 
     fit.store.upload = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(CheckpointWriter, "drain", drained)
     outcome = fit()
     assert outcome.best_step == 3
     assert same(fit.weights, seen[3])
+    assert list(uploaded) == ["step-000001", "step-000003", "step-000006"]
 
 
 def test_without_early_stopping_the_last_weights_are_the_result(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """What ends a training, before it spoils the weights."""
 
 import errno
+import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from unit.trainer.training_runs import Causal, Fit
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError, from_exception
+from luthier_trainer.objectives.objective import Batch
 from luthier_trainer.training import checkpoint
 
 
@@ -31,6 +35,66 @@ class Spoilt(Causal):
             loss.register_hook(lambda grad: grad * float("inf"))
             return loss
         return loss * self.value
+
+
+class Dying(Causal):
+    """The process that makes a batch of it ends as told."""
+
+    def __init__(self, die: Callable[[], None]) -> None:
+        super().__init__()
+        self.die = die
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        self.die()
+        return super().collate(items)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended() -> None:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("die", [killed, ended])
+def test_a_loader_that_dies_is_told_with_the_levers(
+    die: Callable[[], None], tmp_path: Path
+) -> None:
+    fit = Fit(tmp_path, objective=Dying(die), settings={"dataloaderWorkers": 1})
+    with pytest.raises(RuntimeError) as caught:
+        fit()
+    told_as_lack_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # As torch says it.
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
+        "dataloader's workers are out of shared memory. Please try to raise your shared memory "
+        "limit.",
+        "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate "
+        "shared memory(shm) for file </torch_7>: No space left on device (28)",
+    ],
+)
+def test_a_loader_without_shared_memory_is_told_with_the_levers(words: str) -> None:
+    told_as_lack_of_memory(RuntimeError(words))
+
+
+def told_as_lack_of_memory(error: Exception) -> None:
+    told = from_exception(error).error
+    assert (told.code, told.param) == ("OutOfMemory", "training.dataloaderWorkers")
+    for words in ("DataLoader worker", "dataloaderWorkers", "perDeviceBatchSize", "sharedMemory"):
+        assert words in told.message
+
+
+def test_a_loader_that_fails_otherwise_is_no_lack_of_memory() -> None:
+    for words in (
+        "DataLoader worker (pid 7) is killed by signal: Segmentation fault. ",
+        "Caught KeyError in DataLoader worker process 0.",
+    ):
+        assert from_exception(RuntimeError(words)).error.code == "InternalError"
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,7 @@ class Fit:
             resolved=Resolved(
                 batch_size=training.per_device_batch_size,
                 gradient_checkpointing=self.checkpointing,
+                packed=self.packing is not None,
                 workers=training.dataloader_workers or 0,
                 estimate=Estimate(),
                 notes={},

@@ -112,9 +112,13 @@ def shown_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, Co
     return {label: found[label] for label in labels if label in found}
 
 
-def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -> bool:
+def packs(
+    spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool, kept: str | None = None
+) -> bool:
     """Whether several examples go into one row. Auto: on a GPU, where the model allows it.
 
+    `kept`: what Auto came to ("on" or "off") in the checkpoint that is gone on from: an epoch's
+    steps stay as many on another processor.
     Raises TrainerError (PackingNotSupported) where it must but can't be.
     """
     from luthier_trainer.objectives.packing import isolates, require_isolation
@@ -131,7 +135,8 @@ def packs(spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool) -
             )
         require_isolation(model)
         return True
-    return wanted == "Auto" and on_gpu and possible and isolates(model)
+    auto = kept == "on" if kept else on_gpu
+    return wanted == "Auto" and auto and possible and isolates(model)
 
 
 def _require(spec: FineTuning, example: Example, *tasks: str) -> None:

@@ -1,6 +1,7 @@
 """Where checkpoints lie: what can be known of them without reading one."""
 
 import re
+from collections.abc import Collection
 
 from luthier_trainer.storage.objectstore import ObjectStore
 
@@ -19,15 +20,25 @@ def complete_steps(store: ObjectStore) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
-def prune(store: ObjectStore, keep_last: int, pinned: int | None = None) -> None:
-    """Delete all but the newest `keep_last` complete checkpoints and the one of the step
-    `pinned`, and older half-written ones."""
-    complete = complete_steps(store)
-    kept = {*complete[-keep_last:], pinned}
+def prune(
+    store: ObjectStore,
+    keep_last: int,
+    since: int,
+    written: Collection[int] = (),
+    pinned: int | None = None,
+) -> None:
+    """Delete all but the newest `keep_last` checkpoints and the one of the step `pinned`, and
+    older ones that are half-written or damaged.
+
+    Only those count that are complete and up to the step `since`, which this pod went on from,
+    or `written` by it: what else is there it couldn't read, or isn't as far.
+    """
+    counted = [s for s in complete_steps(store) if s <= since or s in written]
+    kept = {*counted[-keep_last:], pinned}
     folders: dict[int, list[str]] = {}
     for entry in store.entries(f"{FOLDER}/"):
         match = re.match(rf"{FOLDER}/step-(\d+)/", entry.key)
-        if match and complete and int(match.group(1)) < complete[-1]:
+        if match and counted and int(match.group(1)) < counted[-1]:
             folders.setdefault(int(match.group(1)), []).append(entry.key)
     for step, keys in folders.items():
         if step not in kept:

@@ -41,6 +41,7 @@ class CheckpointWriter:
         self._failure: BaseException | None = None
         self._cost = CheckpointCost()
         self._refs = [found] if found else []
+        self._since = found.step if found else 0
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
     @property
@@ -124,4 +125,5 @@ class CheckpointWriter:
         log(f"checkpoint of step {snapshot.step}: {size / 1e6:.1f} MB in {seconds:.2f} s")
         self._on_written(snapshot)
         self._fence()
-        prune(self.store, self._keep_last, snapshot.best_step)
+        written = [ref.step for ref in self.refs]
+        prune(self.store, self._keep_last, self._since, written, snapshot.best_step)

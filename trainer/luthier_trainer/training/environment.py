@@ -7,16 +7,23 @@ from pathlib import Path
 import torch
 import transformers
 
+from luthier_trainer.versions import installed
+
 _WORDS = {
     "device": "the processor",
     "instructions": "the processor's instructions",
     "threads": "the number of threads",
     "torch": "the version of torch",
     "transformers": "the version of transformers",
+    "luthier": "the version of Luthier",
+    "peft": "the version of peft",
+    "bitsandbytes": "the version of bitsandbytes",
     "precision": "the precision",
     "batchSize": "the batch size",
     "gradientCheckpointing": "gradient checkpointing",
+    "packing": "packing",
 }
+_PACKAGES = ("luthier", "peft", "bitsandbytes")
 
 
 def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
@@ -28,6 +35,7 @@ def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        **installed(_PACKAGES),
         "precision": precision,
         **settings,
     }
@@ -35,6 +43,8 @@ def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     """Why going on differs from never having stopped; None where it doesn't."""
+    # Luthier's was not always noted, and the order of batches may be another since.
+    before = {"luthier": "an unknown one", **before}
     changed = [
         f"{_WORDS.get(name, name)} ({before[name]} before, {now[name]} now)"
         for name in before

@@ -15,7 +15,7 @@ from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.objectives.objective import Item, Objective
-from luthier_trainer.training import best, checkpoint, memory
+from luthier_trainer.training import best, checkpoint, generators, memory
 from luthier_trainer.training.arguments import arguments, scheduler_options
 from luthier_trainer.training.best import Best
 from luthier_trainer.training.checkpoint import Snapshot
@@ -205,6 +205,11 @@ class _Trainer(Trainer):  # type: ignore[misc]
         targets = sum(map(self.objective.count_targets, batches))
         return batches, torch.tensor(max(targets, 1), device=device)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # The loop asks whether to stop after a step; an owed evaluation may end training before.
+        if not self.done:
+            super()._run_epoch(*args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss: Tensor = super().training_step(*args, **kwargs)
         self.finite.add(loss)
@@ -228,7 +233,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         started = time.monotonic()
-        measured = self.session.measure(self.model, self.eval_dataset)
+        with generators.untouched():
+            measured = self.session.measure(self.model, self.eval_dataset)
         metrics = {f"eval_{name}": value for name, value in measured.items()}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(
@@ -256,6 +262,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
         """The evaluation that the interrupted pod didn't take the time for."""
         if self.owes_evaluation:
             self.owes_evaluation = False
+            # The loop sets them later; what is saved here has those of its step, too.
+            checkpoint.restore_generators(self._resumed())
             self._evaluate(None, None)
             if self.control.should_save:
                 self._save_checkpoint()

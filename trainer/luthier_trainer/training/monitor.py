@@ -27,12 +27,13 @@ class Monitor:
         """Training waited that long for its next batch."""
         self._waited += seconds
 
-    def read(self) -> Machine:
-        """The load since the last reading."""
+    def read(self, training_seconds: float) -> Machine:
+        """The load since the last reading. `training_seconds`: of that time, without evaluations
+        and copies of the state: they wait for no batch."""
         elapsed = max(time.monotonic() - self._at, 1e-9)
         machine = Machine(
             cpu_percent=round(100 * (_cpu_seconds() - self._cpu) / elapsed, 1),
-            data_wait_percent=round(min(100.0, 100 * self._waited / elapsed), 1),
+            data_wait_percent=round(min(100.0, 100 * self._waited / training_seconds), 1),
             **self._gpu_load(),
         )
         self.start()

@@ -30,6 +30,7 @@ class Resolved:
 
     batch_size: int
     gradient_checkpointing: bool
+    packed: bool
     workers: int
     estimate: Estimate
     notes: dict[str, str]
@@ -40,6 +41,7 @@ class Resolved:
         return {
             "batchSize": str(self.batch_size),
             "gradientCheckpointing": "on" if self.gradient_checkpointing else "off",
+            "packing": "on" if self.packed else "off",
         }
 
 
@@ -117,11 +119,13 @@ def resolve(
     return Resolved(
         batch_size=batch_size,
         gradient_checkpointing=checkpointing,
+        packed=packed,
         workers=workers,
         estimate=Estimate(memory_bytes=total, duration_seconds=round(seconds, 1)),
         notes={
             "perDeviceBatchSize": str(batch_size),
             "gradientCheckpointing": "on" if checkpointing else "off",
+            "packing": "on" if packed else "off",
             "dataloaderWorkers": str(workers),
         },
     )

@@ -43,7 +43,9 @@ def grouped(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> B
     group_size = batch_size * _GROUP_BATCHES
     for start in range(0, full_count, group_size):
         group = sorted(order[start : min(start + group_size, full_count)], key=lengths.__getitem__)
-        batches: Batches = [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+        batches: Batches = [
+            list(group[i : i + batch_size]) for i in range(0, len(group), batch_size)
+        ]
         rng.shuffle(batches)
         full += batches
     rest: list[Key] = list(order[full_count:])

@@ -89,8 +89,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             log(f"warning: {found}")
 
     def _on_loss(self, state: Any, logs: dict[str, float]) -> None:
-        tokens, examples = self._rates()
-        machine = self._trainer.monitor.read()
+        seconds = self._training_seconds()
+        tokens, examples = self._rates(seconds)
+        machine = self._trainer.monitor.read(seconds)
         self._mark()
         told = {
             "loss": logs["loss"],
@@ -114,10 +115,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._since = time.monotonic() - trainer.paused_seconds
         self._tokens, self._examples = trainer.trained_tokens, trainer.trained_examples
 
-    def _rates(self) -> tuple[float, float]:
-        """Tokens and examples a second since the last log, evaluations left out."""
+    def _training_seconds(self) -> float:
+        """Since the last log, evaluations left out."""
+        return max(time.monotonic() - self._trainer.paused_seconds - self._since, 1e-9)
+
+    def _rates(self, seconds: float) -> tuple[float, float]:
+        """Tokens and examples a second, of so many seconds since the last log."""
         trainer = self._trainer
-        seconds = max(time.monotonic() - trainer.paused_seconds - self._since, 1e-9)
         tokens = (trainer.trained_tokens - self._tokens) / seconds
         return round(tokens, 1), round((trainer.trained_examples - self._examples) / seconds, 2)
 
