@@ -212,6 +212,14 @@ class FineTuning(Model):
             field=".dataset.columns",
         ),
         Rule(
+            "!has(self.training.similarity) || "
+            "self.training.similarity.objective != 'in_batch_negatives' || "
+            "self.evaluation.batchSize != 1",
+            "in_batch_negatives compares a text with the others of its batch, and the loss of one "
+            "pair is always 0: raise evaluation.batchSize",
+            field=".evaluation.batchSize",
+        ),
+        Rule(
             "self.task != 'similarity' || self.training.labelSmoothing == 0.0",
             "label smoothing is for classes and tokens, which the task similarity doesn't have: "
             "remove labelSmoothing",

@@ -56,7 +56,8 @@ class Similarity(Model):
         default="cosine",
         description="cosine: the cosine of two vectors becomes the label. contrastive: label 1 "
         "draws them together, label 0 pushes them apart up to the margin. in_batch_negatives: "
-        "each first text finds its second one among all of the batch; labels aren't used.",
+        "each first text finds its second one among all of the batch, so that pairs to learn "
+        "from are alike: with columns.label, 1 in each row of train.",
     )
     margin: float = Field(
         default=0.5, gt=0, le=2, description="Cosine distance that contrastive pushes to."
@@ -284,6 +285,13 @@ class Training(Model):
             "!has(self.loss) || !has(self.similarity) || self.similarity.objective == 'cosine'",
             "a loss of your own stands instead of similarity.objective: keep one",
             field=".similarity.objective",
+        ),
+        Rule(
+            "!has(self.similarity) || self.similarity.objective != 'in_batch_negatives' || "
+            "self.perDeviceBatchSize != 1",
+            "in_batch_negatives compares a text with the others of its batch, and learns nothing "
+            "from one pair: raise perDeviceBatchSize (accumulated batches don't see each other)",
+            field=".perDeviceBatchSize",
         ),
         Rule(
             "!has(self.loss) || self.packing != 'Always'",

@@ -91,6 +91,7 @@ _FORMS: dict[str, Changes] = {
     "pairs without a label": {
         **_columns("similarity", first="one", second="other"),
         "spec.training.similarity": {"objective": "in_batch_negatives", "scale": 30},
+        "spec.training.perDeviceBatchSize": "auto",
     },
     "pairs and a loss of one's own": {
         **_columns("similarity", first="one", second="other"),

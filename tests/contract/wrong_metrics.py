@@ -1,6 +1,6 @@
 """Metrics that the task doesn't have."""
 
-from contract.tasks import TAGS, UNLABELLED, WORDS
+from contract.tasks import NEGATIVES, TAGS, WORDS
 from contract.wrong import wrong
 
 METRICS = [
@@ -42,11 +42,7 @@ METRICS = [
     ),
     wrong(
         "correlation without a label",
-        {
-            **UNLABELLED,
-            "training.similarity": {"objective": "in_batch_negatives"},
-            "evaluation.metrics": ["pearson"],
-        },
+        {**NEGATIVES, "evaluation.metrics": ["pearson"]},
         "spec.evaluation.metrics",
         "columns.label",
     ),

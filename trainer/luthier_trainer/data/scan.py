@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Tagged
+from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
 from luthier_trainer.data.forms import Form, as_text
 from luthier_trainer.data.rows import Row
 from luthier_trainer.data.table import Table
@@ -17,7 +17,8 @@ _SEPARATOR = "\x1f"
 
 class Scan:
     """Of every row that was scanned, by its number: hashes of the whole example and of what the
-    model is asked, its labels and its stratum as codes. In memory the example itself too."""
+    model is asked, its labels and its stratum as codes, and whether it is a pair of texts that
+    aren't alike. In memory the example itself too."""
 
     def __init__(self, table: Table, form: Form, stratum: str | None, labels: bool) -> None:
         count = len(table)
@@ -25,6 +26,7 @@ class Scan:
         self.asked: NDArray[np.uint64] = np.zeros(count, np.uint64)
         self.label_codes: NDArray[np.int64] = np.full(count, -1, np.int64)
         self.stratum_codes: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.unlike: NDArray[np.bool_] = np.zeros(count, np.bool_)
         # A code stands for the labels of a row: one class, or the kinds of its entities.
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
@@ -65,6 +67,7 @@ class Scan:
         if stratify and self._stratum:
             value = as_text(row.values[self._stratum])
             self.stratum_codes[index] = self.strata.setdefault(value, len(self.strata))
+        self.unlike[index] = isinstance(example, Pair) and not example.alike
         if self._table.in_memory:
             self.examples[index] = example
 
