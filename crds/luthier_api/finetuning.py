@@ -154,6 +154,13 @@ class FineTuning(Model):
             "messages; measure loss",
         ),
         Rule(
+            "self.evaluation.maxNewTokens == 128 || (self.task != 'classification' && "
+            f"{_IN_WORDS})",
+            "maxNewTokens is for generated answers, which classification, similarity, tags and "
+            "spans don't have: remove it",
+            field=".evaluation.maxNewTokens",
+        ),
+        Rule(
             "!has(self.training.earlyStopping) || "
             "self.training.earlyStopping.metric == 'eval_loss' || "
             "(self.evaluation.metrics.exists(m, m == self.training.earlyStopping.metric) && "

@@ -1,6 +1,6 @@
 """Metrics that the task doesn't have."""
 
-from contract.tasks import NEGATIVES, TAGS, WORDS
+from contract.tasks import NEGATIVES, PAIRS, TAGS, WORDS
 from contract.wrong import wrong
 
 METRICS = [
@@ -27,6 +27,15 @@ METRICS = [
         {**TAGS, "evaluation.metrics": ["rouge"]},
         "spec.evaluation.metrics",
         "compare generated text",
+    ),
+    *(
+        wrong(
+            f"length of {title}",
+            {**form, "evaluation.maxNewTokens": 64},
+            "spec.evaluation.maxNewTokens",
+            "remove it",
+        )
+        for title, form in (("a class", {}), ("tags", TAGS), ("a similarity", PAIRS))
     ),
     wrong(
         "JSON of a story",
