@@ -9,6 +9,9 @@ from luthier_api.optimizers import REFUSED, Optimizer
 
 # Schedulers that go by the loss on eval.
 _WATCHING = "self.scheduler in ['reduce_lr_on_plateau', 'greedy']"
+# Evaluations before the last step without which they never change the rate: transformers lowers
+# it at the eleventh in a row that is no better than one before, greedy raises it at the eleventh.
+NEEDED_EVALUATIONS = {"reduce_lr_on_plateau": 12, "greedy": 11}
 
 
 class EarlyStopping(Model):
@@ -304,6 +307,23 @@ class Training(Model):
             "evalEverySteps is more than maxSteps, so it would never happen: lower it, or remove "
             "it (the end is always measured)",
             field=".evalEverySteps",
+        ),
+        Rule(
+            "!has(self.earlyStopping) || !(has(self.maxSteps) && has(self.evalEverySteps)) || "
+            "self.evalEverySteps != self.maxSteps",
+            "earlyStopping needs an evaluation before the last step: set evalEverySteps below "
+            "maxSteps",
+            field=".evalEverySteps",
+        ),
+        *(
+            Rule(
+                f"self.scheduler != '{name}' || !(has(self.maxSteps) && has(self.evalEverySteps)) "
+                f"|| (self.maxSteps - 1) / self.evalEverySteps >= {count}",
+                f"{name} changes the rate after {count} evaluations at the earliest: lower "
+                "evalEverySteps, or raise maxSteps",
+                field=".evalEverySteps",
+            )
+            for name, count in NEEDED_EVALUATIONS.items()
         ),
         Rule(
             "self.scheduler != 'constant' || self.warmupRatio == 0.0",
