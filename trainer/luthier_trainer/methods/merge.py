@@ -54,10 +54,10 @@ def merge_adapter(
         raise _mismatch(f"it lacks {lost:.0%} of what the adapter changes")
     del reloaded
     shutil.rmtree(folder)
-    exact = merge_adapter(adapter, source, folder, torch.float32)
+    unrounded = merge_adapter(adapter, source, folder, torch.float32)
     kind = str(dtype).removeprefix("torch.")
     return replace(
-        exact,
+        unrounded,
         warning=f"the base's type, {kind}, would round {lost:.0%} of the adapter's effect away: "
         "the merged model is in float32",
     )

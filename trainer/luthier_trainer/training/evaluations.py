@@ -13,7 +13,8 @@ def check_evaluations(training: Training, steps: int) -> None:
         return
     # That of the last step comes too late for all of them.
     count = (steps - 1) // every
-    needed, watching = NEEDED_EVALUATIONS.get(training.scheduler, 0), training.scheduler
+    watching: str = training.scheduler
+    needed = NEEDED_EVALUATIONS.get(watching, 0)
     if training.early_stopping and not needed:
         needed, watching = 1, "earlyStopping"
     if count < needed:
