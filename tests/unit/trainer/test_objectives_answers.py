@@ -1,5 +1,6 @@
 """Answers don't depend on padding or on the other examples of a batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,16 @@ def test_labels_are_scored_as_by_themselves(name: str, monkeypatch: pytest.Monke
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-4)
     best = [list(SEVERAL)[index] for index in expected.argmax(1).tolist()]
     assert [each.answer for each in found] == best
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])  # without a begin token, and with one
+def test_a_text_without_a_prompt_begins_by_itself(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    objective = Causal(tokenizer, Encoder(tokenizer, 64, True), 64, max_new_tokens=4)
+    items = objective.encode([replace(COMPLETIONS[0], prompt=""), COMPLETIONS[1]])
+    with torch.inference_mode():
+        found = objective.predict(model_of(name, objective), items, answers=True)
+    assert all(isinstance(each.answer, str) for each in found)
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -103,7 +103,8 @@ def keys(example: Example) -> tuple[str, str]:
     """(what the model is asked, what it is to answer), to compare examples by."""
     match example:
         case Completion():
-            return example.prompt, example.completion
+            # Without a prompt the text itself is all that tells two rows apart.
+            return example.prompt or example.completion, example.completion
         case Labelled():
             return example.text, example.label
         case Tagged():

@@ -20,7 +20,7 @@ from luthier_trainer.objectives.loss import (
 )
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import score_labels, uses_cache
-from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token, token_texts
+from luthier_trainer.objectives.tokens import IGNORED, Tokens, end_token, pad_token, token_texts
 
 
 class Causal:
@@ -96,7 +96,9 @@ class Causal:
             given = [names[index] for index in best.tolist()]
         elif answers:
             del found
-            prompts = [item.question for item in items]
+            # Where the whole text is learnt there may be no prompt: it begins behind an end.
+            begin = [end_token(self._tokenizer)]
+            prompts = [item.question or begin for item in items]
             given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
         return [Prediction(*loss, answer) for loss, answer in zip(losses, given, strict=True)]
 
