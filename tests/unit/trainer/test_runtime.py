@@ -145,6 +145,7 @@ def test_nothing_is_hidden_from_a_transformers_that_has_looked(
 ) -> None:
     """A user's loss or evaluation may have imported it first."""
     modules = {"transformers": sys} if imported else {}
-    monkeypatch.setattr(sys, "modules", modules)
-    hide_unused_packages()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "modules", modules)
+        hide_unused_packages()
     assert ("sklearn" in modules) is not imported
