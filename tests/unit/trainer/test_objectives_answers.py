@@ -71,7 +71,7 @@ def test_labels_are_scored_as_by_themselves(name: str, monkeypatch: pytest.Monke
 def test_a_text_without_a_prompt_begins_by_itself(name: str) -> None:
     tokenizer = tokenizer_of(name)
     objective = Causal(tokenizer, Encoder(tokenizer, 64, True), 64, max_new_tokens=4)
-    items = objective.encode([replace(COMPLETIONS[0], prompt=""), COMPLETIONS[1]])
+    items = objective.encode([replace(each, prompt="") for each in COMPLETIONS])
     with torch.inference_mode():
         found = objective.predict(model_of(name, objective), items, answers=True)
     assert all(isinstance(each.answer, str) for each in found)
