@@ -154,6 +154,13 @@ class FineTuning(Model):
             "messages; measure loss",
         ),
         Rule(
+            "self.evaluation.maxNewTokens == 128 || (self.task != 'classification' && "
+            f"{_IN_WORDS})",
+            "maxNewTokens is for generated answers, which classification, similarity, tags and "
+            "spans don't have: remove it",
+            field=".evaluation.maxNewTokens",
+        ),
+        Rule(
             "!has(self.training.earlyStopping) || "
             "self.training.earlyStopping.metric == 'eval_loss' || "
             "(self.evaluation.metrics.exists(m, m == self.training.earlyStopping.metric) && "
@@ -210,6 +217,14 @@ class FineTuning(Model):
             "cosine and contrastive learn from a label: set columns.label, or "
             "training.similarity.objective to in_batch_negatives",
             field=".dataset.columns",
+        ),
+        Rule(
+            "!has(self.training.similarity) || "
+            "self.training.similarity.objective != 'in_batch_negatives' || "
+            "self.evaluation.batchSize != 1",
+            "in_batch_negatives compares a text with the others of its batch, and the loss of one "
+            "pair is always 0: raise evaluation.batchSize",
+            field=".evaluation.batchSize",
         ),
         Rule(
             "self.task != 'similarity' || self.training.labelSmoothing == 0.0",

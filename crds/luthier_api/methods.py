@@ -35,7 +35,8 @@ class Lora(Model):
     target_pattern: ModulePattern | None = Field(
         default=None,
         description="Instead of targetModules: a regular expression (Python's) that must match a "
-        "module's whole dotted name, e.g. .*\\.[0-3]\\.self_attn\\.[qv]_proj",
+        "module's whole dotted name, e.g. .*\\.[0-3]\\.self_attn\\.[qv]_proj; one that also "
+        "matches embeddings, norms or output layers is refused.",
     )
     modules_to_save: list[TargetModule] = Field(
         default=[],

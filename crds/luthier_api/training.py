@@ -9,6 +9,9 @@ from luthier_api.optimizers import REFUSED, Optimizer
 
 # Schedulers that go by the loss on eval.
 _WATCHING = "self.scheduler in ['reduce_lr_on_plateau', 'greedy']"
+# Evaluations before the last step without which they never change the rate: transformers lowers
+# it at the eleventh in a row that is no better than one before, greedy raises it at the eleventh.
+NEEDED_EVALUATIONS = {"reduce_lr_on_plateau": 12, "greedy": 11}
 
 
 class EarlyStopping(Model):
@@ -56,7 +59,8 @@ class Similarity(Model):
         default="cosine",
         description="cosine: the cosine of two vectors becomes the label. contrastive: label 1 "
         "draws them together, label 0 pushes them apart up to the margin. in_batch_negatives: "
-        "each first text finds its second one among all of the batch; labels aren't used.",
+        "each first text finds its second one among all of the batch, so that pairs to learn "
+        "from are alike: with columns.label, 1 in each row of train.",
     )
     margin: float = Field(
         default=0.5, gt=0, le=2, description="Cosine distance that contrastive pushes to."
@@ -286,6 +290,13 @@ class Training(Model):
             field=".similarity.objective",
         ),
         Rule(
+            "!has(self.similarity) || self.similarity.objective != 'in_batch_negatives' || "
+            "self.perDeviceBatchSize != 1",
+            "in_batch_negatives compares a text with the others of its batch, and learns nothing "
+            "from one pair: raise perDeviceBatchSize (accumulated batches don't see each other)",
+            field=".perDeviceBatchSize",
+        ),
+        Rule(
             "!has(self.loss) || self.packing != 'Always'",
             "a loss of your own sees one example a row: set packing to Auto or Never",
             field=".packing",
@@ -296,6 +307,23 @@ class Training(Model):
             "evalEverySteps is more than maxSteps, so it would never happen: lower it, or remove "
             "it (the end is always measured)",
             field=".evalEverySteps",
+        ),
+        Rule(
+            "!has(self.earlyStopping) || !(has(self.maxSteps) && has(self.evalEverySteps)) || "
+            "self.evalEverySteps != self.maxSteps",
+            "earlyStopping needs an evaluation before the last step: set evalEverySteps below "
+            "maxSteps",
+            field=".evalEverySteps",
+        ),
+        *(
+            Rule(
+                f"self.scheduler != '{name}' || !(has(self.maxSteps) && has(self.evalEverySteps)) "
+                f"|| (self.maxSteps - 1) / self.evalEverySteps >= {count}",
+                f"{name} changes the rate after {count} evaluations at the earliest: lower "
+                "evalEverySteps, or raise maxSteps",
+                field=".evalEverySteps",
+            )
+            for name, count in NEEDED_EVALUATIONS.items()
         ),
         Rule(
             "self.scheduler != 'constant' || self.warmupRatio == 0.0",

@@ -82,6 +82,7 @@ _FORMS: dict[str, Changes] = {
     "JSON by a template": {
         "spec.task": "extraction",
         "spec.evaluation.metrics": ["json_f1", "exact_match"],
+        "spec.evaluation.maxNewTokens": 64,
     },
     "pairs": {**_PAIRS, "spec.evaluation.metrics": ["spearman", "pearson", "loss"]},
     "pairs, contrastive": {
@@ -91,6 +92,7 @@ _FORMS: dict[str, Changes] = {
     "pairs without a label": {
         **_columns("similarity", first="one", second="other"),
         "spec.training.similarity": {"objective": "in_batch_negatives", "scale": 30},
+        "spec.training.perDeviceBatchSize": "auto",
     },
     "pairs and a loss of one's own": {
         **_columns("similarity", first="one", second="other"),
@@ -156,9 +158,9 @@ _OPTIMISATION: dict[str, Changes] = {
     },
     "plateau": {
         "spec.training.scheduler": "reduce_lr_on_plateau",
-        "spec.training.evalEverySteps": 10,
+        "spec.training.evalEverySteps": 8,
     },
-    "greedy": {"spec.training.scheduler": "greedy", "spec.training.evalEverySteps": 10},
+    "greedy": {"spec.training.scheduler": "greedy", "spec.training.evalEverySteps": 9},
     "stops by the loss": {
         "spec.training.evalEverySteps": 10,
         "spec.training.earlyStopping": {},

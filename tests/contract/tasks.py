@@ -17,3 +17,4 @@ CLASSES = columns(text="phrase", label="tone")
 TAGS = {"task": "extraction", **columns(tokens="words", tags="tags")}
 PAIRS = {"task": "similarity", **columns(first="one", second="other", label="score")}
 UNLABELLED = {"task": "similarity", **columns(first="one", second="other")}
+NEGATIVES = {**UNLABELLED, "training.similarity": {"objective": "in_batch_negatives"}}

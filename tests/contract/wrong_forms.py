@@ -1,6 +1,6 @@
 """Columns, tasks and similarity that don't go together."""
 
-from contract.tasks import CLASSES, CODE, PAIRS, UNLABELLED, WORDS, columns
+from contract.tasks import CLASSES, CODE, NEGATIVES, PAIRS, UNLABELLED, WORDS, columns
 from contract.wrong import wrong
 
 FORMS = [
@@ -85,6 +85,18 @@ SIMILARITY = [
         {**PAIRS, "training.similarity": {"scale": 5}},
         "spec.training.similarity.scale",
         "change objective",
+    ),
+    wrong(
+        "negatives of one pair",
+        {**NEGATIVES, "training.perDeviceBatchSize": 1},
+        "spec.training.perDeviceBatchSize",
+        "raise perDeviceBatchSize",
+    ),
+    wrong(
+        "loss of one pair",
+        {**NEGATIVES, "evaluation.batchSize": 1},
+        "spec.evaluation.batchSize",
+        "raise evaluation.batchSize",
     ),
     wrong(
         "two objectives",

@@ -1,6 +1,6 @@
 """Metrics that the task doesn't have."""
 
-from contract.tasks import TAGS, UNLABELLED, WORDS
+from contract.tasks import NEGATIVES, PAIRS, TAGS, WORDS
 from contract.wrong import wrong
 
 METRICS = [
@@ -28,6 +28,15 @@ METRICS = [
         "spec.evaluation.metrics",
         "compare generated text",
     ),
+    *(
+        wrong(
+            f"length of {title}",
+            {**form, "evaluation.maxNewTokens": 64},
+            "spec.evaluation.maxNewTokens",
+            "remove it",
+        )
+        for title, form in (("a class", {}), ("tags", TAGS), ("a similarity", PAIRS))
+    ),
     wrong(
         "JSON of a story",
         {**WORDS, "evaluation.metrics": ["json_f1"]},
@@ -42,11 +51,7 @@ METRICS = [
     ),
     wrong(
         "correlation without a label",
-        {
-            **UNLABELLED,
-            "training.similarity": {"objective": "in_batch_negatives"},
-            "evaluation.metrics": ["pearson"],
-        },
+        {**NEGATIVES, "evaluation.metrics": ["pearson"]},
         "spec.evaluation.metrics",
         "columns.label",
     ),

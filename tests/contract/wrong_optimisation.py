@@ -69,6 +69,21 @@ OPTIMISATION = [
         "set evalEverySteps",
     ),
     wrong(
+        "stops at the end",
+        {"training.evalEverySteps": 100, "training.earlyStopping": {}},
+        "spec.training.evalEverySteps",
+        "below maxSteps",
+    ),
+    *(
+        wrong(
+            f"{scheduler} without time",
+            {"training.scheduler": scheduler, "training.evalEverySteps": every},
+            "spec.training.evalEverySteps",
+            "lower evalEverySteps",
+        )
+        for scheduler, every in (("reduce_lr_on_plateau", 9), ("greedy", 10))
+    ),
+    wrong(
         "plateau with warm-up",
         {
             "training.scheduler": "reduce_lr_on_plateau",

@@ -1,7 +1,7 @@
 """The end of a run: base and tuned model measured, reports written, the artifact published."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class Results:
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()
-        facts = self._write_report(merged.get("metrics", {}))
+        facts = self._write_report(merged)
         return self._publish(facts, merged)
 
     def _measure(self) -> None:
@@ -102,6 +102,9 @@ class Results:
             folders.append(done.folder)
             log(f"merged: logits differ by at most {done.difference:.1e}")
             merged = {"difference": done.difference}
+            if done.warning:
+                log(f"warning: merged: {done.warning}")
+                merged["warning"] = done.warning
             if self.comparison and stages.tuning.method.type == "qlora":
                 merged["metrics"] = self._against_quantized(done.folder)
         for folder in folders:
@@ -134,7 +137,7 @@ class Results:
             found = script.evaluate(function, source, self.folder, self.stages.examples.reported)
             self._tell(with_script(self.comparison, found))
 
-    def _write_report(self, merged_metrics: dict[str, dict[str, float]]) -> Facts:
+    def _write_report(self, merged: Mapping[str, Any]) -> Facts:
         """What people read: card, pages, curves, samples."""
         stages, report = self.stages, self.folder / "report"
         report.mkdir(parents=True, exist_ok=True)
@@ -151,9 +154,11 @@ class Results:
             labels=stages.objective.head.labels,
             best_step=stages.outcome.best_step,
             merged=stages.tuning.method.merge,
-            merged_metrics=merged_metrics,
+            merged_metrics=merged.get("metrics", {}),
             resolved=stages.notes,
-            warnings=tuple(filter(None, [*stages.examples.warnings, told.overfitting])),
+            warnings=tuple(
+                filter(None, [*stages.examples.warnings, told.overfitting, merged.get("warning")])
+            ),
             estimate=told.estimate or stages.resolved.estimate,
         )
         if self.answers:

@@ -82,7 +82,13 @@ def has_tcmalloc() -> bool:
 
 
 def hide_unused_packages() -> None:
-    """Importing them costs seconds; a name that is None in sys.modules isn't found."""
+    """Importing them costs seconds; a name that is None in sys.modules isn't found.
+
+    Not once transformers is imported, as by a user's code: it remembers which are there, and fails
+    at what it doesn't find then.
+    """
+    if "transformers" in sys.modules:
+        return
     for name in _UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 

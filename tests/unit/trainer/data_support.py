@@ -63,7 +63,12 @@ def preparer(folder: Path, make_spec: MakeSpec) -> Prepare:
     return run
 
 
-def _tuning(most: int, task: str = "classification", **dataset: Any) -> FineTuning:
+def _tuning(
+    most: int,
+    task: str = "classification",
+    training: dict[str, Any] | None = None,
+    **dataset: Any,
+) -> FineTuning:
     if "columns" not in dataset:
         dataset.setdefault("template", TEMPLATE)
     return FineTuning.model_validate(
@@ -71,7 +76,7 @@ def _tuning(most: int, task: str = "classification", **dataset: Any) -> FineTuni
             "model": {"uri": "s3://models/tiny"},
             "task": task,
             "dataset": {"uri": "s3://datasets/x", **dataset},
-            "training": {"maxSteps": 1},
+            "training": {"maxSteps": 1, **(training or {})},
             "evaluation": {"metrics": ["loss"], "maxSamples": most},
         }
     )

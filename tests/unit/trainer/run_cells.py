@@ -116,13 +116,14 @@ _CLASSES: dict[Kind, str] = dict.fromkeys(KINDS, "AutoModelForSequenceClassifica
 _TAGS: dict[Kind, str] = dict.fromkeys(KINDS, "AutoModelForTokenClassification")
 _VECTORS: dict[Kind, str] = {"decoder": "AutoModel", "encoder": "AutoModel"}
 _PAIR = {"columns": {"first": "first", "second": "second", "label": "alike"}}
+_UNLABELLED_PAIR = {"columns": {"first": "first", "second": "second"}}
 _BOTH = {"columns": {"prompt": "prompt", "completion": "completion"}}
 
 
-def _pairs(name: str, objective: str, metrics: list[str]) -> Form:
+def _pairs(name: str, objective: str, metrics: list[str], dataset: dict[str, Any] = _PAIR) -> Form:
     similarity = {"similarity": {"objective": objective}}
-    words = f"first, second, label: {objective}"
-    return Form(name, "similarity", words, _VECTORS, _PAIR, _pair, metrics, similarity)
+    words = f"{', '.join(dataset['columns'])}: {objective}"
+    return Form(name, "similarity", words, _VECTORS, dataset, _pair, metrics, similarity)
 
 
 # Forms that are learnt alike: a row of the table. Its cells take them in turn.
@@ -214,7 +215,7 @@ GROUPS: tuple[tuple[Form, ...], ...] = (
     (
         _pairs("cosine", "cosine", ["loss", "spearman"]),
         _pairs("contrastive", "contrastive", ["loss", "pearson"]),
-        _pairs("negatives", "in_batch_negatives", ["loss"]),
+        _pairs("negatives", "in_batch_negatives", ["loss"], _UNLABELLED_PAIR),
     ),
 )
 

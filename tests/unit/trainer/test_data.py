@@ -346,3 +346,15 @@ def test_repeated_rows_are_learnt_once(prepare: Prepare) -> None:
     examples = prepare({"a.jsonl": content}, deduplicate=True)
     assert [e.place for e in examples.train] == ["a.jsonl:1", "a.jsonl:2"]
     assert examples.facts.duplicates == 1
+
+
+def test_whole_texts_leak_only_where_they_are_equal(prepare: Prepare) -> None:
+    """They have no prompt to be told apart by."""
+    examples = prepare(
+        {"train.jsonl": lines(("a", "x"), ("b", "x")), "test.jsonl": lines(("b", "x"), ("c", "x"))},
+        task="generation",
+        template="{text}",
+        test="test",
+    )
+    assert examples.facts.leaked == 1
+    assert examples.findings.leaked == ["test.jsonl:1"]

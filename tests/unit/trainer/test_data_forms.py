@@ -181,3 +181,35 @@ def test_half_of_a_surrogate_pair_in_a_message_is_refused(prepare: Prepare, name
     content = {"a.csv": b"m\n" + cell, "a.jsonl": b'{"m": ' + turn + b"}"}[name]
     with pytest.raises(TrainerError, match=r"a\.(csv:2|jsonl:1): 'm' has .*surrogate"):
         prepare({name: content}, task="generation", columns={"messages": "m"})
+
+
+NEGATIVES = {"similarity": {"objective": "in_batch_negatives"}}
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 1000])
+def test_negatives_are_of_pairs_that_are_alike(prepare: Prepare, in_memory_bytes: int) -> None:
+    """In train all of them, of what is measured at least one."""
+
+    def check(train: list[float], test: list[float], objective: Any = NEGATIVES) -> Examples:
+        files = {
+            f"{name}.jsonl": jsonl(*({"a": f"{name} {i}", "b": "x", "y": y} for i, y in rows))
+            for name, rows in (("train", enumerate(train)), ("test", enumerate(test)))
+        }
+        return prepare(
+            files,
+            in_memory_bytes=in_memory_bytes,
+            task="similarity",
+            columns={"first": "a", "second": "b", "label": "y"},
+            test="test",
+            training=objective,
+        )
+
+    assert len(check([1, 1], [0, 1, 0.5]).test) == 3
+    assert len(check([1, 0.5], [0], {}).train) == 2
+    with pytest.raises(
+        TrainerError, match=r"train.jsonl:2: the label is 0.5.*\(2 of 3\)"
+    ) as caught:
+        check([1, 0.5, 0], [1])
+    assert caught.value.error.param == "dataset.columns.label"
+    with pytest.raises(TrainerError, match="PairNotAlike: no row of test has the label 1"):
+        check([1, 1], [0, 0.5])

@@ -15,6 +15,7 @@ from unit.trainer.tiny import ARCHITECTURES, ENCODER_DECODERS, ENCODERS
 from unit.trainer.training_runs import Causal, llama, lora_llama, rows
 
 from luthier_api.training import Training
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.models.architecture import Kind
@@ -243,6 +244,21 @@ def test_a_batch_is_no_larger_than_the_data_and_a_given_one_stays() -> None:
     assert resolve(llama(), Causal(), rows(5), settings(), FP32, PLENTY).batch_size == 4
     given = settings(perDeviceBatchSize=3)
     assert resolve(llama(), Causal(), rows(5), given, FP32, PLENTY).batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("room", "examples", "words", "param"),
+    [
+        (0, 40, "auto came to 1", "training.perDeviceBatchSize"),
+        (PLENTY, 1, "train has one row", "dataset.train"),
+    ],
+)
+def test_one_pair_has_no_negatives(room: int, examples: int, words: str, param: str) -> None:
+    given = settings(similarity={"objective": "in_batch_negatives"})
+    assert resolve(llama(), Causal(), rows(4), given, FP32, PLENTY).batch_size == 4
+    with pytest.raises(TrainerError, match=words) as caught:
+        resolve(llama(), Causal(), rows(examples), given, FP32, room)
+    assert (caught.value.error.code, caught.value.error.param) == ("NoNegatives", param)
 
 
 @pytest.mark.parametrize(

@@ -101,20 +101,65 @@ def test_a_tied_output_layer_that_was_trained_survives(module: str, tmp_path: Pa
     assert torch.equal(output, original) == (module == "wte")
 
 
-def test_it_is_saved_in_the_bases_own_type_and_generates_with_a_cache(tmp_path: Path) -> None:
-    folder = tiny("llama", tmp_path / "base")
-    base = BaseSource(folder, source("llama").head, 32, 7)
+def in_bf16(folder: Path) -> BaseSource:
+    """A llama whose weights are so."""
+    base = BaseSource(tiny("llama", folder), source("llama").head, 32, 7)
     half = base.load(FP32).to(torch.bfloat16)
     half.config.use_cache = True
     half.save_pretrained(folder)
+    return base
+
+
+def test_it_is_saved_in_the_bases_own_type_and_generates_with_a_cache(tmp_path: Path) -> None:
+    base = in_bf16(tmp_path / "base")
     tuning = tuned(base, "lora")
     train(tuning.model, batch("llama", main_class("llama")))
     merged = tuning.merge(tmp_path / "model")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert merged.difference > 0
+    assert merged.warning is None
     assert json.loads((tmp_path / "model" / "config.json").read_text())["use_cache"] is True
     assert tuning.model.config.use_cache is False
+
+
+def test_what_the_bases_type_would_round_away_is_kept_in_fp32(tmp_path: Path) -> None:
+    base, inputs = in_bf16(tmp_path / "base"), batch("llama", main_class("llama"))
+    tuning = tuned(base, "lora")
+    train(tuning.model, inputs, rate=1e-4)
+    merged = tuning.merge(tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert merged.warning
+    assert "bfloat16, would round" in merged.warning
+    model = BaseSource(tmp_path / "model", base.head, 32, 7).load(FP32).eval()
+    found, expected, before = (
+        answers(each, inputs) for each in (model, tuning.model.eval(), plain(base))
+    )
+    assert (found - expected).norm() < 0.01 * (expected - before).norm()
+
+
+def test_an_adapter_that_changes_nothing_has_nothing_to_lose(tmp_path: Path) -> None:
+    merged = tuned(in_bf16(tmp_path / "base"), "lora").merge(tmp_path / "model")
+    assert merged.warning is None
+
+
+def test_a_merge_without_its_adapter_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it changes less than a fault may."""
+    base = source("llama")
+    tuning = tuned(base, "lora")
+    train(tuning.model, batch("llama", main_class("llama")), rate=5e-6)
+
+    def save_the_base(_: Any, origin: Path, folder: Path) -> None:
+        from luthier_trainer.models.save import save_model
+
+        save_model(plain(base), origin, folder)
+
+    monkeypatch.setattr(merging, "save_model", save_the_base)
+    with pytest.raises(TrainerError, match="it lacks 100% of what the adapter changes"):
+        tuning.merge(tmp_path / "model")
 
 
 def test_another_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import token_texts
+from luthier_trainer.training.usercode import load_loss
 
 
 def spec_of(task: str, method: str = "lora", **training: Any) -> FineTuning:
@@ -55,12 +57,19 @@ def spec_of(task: str, method: str = "lora", **training: Any) -> FineTuning:
 
 
 def chosen(
-    task: str, rows: Any, labels: list[str], name: str, method: str = "lora", **options: Any
+    task: str,
+    rows: Any,
+    labels: list[str],
+    name: str,
+    method: str = "lora",
+    pooling: str = "mean",
+    **options: Any,
 ) -> Any:
     facts = DatasetFacts.model_construct()
     examples = Examples(rows, [], [], labels, "sha256:0", facts)
     architecture = describe(tiny_folder(name))
-    return choose(spec_of(task, method), examples, tokenizer_of(name), architecture, **options)
+    spec = spec_of(task, method, similarity={"pooling": pooling})
+    return choose(spec, examples, tokenizer_of(name), architecture, **options)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +254,26 @@ def test_pairs_without_label() -> None:
     assert caught.value.error.code == "MissingLabel"
     negatives = Pairs(tokenizer_of("bert"), 64, Similarity(objective="in_batch_negatives"))
     assert len(negatives.encode([row])) == 1
+
+
+def test_a_decoder_has_no_first_token_that_knows_the_text() -> None:
+    for pooling, name in (("cls", "bert"), ("mean", "llama"), ("last", "llama")):
+        chosen("similarity", PAIRS, [], name, pooling=pooling)
+    with pytest.raises(TrainerError, match=r"WrongPooling.*mean or last") as caught:
+        chosen("similarity", PAIRS, [], "llama", pooling="cls")
+    assert caught.value.error.param == "training.similarity.pooling"
+
+
+def test_a_loss_of_pairs_needs_their_labels(tmp_path: Path) -> None:
+    code = "def of_pairs(one, other, label): ...\ndef of_outputs(outputs, batch): ...\n"
+    (tmp_path / "loss.py").write_text(code)
+    rows = [Pair("a", "b", None, "x:7")]
+    chosen("similarity", rows, [], "bert", custom=load_loss(tmp_path / "loss.py", "of_outputs"))
+    loss = load_loss(tmp_path / "loss.py", "of_pairs")
+    chosen("similarity", PAIRS, [], "bert", custom=loss)
+    with pytest.raises(TrainerError, match="MissingLabel") as caught:
+        chosen("similarity", rows, [], "bert", custom=loss)
+    assert caught.value.error.param == "dataset.columns.label"
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "llama"])

@@ -1,5 +1,6 @@
 """Answers don't depend on padding or on the other examples of a batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,16 @@ def test_labels_of_rows_that_are_cut_follow_the_prompts_end(name: str, learn_pro
             scores = naive_scores(model, item.question, SEVERAL.values())
             assert each.answer == list(SEVERAL)[scores.index(max(scores))]
             assert (each.targets, each.loss) == (unasked.targets, pytest.approx(unasked.loss))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])  # without a begin token, and with one
+def test_a_text_without_a_prompt_begins_by_itself(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    objective = Causal(tokenizer, Encoder(tokenizer, 64, True), 64, max_new_tokens=4)
+    items = objective.encode([replace(each, prompt="") for each in COMPLETIONS])
+    with torch.inference_mode():
+        found = objective.predict(model_of(name, objective), items, answers=True)
+    assert all(isinstance(each.answer, str) for each in found)
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -2,6 +2,7 @@
 transformers' own loss, one example a row without padding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -203,3 +204,19 @@ def test_contrastive_and_negatives_by_hand() -> None:
     expected_loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(items)))
     batch = negatives.collate(items)
     torch.testing.assert_close(negatives.loss(model, batch, 4), expected_loss, rtol=1e-4, atol=1e-5)
+
+
+def test_what_isnt_alike_is_measured_as_a_negative_alone() -> None:
+    negatives = Pairs(tokenizer_of("bert"), 64, Similarity(objective="in_batch_negatives"))
+    model = model_of("bert", negatives)
+    unlabelled = negatives.encode([replace(pair, label=None) for pair in PAIRS])
+    labelled = negatives.encode(
+        [replace(p, label=label) for p, label in zip(PAIRS, (1.0, 0.0, 1.0, 0.9), strict=True)]
+    )
+    with torch.inference_mode():
+        every = negatives.predict(model, unlabelled, answers=False)
+        found = negatives.predict(model, labelled, answers=True)
+    assert [each.targets for each in every] == [1, 1, 1, 1]
+    assert [each.targets for each in found] == [1, 0, 1, 0]
+    assert [each.loss for each in found] == [every[0].loss, 0, every[2].loss, 0]
+    assert all(each.answer is not None for each in found)

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from luthier_trainer.report.tensorboard import event_file
-from luthier_trainer.runtime import allocator, cpu_has_fast_bf16, cpu_limit
+from luthier_trainer.runtime import (
+    allocator,
+    cpu_has_fast_bf16,
+    cpu_limit,
+    hide_unused_packages,
+)
 from luthier_trainer.training.journal import Journal
 
 ALL = len(os.sched_getaffinity(0))
@@ -132,3 +137,15 @@ def test_training_imports_only_what_it_needs() -> None:
     found = loaded(code)
     assert not needless & found
     assert {"torch", "transformers", "peft"} <= found
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_nothing_is_hidden_from_a_transformers_that_has_looked(
+    imported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's loss or evaluation may have imported it first."""
+    modules = {"transformers": sys} if imported else {}
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "modules", modules)
+        hide_unused_packages()
+    assert ("sklearn" in modules) is not imported

@@ -119,6 +119,12 @@ def test_a_pattern_matches_whole_names() -> None:
         ({"targetModules": ["lm_head"]}, "UnknownModule", "targetModules"),
         ({"targetPattern": "q_proj"}, "UnknownModule", "targetPattern"),
         ({"targetPattern": "("}, "BadPattern", "targetPattern"),
+        ({"targetPattern": ".*(q_proj|lm_head)"}, "NoUpdate", "targetPattern"),
+        ({"targetPattern": ".*(q_proj|embed_tokens)"}, "NoUpdate", "targetPattern"),
+        ({"targetPattern": r".*\.0\..*"}, "NoUpdate", "targetPattern"),
+        ({"targetPattern": ".*proj", "modulesToSave": ["k_proj"]}, "NoUpdate", "targetPattern"),
+        ({"bias": "all"}, "NoBias", "bias"),
+        ({"bias": "lora_only"}, "NoBias", "bias"),
         ({"modulesToSave": ["classifier"]}, "UnknownModule", "modulesToSave"),
         ({"modulesToSave": ["norm"]}, "AmbiguousModule", "modulesToSave"),
         ({"rankPattern": {"qproj": 4}}, "UnknownModule", "rankPattern"),
@@ -136,6 +142,20 @@ def test_what_means_nothing_is_refused(settings: dict[str, Any], code: str, para
         tuned(source("llama"), "lora", lora=settings)
     assert caught.value.error.code == code
     assert caught.value.error.param == f"method.lora.{param}"
+
+
+def test_what_a_pattern_cant_update_is_named() -> None:
+    with pytest.raises(TrainerError, match=r"matches model.embed_tokens, lm_head: only linear"):
+        resolve_targets(base("llama"), lora(targetPattern=".*(q_proj|embed_tokens|lm_head)"))
+    with pytest.raises(TrainerError, match="matches classifier: only"):
+        resolve_targets(base("bert"), lora(targetPattern=".*(query|classifier)"))
+
+
+def test_biases_of_a_head_are_trained_anyway_and_those_of_other_modules_are_named() -> None:
+    with pytest.raises(TrainerError, match=r"NoBias.*set it to none"):
+        tuned(source("t5", TAGS), "lora", lora={"bias": "all"})
+    with pytest.raises(TrainerError, match=r"NoBias.*set bias to all"):
+        tuned(source("qwen2"), "lora", lora={"bias": "lora_only", "targetModules": ["o_proj"]})
 
 
 def test_the_settings_of_lora_reach_its_layers() -> None:

@@ -27,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "neftune": {"make_model": lora_llama, "settings": {"neftuneNoiseAlpha": 5}},
     "evaluations": {
         "eval_items": rows(6, seed=9),
-        "settings": {"evalEverySteps": 2, "scheduler": "reduce_lr_on_plateau"},
+        "settings": {"evalEverySteps": 1, "scheduler": "reduce_lr_on_plateau", "maxSteps": 16},
     },
     "greedy": {
         "eval_items": rows(6, seed=9),

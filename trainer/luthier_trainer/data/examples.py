@@ -59,6 +59,11 @@ class Pair:
     label: float | None
     place: str
 
+    @property
+    def alike(self) -> bool:
+        """As far as the data says."""
+        return self.label is None or self.label >= 1
+
 
 Example = Completion | Chat | Labelled | Tagged | Pair
 

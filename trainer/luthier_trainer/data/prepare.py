@@ -14,6 +14,7 @@ from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import RunSpec
 from luthier_trainer.data import sources
+from luthier_trainer.data.alike import check_alike
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.scan import Scan
@@ -143,6 +144,7 @@ class _Preflight:
             warnings += self._undrawn(whole, train)
         parts = {"train": train, "eval": evaluation, "test": test}
         labels, balance = self._labels(parts)
+        check_alike(self.tuning, parts, self.scan.unlike, self._sequence)
         leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
         warnings += self._warnings(parts, leaks)
         facts = DatasetFacts(

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Tagged
+from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
 from luthier_trainer.data.forms import Form, as_text
 from luthier_trainer.data.rows import Row, malformed
 from luthier_trainer.data.table import Table
@@ -19,7 +19,8 @@ _HALF = "half of a surrogate pair, which is no character"
 class Scan:
     """Of every row that was scanned, by its number: hashes of the whole example and of what the
     model is asked (of the whole again, where a row asks nothing of its own), its labels and its
-    stratum as codes. In memory the example itself too."""
+    stratum as codes, and whether it is a pair of texts that aren't alike. In memory the example
+    itself too."""
 
     def __init__(self, table: Table, form: Form, stratum: str | None, labels: bool) -> None:
         count = len(table)
@@ -27,6 +28,7 @@ class Scan:
         self.asked: NDArray[np.uint64] = np.zeros(count, np.uint64)
         self.label_codes: NDArray[np.int64] = np.full(count, -1, np.int64)
         self.stratum_codes: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.unlike: NDArray[np.bool_] = np.zeros(count, np.bool_)
         # A code stands for the labels of a row: one class, or the kinds of its entities.
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
@@ -78,6 +80,7 @@ class Scan:
             self.stratum_codes[index] = self.strata.setdefault(value, len(self.strata))
         for name in self._form.unread(row):
             self.unread.setdefault(name, row.place)
+        self.unlike[index] = isinstance(example, Pair) and not example.alike
         if self._table.in_memory:
             self.examples[index] = example
 

@@ -10,12 +10,13 @@ from luthier_trainer.methods.targets import (
     matches,
     resolve_targets,
     trained_in_full,
+    within,
 )
 
 
 def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
     """peft's LoraConfig for a base model. Raises TrainerError (UnknownModule,
-    AmbiguousModule, BadPattern)."""
+    AmbiguousModule, BadPattern, NoBias, ModuleQuantized)."""
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
@@ -25,6 +26,7 @@ def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
     check_patterns(lora.alpha_pattern, names, "method.lora.alphaPattern")
     saved = trained_in_full(base, lora)
     _check_trainable(base, saved)
+    _check_bias(base, lora.bias, names, saved)
     return LoraConfig(
         task_type=task_type,
         r=lora.rank,
@@ -38,6 +40,33 @@ def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
         rank_pattern=dict(lora.rank_pattern),
         alpha_pattern=dict(lora.alpha_pattern),
         fan_in_fan_out=any(isinstance(base.get_submodule(name), Conv1D) for name in names),
+    )
+
+
+def _check_bias(base: Any, bias: str, updated: list[str], saved: list[str]) -> None:
+    """Raises TrainerError (NoBias) where there is none to train beside the update. `updated`: full
+    names of modules; `saved`: ends of the names of those that are trained in full anyway."""
+    if bias == "none":
+        return
+    owners = [
+        name.removesuffix(".bias") for name, _ in base.named_parameters() if name.endswith(".bias")
+    ]
+    free = [name for name in owners if not within(name, saved)]
+    if bias == "lora_only":
+        free = [name for name in free if name in updated]
+    if free:
+        return
+    remedy = (
+        "set bias to all, or update modules that have one"
+        if any(not within(name, saved) for name in owners)
+        else "set it to none"
+    )
+    which = "model" if bias == "all" else "modules that get an update"
+    raise unsupported(
+        "NoBias",
+        f"bias {bias} would train nothing, as the {which} ha{'s' if bias == 'all' else 've'} no "
+        f"biases: {remedy}",
+        "method.lora.bias",
     )
 
 

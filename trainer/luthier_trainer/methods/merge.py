@@ -1,5 +1,7 @@
 """An adapter merged into the weights of its base model, and the proof that it was."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,22 @@ from luthier_trainer.models.save import save_model
 
 _ROWS, _TOKENS = 4, 16
 _TOLERANCE = 1e-3  # relative to the largest logit
+# Of what an adapter changes, the share that rounding may take, and below which it is none.
+_MOST_LOST, _NOTHING = 0.5, 1e-4
 
 
 def merge_adapter(
     adapter: Path, source: BaseSource, folder: Path, dtype: torch.dtype | None = None
 ) -> Merged:
     """Merge a saved adapter into the unquantised base in fp32, save it as `dtype` (left out: the
-    base's own type), load it again and compare. Raises TrainerError (MergeMismatch)."""
+    base's own type), load it again and compare. Where that type would round most of the adapter
+    away, it is saved in fp32. Raises TrainerError (MergeMismatch)."""
     from peft import PeftModel
 
     exact = Precision("fp32")
     base = source.load(exact)
     rows = _rows(base)
+    untouched = _answers(base, rows)
     model = PeftModel.from_pretrained(base, adapter)
     expected = _answers(model, rows)
     _unwrap(model)
@@ -39,7 +45,22 @@ def merge_adapter(
     reloaded = BaseSource(folder, source.head, source.longest, source.seed).load(exact)
     # Rounding to the base's own type moves the logits by a few of its steps.
     tolerance = max(_TOLERANCE, 4 * torch.finfo(dtype).eps)
-    return Merged(folder, _check(_answers(reloaded, rows), expected, tolerance))
+    found = _answers(reloaded, rows)
+    merge = Merged(folder, _check(found, expected, tolerance))
+    lost = _lost(found, expected, untouched)
+    if lost <= _MOST_LOST:
+        return merge
+    if dtype == torch.float32:
+        raise _mismatch(f"it lacks {lost:.0%} of what the adapter changes")
+    del reloaded
+    shutil.rmtree(folder)
+    unrounded = merge_adapter(adapter, source, folder, torch.float32)
+    kind = str(dtype).removeprefix("torch.")
+    return replace(
+        unrounded,
+        warning=f"the base's type, {kind}, would round {lost:.0%} of the adapter's effect away: "
+        "the merged model is in float32",
+    )
 
 
 def _rows(model: Any) -> dict[str, Tensor]:
@@ -73,15 +94,29 @@ def _check(found: Tensor, expected: Tensor, tolerance: float) -> float:
     difference = float((found - expected).abs().max())
     relative = difference / max(float(expected.abs().max()), 1e-9)
     if not relative <= tolerance:
-        raise TrainerError(
-            ExitCode.INTERNAL,
-            "MergeMismatch",
-            f"the merged model answers otherwise than base and adapter: its logits differ by "
-            f"{relative:.1e} of the largest (allowed: {tolerance:.0e}); set merge to false and "
-            "use the adapter, which isn't affected",
-            "method.merge",
+        raise _mismatch(
+            f"its logits differ by {relative:.1e} of the largest (allowed: {tolerance:.0e})"
         )
     return difference
+
+
+def _lost(found: Tensor, expected: Tensor, untouched: Tensor) -> float:
+    """How far the answers found are from those expected, as a share of how far these are from the
+    base's: 1 where the adapter is gone. 0 where it changes next to nothing."""
+    effect = float((expected - untouched).norm())
+    if effect <= _NOTHING * float(expected.norm()):
+        return 0.0
+    return float((found - expected).norm()) / effect
+
+
+def _mismatch(what: str) -> TrainerError:
+    return TrainerError(
+        ExitCode.INTERNAL,
+        "MergeMismatch",
+        f"the merged model answers otherwise than base and adapter: {what}; set merge to false and "
+        "use the adapter, which isn't affected",
+        "method.merge",
+    )
 
 
 def _unwrap(model: Any) -> None:

@@ -1,7 +1,7 @@
 """Which modules of a model get an update, and which are trained in full."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from luthier_api.methods import Lora
@@ -22,7 +22,7 @@ def resolve_targets(base: Any, lora: Lora) -> list[str] | str:
     """
     linear = _linear_names(base)
     heads = trained_in_full(base, lora)
-    free = [name for name in linear if not _within(name, heads)]
+    free = [name for name in linear if not within(name, heads)]
     if lora.target_pattern is not None:
         return _by_pattern(base, lora.target_pattern, free)
     wish = lora.target_modules
@@ -69,7 +69,7 @@ def trained_in_full(base: Any, lora: Lora | None = None) -> list[str]:
                 f"in {found[0]}, or leave it out",
                 "method.lora.modulesToSave",
             )
-    new = [name for name in new_modules(base) if not _within(name, task_head(base))]
+    new = [name for name in new_modules(base) if not within(name, task_head(base))]
     return [*dict.fromkeys([*task_head(base), *new, *named])]
 
 
@@ -111,6 +111,12 @@ def matches(name: str, wish: str) -> bool:
     return name == wish or name.endswith(f".{wish}")
 
 
+def within(name: str, modules: Iterable[str]) -> bool:
+    """Whether a module is one of `modules` or inside one."""
+    parents = [name, *(name[:i] for i, letter in enumerate(name) if letter == ".")]
+    return any(matches(parent, module) for parent in parents for module in modules)
+
+
 def shortest_names(chosen: Collection[str], every: Iterable[str]) -> list[str]:
     """The shortest ends of names that mean all of `chosen` and no other of `every`."""
     others = {end for name in every if name not in chosen for end in _ends(name)}
@@ -138,8 +144,28 @@ def _by_pattern(base: Any, pattern: str, free: list[str]) -> list[str] | str:
             f"{', '.join(free[:3])}",
             param,
         )
-    # What else it matches (their parents, say) peft would refuse.
+    others = [name for name in found if name not in chosen and _has_weights(base, name)]
+    if others:
+        raise unsupported(
+            "NoUpdate",
+            f"{pattern!r} matches {_some(others)}: only linear layers that aren't trained in full "
+            "get an update, and no output layer; let the pattern leave them out (a whole embedding "
+            "or norm is trained by modulesToSave)",
+            param,
+        )
+    # What else it matches (their parents, activations) peft would refuse.
     return pattern if chosen == found else shortest_names(chosen, every)
+
+
+def _has_weights(base: Any, name: str) -> bool:
+    """Whether it is a layer with weights of its own, and not one that holds others."""
+    module = base.get_submodule(name)
+    return not any(module.children()) and any(True for _ in module.parameters())
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _linear_names(base: Any) -> list[str]:
@@ -147,12 +173,6 @@ def _linear_names(base: Any) -> list[str]:
     return [
         name for name, module in base.named_modules() if is_linear(module) and module is not head
     ]
-
-
-def _within(name: str, modules: Iterable[str]) -> bool:
-    """Whether a module is one of `modules` or inside one."""
-    parents = [name, *(name[:i] for i, letter in enumerate(name) if letter == ".")]
-    return any(matches(parent, module) for parent in parents for module in modules)
 
 
 def _bad_pattern(pattern: str, error: re.error, param: str) -> Exception:

@@ -11,11 +11,12 @@ class Merged:
     """A merged model on disk, and what the merge changed.
 
     `difference`: largest difference of logits between the saved and reloaded merged model
-    and adapter + unquantised base, on a few rows.
+    and adapter + unquantised base, on a few rows. `warning`: what else is to be told of it.
     """
 
     folder: Path
     difference: float
+    warning: str | None = None
 
 
 class Tuned(Protocol):

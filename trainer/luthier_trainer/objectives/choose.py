@@ -14,12 +14,12 @@ from luthier_trainer.data.examples import (
     Pair,
     Tagged,
 )
-from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.errors import TrainerError, data_error, unsupported
 from luthier_trainer.models.architecture import Architecture
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
-from luthier_trainer.objectives.custom import Custom
+from luthier_trainer.objectives.custom import Custom, is_of_pairs
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import longest
@@ -41,8 +41,8 @@ def choose(
     """The objective of a run.
 
     `positions`: how many tokens the model can read, see positions_of; `custom`: the loss of
-    the user's own. Raises TrainerError: WrongForm, WrongArchitecture, NoChatTemplate,
-    NoRoomForText.
+    the user's own. Raises TrainerError: WrongForm, WrongArchitecture, WrongPooling,
+    MissingLabel, NoChatTemplate, NoRoomForText.
     """
     training = spec.training
     max_length = longest(spec, tokenizer, positions)
@@ -51,7 +51,23 @@ def choose(
     if isinstance(example, Pair):
         _require(spec, example, "similarity")
         architecture.require(Pairs.head.auto_class)
-        return Pairs(tokenizer, max_length, training.similarity or Similarity(), **common)
+        similarity = training.similarity or Similarity()
+        if similarity.pooling == "cls" and architecture.kind == "decoder":
+            raise unsupported(
+                "WrongPooling",
+                f"a model of the type {architecture.model_type!r} reads from left to right, so "
+                "that its first token, which cls takes, knows nothing of those behind it: set "
+                "training.similarity.pooling to mean or last",
+                "training.similarity.pooling",
+            )
+        if is_of_pairs(custom) and example.label is None:
+            raise data_error(
+                "MissingLabel",
+                "your loss takes (output1, output2, label), and the rows have no label: set "
+                "dataset.columns.label, or write the loss as (outputs, batch)",
+                "dataset.columns.label",
+            )
+        return Pairs(tokenizer, max_length, similarity, **common)
     common["smoothing"] = training.label_smoothing
     if isinstance(example, Labelled):
         _require(spec, example, "classification")

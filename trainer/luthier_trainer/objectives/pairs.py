@@ -55,7 +55,8 @@ class Pairs:
     label × d² + (1 - label) × max(margin - d, 0)² (Hadsell et al. 2006). in_batch_negatives:
     cross-entropy of scale × the cosines of a first text with all second ones of its batch
     (https://arxiv.org/abs/1705.00652): its loss depends on the batch, so accumulating batches
-    isn't the same as a larger one. A loss of a batch is summed over its pairs.
+    isn't the same as a larger one; measured, pairs with a label below 1 are only what others are
+    told from. A loss of a batch is summed over its pairs.
 
     A custom loss is called as (outputs: PairOutputs, batch), or in the form of pairs as
     (output1, output2, label): the vectors [pairs, size] and the labels as the data has them.
@@ -78,14 +79,14 @@ class Pairs:
         self._similarity = similarity
         self._pad_id = pad_token(tokenizer)
         self._custom = custom
-        self._labelled = custom is None and similarity.objective != "in_batch_negatives"
+        self._negatives = custom is None and similarity.objective == "in_batch_negatives"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[PairIds]:
         return encoded(examples, self._encode, 2 * self.max_length)
 
     def _encode(self, examples: Sequence[Pair]) -> list[PairIds]:
         for example in examples:
-            if example.label is None and self._labelled:
+            if example.label is None and not (self._negatives or self._custom):
                 raise data_error(
                     "MissingLabel",
                     f"{example.place}: the row doesn't say how alike its texts are; add a label, "
@@ -140,9 +141,15 @@ class Pairs:
             losses = self._call(outputs, batch).mean().expand(len(items))
         else:
             losses = self._losses(outputs, batch["labels"])
+        counted = [1] * len(items)
+        if self._negatives:
+            # Without a label, which is NaN, all are alike.
+            counted = [int(not item.label < 1) for item in items]
         return [
-            Prediction(loss, 1, cosine if answers else None)
-            for loss, cosine in zip(losses.tolist(), outputs.cosine.tolist(), strict=True)
+            Prediction(loss * count, count, cosine if answers else None)
+            for loss, count, cosine in zip(
+                losses.tolist(), counted, outputs.cosine.tolist(), strict=True
+            )
         ]
 
     def _losses(self, outputs: PairOutputs, labels: Tensor) -> Tensor:

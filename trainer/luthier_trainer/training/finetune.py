@@ -61,7 +61,8 @@ def train(
     With early stopping it ends with the weights of the best evaluation. `snapshot`: the state
     to go on from; its tensors are freed. The result equals that of an undisturbed run, bit for
     bit on the same processor with the same settings. Raises TrainerError (LossNotFinite,
-    GradientNotFinite, NoInputEmbeddings, BestCheckpointLost, or what storage says).
+    GradientNotFinite, NoInputEmbeddings, TooFewEvaluations, BestCheckpointLost, or what storage
+    says).
     """
     if snapshot and snapshot.document["done"]:
         return _finished(model, session, snapshot)

@@ -10,7 +10,7 @@ import torch
 
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
-from luthier_trainer.errors import OUT_OF_MEMORY
+from luthier_trainer.errors import OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.items import lengths as lengths_of
@@ -62,7 +62,7 @@ def resolve(
 
     `limit`: bytes that the training may use (memory.limit_bytes). `may_checkpoint`: whether
     the method can recompute activations. `kept`: of the checkpoint that is gone on from
-    (snapshot.document["resolved"]).
+    (snapshot.document["resolved"]). Raises TrainerError (NoNegatives).
     """
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
@@ -107,6 +107,7 @@ def resolve(
         calibration, needs = measure(checkpointing)
         batch_size = choose(needs)
 
+    _check_negatives(training, batch_size, len(lengths))
     total = needs.total(tokens(batch_size))
     if total > limit:
         log(
@@ -128,6 +129,28 @@ def resolve(
             "packing": "on" if packed else "off",
             "dataloaderWorkers": str(workers),
         },
+    )
+
+
+def _check_negatives(training: Training, batch_size: int, rows: int) -> None:
+    """in_batch_negatives learns nothing from one pair."""
+    similarity = training.similarity
+    negatives = similarity is not None and similarity.objective == "in_batch_negatives"
+    if not negatives or min(batch_size, rows) > 1:
+        return
+    cause, remedy, param = (
+        "perDeviceBatchSize auto came to 1, as the memory allows no more",
+        "lower maxLength, or use a pool with more memory",
+        "training.perDeviceBatchSize",
+    )
+    if rows == 1:
+        cause, remedy, param = "train has one row", "add others", "dataset.train"
+    raise unsupported(
+        "NoNegatives",
+        "in_batch_negatives compares a text with the others of its batch, and learns nothing from "
+        f"one pair: {cause}; {remedy}, or set training.similarity.objective to cosine or "
+        "contrastive",
+        param,
     )
 
 

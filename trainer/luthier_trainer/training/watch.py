@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 
 from luthier_trainer.log import log
 from luthier_trainer.progress import Pace
+from luthier_trainer.training.evaluations import check_evaluations
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.monitor import Monitor, entries
 from luthier_trainer.training.overfitting import overfitting
@@ -45,6 +46,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._told_overfitting = False
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        check_evaluations(self._session.training, state.max_steps)
         self._trainer.begin_clock()
         self._trainer.restore_logging()
         self._pace = Pace(state.global_step, state.max_steps)
