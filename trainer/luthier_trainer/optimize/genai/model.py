@@ -16,6 +16,7 @@ class _Config:
     """What the objectives ask a configuration for."""
 
     max_position_embeddings: int
+    model_type: str = "genai"
     is_encoder_decoder: bool = False
 
     def get_text_config(self) -> "_Config":
