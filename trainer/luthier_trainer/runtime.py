@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Tensors of a few MB are allocated and freed all the time: what was freed is kept, or the kernel
@@ -91,6 +93,19 @@ def hide_unused_packages() -> None:
         return
     for name in _UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+@contextmanager
+def all_packages() -> Iterator[None]:
+    """Within it none is hidden: for code of the user's, which may import what it likes."""
+    hidden = [name for name in _UNUSED if sys.modules.get(name, ...) is None]
+    for name in hidden:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:

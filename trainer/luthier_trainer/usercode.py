@@ -17,6 +17,7 @@ from luthier_api.meta import CodeRef
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
+from luthier_trainer.runtime import all_packages
 
 _LACKS = ("OutOfMemory", "DiskFull")
 
@@ -65,7 +66,7 @@ class UserCode:
         """
         printed = _Log(self.what)
         try:
-            with contextlib.redirect_stdout(printed):
+            with contextlib.redirect_stdout(printed), all_packages():
                 yield
         except TrainerError:
             raise

@@ -1,5 +1,6 @@
 """A user's own loss: loaded, called, and its faults told by the user's file and line."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from unit.trainer.support import colour_rows, spec_maker, write_jsonl
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
+from luthier_trainer import runtime
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.run import Run
 from luthier_trainer.training.usercode import load_loss
@@ -40,6 +42,22 @@ def write(tmp_path: Path, text: str) -> Path:
     source = tmp_path / "loss.py"
     source.write_text(text)
     return source
+
+
+def test_it_imports_what_is_hidden_from_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a function, that is called when they are loaded."""
+    (tmp_path / "rarely_used.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(runtime, "_UNUSED", ("rarely_used", "not_installed"))
+    for name in runtime._UNUSED:
+        monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
+    text = "def loss(outputs, batch):\n    import rarely_used\n    return outputs.sum()\n"
+    loss = load_loss(write(tmp_path, text), "loss")
+    assert loss(torch.ones(2, requires_grad=True), {}).item() == 2
+    assert sys.modules["rarely_used"] is not None
+    assert sys.modules["not_installed"] is None
 
 
 @pytest.mark.parametrize(("name", "factor"), [("mean_square", 1), ("Weighted", 2), ("Module", 1)])
