@@ -336,3 +336,8 @@ class Training(Model):
             field=".warmupRatio",
         ),
     )
+
+    @property
+    def in_batch_negatives(self) -> bool:
+        """Whether each pair is told from the others of its batch."""
+        return self.similarity is not None and self.similarity.objective == "in_batch_negatives"

@@ -91,9 +91,9 @@ def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:
         return _interrupted(run)
     except Exception as error:
         failure = from_exception(error, pod.order.run.kind)
-        if failure.exit_code == ExitCode.INTERNAL and pod.interrupt.requested:
-            return _interrupted(run)  # as extension modules tell it that are just being imported
         if failure.exit_code == ExitCode.INTERNAL:
+            if pod.interrupt.requested:  # extension modules tell it so while they are imported
+                return _interrupted(run)
             traceback.print_exc()
         log(f"failed: {failure}")
         pod.record_end("Failed", failure.error.code)

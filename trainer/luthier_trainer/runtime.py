@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,8 +91,7 @@ def hide_unused_packages() -> None:
     """
     if "transformers" in sys.modules:
         return
-    for name in _UNUSED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    _hide(_UNUSED)
 
 
 @contextmanager
@@ -104,8 +103,12 @@ def all_packages() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in hidden:
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        _hide(hidden)
+
+
+def _hide(names: Iterable[str]) -> None:
+    for name in names:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:

@@ -103,8 +103,7 @@ class Stages:
         self.watched, self.lower_is_better = metrics.watched(
             stopping.metric if stopping else "loss", self.objective
         )
-        self.watched_rows = self.examples.watched
-        self._check_gold([self.watched], self.watched_rows)
+        self._check_gold([self.watched], self.examples.watched)
         self.items = self.objective.encode(self.examples.train)
         found = inspection.inspect(
             self.objective, self.examples.train, self.items, tuning.training.seed
@@ -118,7 +117,7 @@ class Stages:
             )
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
-        self.eval_items = self.objective.encode(self.watched_rows)
+        self.eval_items = self.objective.encode(self.examples.watched)
 
     def _check_gold(self, values: Sequence[str], rows: Sequence[Example]) -> None:
         gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
@@ -246,7 +245,7 @@ class Stages:
             model,
             self.objective,
             items,
-            self.watched_rows,
+            self.examples.watched,
             [self.watched],
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,

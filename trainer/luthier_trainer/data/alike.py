@@ -22,8 +22,7 @@ def check_alike(
 ) -> None:
     """Raises TrainerError (PairNotAlike) where a row of train has a label below 1, or all of eval
     or test have: its loss is of pairs that are alike. `unlike`: of every row of the table."""
-    similarity = tuning.training.similarity
-    if similarity is None or similarity.objective != "in_batch_negatives":
+    if not tuning.training.in_batch_negatives:
         return
     train = parts["train"]
     wrong = train[unlike[train]]

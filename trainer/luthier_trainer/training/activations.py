@@ -28,7 +28,7 @@ class _Counter:
 
     def __init__(self, model: nn.Module, checkpointed: bool) -> None:
         own = [*model.parameters(), *model.buffers()]
-        self.checkpointed = checkpointed
+        self._checkpointed = checkpointed
         self._weights = {tensor.untyped_storage().data_ptr() for tensor in own}
         self._shapes = {shape for t in own for shape in (t.shape, t.shape[::-1])}
         self._seen: set[int] = set()
@@ -65,7 +65,7 @@ class _Counter:
         layers = {layer: sizes for layer, sizes in self._sizes.items() if layer is not None}
         outside = self._sizes.get(None, [])
         at_logits = sum(outside) + 2 * max(outside, default=0)
-        if self.checkpointed:
+        if self._checkpointed:
             # One at a time is computed again, when what is behind it is gone.
             again = [self._inputs_until[at] + sum(s) + max(s) for at, s in layers.items()]
             growing = max([sum(self._inputs.values()) + at_logits, *again])

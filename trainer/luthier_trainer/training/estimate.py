@@ -86,14 +86,14 @@ def calibrate(
     enough = _SAMPLE_TOKENS_GPU if torch.cuda.is_available() else _SAMPLE_TOKENS_CPU
     known = lengths(items)
     order = sorted(range(len(items)), key=known.__getitem__, reverse=True)
-    longest = [items[index] for index in order[:batch_size]]
     count = max(1, enough // max(known[order[0]], 1))
     with generators.untouched():
+        longest = _by_targets(objective, [items[index] for index in order[:batch_size]])
         if torch.cuda.is_available():
             sample = _fitting(model, objective, longest, count, precision)
             kept, seconds_per_token = _measure(model, objective, sample, precision)
         else:
-            sample = _sample(objective, longest, count)
+            sample = _spaced(longest, count)
             kept = _count(model, objective, sample, precision)
             seconds_per_token = _time(model, objective, sample, longest, precision)
     model.zero_grad(set_to_none=True)
@@ -105,16 +105,15 @@ def calibrate(
     )
 
 
-def _sample(objective: Objective, items: Sequence[Item], count: int) -> list[Item]:
-    """`count` of a batch's items that stand for all: evenly spaced by how many targets they have,
-    as targets have logits."""
+def _by_targets(objective: Objective, items: Sequence[Item]) -> list[Item]:
+    """A batch's items in the order of how many targets they have, as targets have logits."""
+    return sorted(items, key=lambda item: objective.count_targets(objective.collate([item])))
 
-    def targets(item: Item) -> int:
-        return objective.count_targets(objective.collate([item]))
 
+def _spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the ordered items that stand for all: evenly spaced."""
     count = min(count, len(items))
-    ordered = sorted(items, key=targets)
-    return [ordered[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def _fitting(
@@ -123,7 +122,7 @@ def _fitting(
     """A sample of `count`, or of as many as the GPU has memory for. Raises torch.OutOfMemoryError
     where it has too little for one."""
     while True:
-        sample = _sample(objective, items, count)
+        sample = _spaced(items, count)
         try:
             # Libraries allocate on first use.
             _measure(model, objective, sample, precision)
@@ -155,7 +154,7 @@ def _time(
     libraries; and of a larger sample of the items where that is soon done."""
     seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
     times = min(_TIMED_SECONDS / seconds, _TIMED_TOKENS / tokens)
-    larger = _sample(objective, items, int(times * len(sample)))
+    larger = _spaced(items, int(times * len(sample)))
     if len(larger) >= 2 * len(sample):
         seconds, tokens = _pass(model, objective, objective.collate(larger), precision)
     return seconds / tokens

@@ -134,9 +134,7 @@ def resolve(
 
 def _check_negatives(training: Training, batch_size: int, rows: int) -> None:
     """in_batch_negatives learns nothing from one pair."""
-    similarity = training.similarity
-    negatives = similarity is not None and similarity.objective == "in_batch_negatives"
-    if not negatives or min(batch_size, rows) > 1:
+    if not training.in_batch_negatives or min(batch_size, rows) > 1:
         return
     cause, remedy, param = (
         "perDeviceBatchSize auto came to 1, as the memory allows no more",
