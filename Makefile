@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-unit test-gpu test-cluster lint format generate verify images bench lock clean
+.PHONY: help setup demo demo-down test test-all test-changed test-unit test-gpu lint format generate verify images bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,9 +17,17 @@ demo: setup ## Local Kubernetes, chart, two fine-tuning runs, ONNX, a bundle, ta
 demo-down: setup ## Take the demo's cluster down, with all that it holds
 	@$(PY) -m luthier_demo down
 
-test: setup lint verify ## Everything: lint, generated files, all tests, those on a real cluster too
-	@$(PY) -m luthier_demo prepare --for-tests
-	@scripts/test.sh
+# The order of tests is as written; ORDER=random (or a seed) mixes them. STAGE=e2e runs one stage alone.
+TEST := $(PY) scripts/test.py $(if $(ORDER),--order $(ORDER)) $(if $(STAGE),--stage $(STAGE))
+
+test: setup ## Everything that a change can break: lint, generated files, tests, also on a real cluster
+	@$(TEST)
+
+test-all: setup ## The same, and the complete matrices of methods, architectures and precisions
+	@$(TEST) --all
+
+test-changed: setup ## Tests that the changed files can reach (SINCE=HEAD, WITHIN=2 imports)
+	@$(PY) scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(if $(WITHIN),--within $(WITHIN))
 
 test-unit: setup ## Tests that need no cluster
 	$(PY) -m pytest tests/unit
@@ -30,7 +38,7 @@ test-gpu: setup ## Tests that need a CUDA GPU, see docs/gpu.md
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/values_schema.py scripts/methods_table.py
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/finish_image.py scripts/values_schema.py scripts/methods_table.py scripts/test.py scripts/changed_tests.py
 	.venv/bin/lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 

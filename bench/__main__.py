@@ -1,7 +1,7 @@
 """`python -m bench [training|quality|olive|…]`: a table of those, or of all.
 
 `python -m bench results` runs the examples and writes docs/results.md; `python -m bench gpu` needs
-a CUDA GPU. Neither is part of all.
+a CUDA GPU; `operator_start` stores 10,000 runs first, `scale` makes thousands. None is part of all.
 """
 
 import argparse
@@ -26,9 +26,10 @@ ALONE = (
     "memory",
     "overfitting",
     "bundle",
+    "reports",
 )
 ON_CLUSTER = ("latency", "operator")
-ON_REQUEST = ("gpu", "results")
+ON_REQUEST = ("gpu", "results", "operator_start", "scale")
 
 
 def on_this_machine(chosen: set[str]) -> Rows:
@@ -61,7 +62,7 @@ def main() -> None:
     names = (*ALONE, *ON_CLUSTER)
     choices = (*names, *ON_REQUEST)
     parser.add_argument(
-        "what", nargs="*", metavar="|".join(choices), help="default: all but gpu and results"
+        "what", nargs="*", metavar="|".join(choices), help="default: all but those on request"
     )
     parser.add_argument("--output", choices=("table", "json"), default="table")
     options = parser.parse_args()

@@ -49,7 +49,9 @@ class Bench:
             subprocess.run(command, check=True, timeout=180)
             content.upload(self.cluster, Path(folder), "models", "tiny")
         tag = install.operator_image(self.cluster)
-        install.install(self.cluster, install.values(self.cluster, tag, [install.mounted_pool()]))
+        # One replica: what is measured is the one that leads.
+        values = install.values(self.cluster, tag, [install.mounted_pool()]) | {"replicas": 1}
+        install.install(self.cluster, values)
         tenant.create(self.cluster, NAMESPACE)
 
     @property

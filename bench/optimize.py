@@ -31,7 +31,7 @@ from luthier_trainer.optimize.rows import Rows as Measured
 from luthier_trainer.optimize.rows import read_rows
 from luthier_trainer.optimize.source import assemble, tokenizer_of
 from luthier_trainer.optimize.torchrunner import TorchRunner
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
 
 ROUNDS = 5
 TIMED = Benchmark(prompt_tokens=[64], batch_sizes=[1], new_tokens=64, repeats=3)
@@ -113,7 +113,7 @@ def _merged(place: Path) -> tuple[Source, Measured, list[int]]:
     )
     fetched = fetch(order, place / "fetched")
     tokenizer = tokenizer_of(fetched)
-    objective, rows = read_rows(fetched, order, tokenizer, place / "rows")
+    objective, rows = read_rows(fetched, order, tokenizer, place / "rows", None)
     assert objective
     assert rows
     source = assemble(fetched, objective.head, tokenizer, 128, 0, place / "merged", apart=False)
@@ -143,7 +143,7 @@ def time_all(sides: Sides, place: Path) -> dict[str, list[Timing]]:
     found: dict[str, list[Timing]] = {name: [] for name in sides.subjects}
     for number in range(ROUNDS):
         for name, subject in sides.subjects.items():
-            found[name] += benchmark(subject, TIMED, cpu_limit(), place, sides.vocabulary)
+            found[name] += benchmark(subject, TIMED, threads(), place, sides.vocabulary)
             rate = found[name][-1].tokens_per_second
             print(f"round {number + 1}: {name}: {rate:.1f} tokens/s", file=sys.stderr, flush=True)
     return found
@@ -153,11 +153,11 @@ def answers(sides: Sides) -> dict[str, Measurement]:
     """What each side makes of the rows."""
     import torch
 
-    torch.set_num_threads(cpu_limit())
+    torch.set_num_threads(threads())
     found = {}
     for name, subject in sides.subjects.items():
         if subject.format:
-            runner = formats.open_package(subject.format, subject.folder, cpu_limit())
+            runner = formats.open_package(subject.format, subject.folder, threads())
         else:
             runner = TorchRunner(sides.source.load())
         rows = sides.measured
@@ -211,4 +211,6 @@ def _quality(source: Measurement, found: Measurement) -> str:
     result = compare(source, found, ("accuracy", "perplexity")).result
     told = f"{result.tuned['accuracy']:.3f}, {result.tuned['perplexity']:.3f}"
     change = result.change["accuracy"]
+    if change.low is None or change.high is None:
+        return f"{told} ({change.by:+.3f}, {ROWS} rows)"
     return f"{told} ({change.by:+.3f}; {change.low:+.3f} to {change.high:+.3f}, {ROWS} rows)"

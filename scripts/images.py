@@ -2,8 +2,10 @@
 
 A running Docker engine builds where there is one, on the Dockerfile's own base; elsewhere
 buildah does, on a Debian base made here by mmdebstrap, so that no registry is needed. An image
-whose contents haven't changed is there already. Progress goes to stderr; stdout gets one JSON
-object, {target: {tag, file, bytes, ownBytes}}, where `file` is a docker-archive.
+whose contents haven't changed is there already. A base is named by its digest, or made of
+Debian's packages: today's, or with --snapshot those of a day. Progress goes to stderr; stdout gets
+one JSON object, {target: {tag, file, sbom, bytes, ownBytes}}: `file` is a docker-archive, `sbom`
+the bill of what is in it, as CycloneDX, which out/ has, too.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from luthier_cluster.packages import ensure_programs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TARGETS = {"operator": "operator/luthier_operator", "trainer": "trainer/luthier_trainer"}
+FINISH = REPOSITORY / "scripts/finish_image.py"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libtcmalloc-minimal4")
 # What pip needs to reach an index. Paths of this machine mean nothing inside, but for the CA.
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
@@ -43,6 +46,9 @@ CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 BUILD_LIMIT = 3600.0
 EXPORT_LIMIT = 1200.0
 KEPT = 2  # archives of each target
+BILL = "usr/share/doc/luthier/sbom.cdx.json"
+OUT = REPOSITORY / "out"
+SNAPSHOTS = "https://snapshot.debian.org/archive/debian"
 
 
 def images_folder() -> Path:
@@ -52,7 +58,7 @@ def images_folder() -> Path:
 def content_hash(target: str, base: str) -> str:
     """Twelve hex digits that change with whatever ends up in the image."""
     digest = hashlib.sha256(base.encode())
-    files = [REPOSITORY / "Dockerfile", REPOSITORY / f"requirements/{target}.txt"]
+    files = [REPOSITORY / "Dockerfile", REPOSITORY / f"requirements/{target}.txt", FINISH]
     for root in ("crds/luthier_api", TARGETS[target]):
         files += sorted(
             path
@@ -139,6 +145,19 @@ def read_layers(archive: Path) -> list[int]:
         return [tar.getmember(layer).size for layer in json.load(manifest)[0]["Layers"]]
 
 
+def read_bill(archive: Path) -> bytes:
+    """The bill of materials in a docker-archive's first image, of the topmost layer with one."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        layers = json.load(manifest)[0]["Layers"] if manifest else []
+        for name in reversed(layers):
+            with tarfile.open(fileobj=tar.extractfile(name)) as layer:
+                for member in layer:
+                    if member.name.lstrip("./") == BILL and (found := layer.extractfile(member)):
+                        return found.read()
+    raise CommandError(f"{archive}: no {BILL} in it")
+
+
 class Docker:
     """A Docker engine with BuildKit."""
 
@@ -146,7 +165,18 @@ class Docker:
         default = re.search(r"^ARG BASE=(\S+)$", (REPOSITORY / "Dockerfile").read_text(), re.M)
         if default is None:
             raise CommandError("Dockerfile: no line ARG BASE=…")
-        self.base = base or default[1]
+        self.base = self._by_digest(base or default[1])
+
+    @staticmethod
+    def _by_digest(image: str) -> str:
+        """A tag moves: what it means now is what is built on, and what the image's label says."""
+        if "@sha256:" in image:
+            return image
+        run(["docker", "pull", "--quiet", image], within=EXPORT_LIMIT)
+        form = ["--format", "{{index .RepoDigests 0}}"]
+        return subprocess.check_output(
+            ["docker", "image", "inspect", *form, image], text=True
+        ).strip()
 
     @staticmethod
     def runs() -> bool:
@@ -163,10 +193,21 @@ class Docker:
             run([*command, *what], within=BUILD_LIMIT)
         with step("write the archive"):
             run(["docker", "save", "--output", archive, tag], within=EXPORT_LIMIT)
-        run(["docker", "pull", "--quiet", self.base], within=EXPORT_LIMIT)
         form = ["--format", "{{len .RootFS.Layers}}"]
         count = ["docker", "image", "inspect", *form, self.base]
         return int(subprocess.check_output(count, text=True))
+
+
+def bootstrap(release: str, snapshot: str | None) -> list[str]:
+    """The command that makes a base of Debian's packages: today's, or those of a day."""
+    command = ["mmdebstrap", "--quiet", "--variant=minbase"]
+    leave_out = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man")]
+    command += [f"--include={','.join(BASE_PACKAGES)}", *leave_out]
+    if snapshot is None:
+        return [*command, release]
+    # Its Release files are of that day: they have expired since.
+    expired = "--aptopt=Acquire::Check-Valid-Until false"
+    return [*command, expired, release, "-", f"{SNAPSHOTS}/{snapshot}/"]
 
 
 class Buildah:
@@ -175,20 +216,18 @@ class Buildah:
     Each target has its own, so that an operator needn't wait for a trainer.
     """
 
-    def __init__(self, base: str | None) -> None:
+    def __init__(self, base: str | None, snapshot: str | None = None) -> None:
         programs = ["buildah"] if base else ["buildah", "mmdebstrap"]
         ensure_programs({name: name for name in programs})
         self.given = base
+        self.snapshot = snapshot
         self.release = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
         self.base = base or f"luthier.local/base:{self.release}-{self._recipe()}"
 
     def _recipe(self) -> str:
-        return hashlib.sha256("\0".join(self._mmdebstrap()).encode()).hexdigest()[:12]
-
-    def _mmdebstrap(self) -> list[str]:
-        command = ["mmdebstrap", "--quiet", "--variant=minbase"]
-        leave_out = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man")]
-        return [*command, f"--include={','.join(BASE_PACKAGES)}", *leave_out, self.release]
+        return hashlib.sha256(
+            "\0".join(bootstrap(self.release, self.snapshot)).encode()
+        ).hexdigest()[:12]
 
     def build(self, target: str, tag: str, archive: Path) -> int:
         """Builds, writes the archive, and tells how many of its layers are the base's."""
@@ -214,7 +253,7 @@ class Buildah:
             if not root.exists():
                 with step(f"base: Debian {self.release} by mmdebstrap"):
                     half = images_folder() / ".base.tar"
-                    run([*self._mmdebstrap(), half], within=900)
+                    run([*bootstrap(self.release, self.snapshot), half], within=900)
                     half.rename(root)
         with step("base as an image"):
             container = storage.ask(["from", "scratch"])
@@ -267,10 +306,15 @@ def ensure(target: str, engine: Docker | Buildah) -> dict[str, str | int]:
             base_layers = engine.build(target, tag, fresh)
             layers = read_layers(fresh)
             fresh.rename(archive)
+            bill = archive.with_suffix(".cdx.json")
+            bill.write_bytes(read_bill(archive))
             size = {"bytes": sum(layers), "ownBytes": sum(layers[base_layers:])}
-            about.write_text(json.dumps({"tag": tag, "file": str(archive), **size}))
+            found = {"tag": tag, "file": str(archive), "sbom": str(bill), **size}
+            about.write_text(json.dumps(found))
             forget_old(target)
         image: dict[str, str | int] = json.loads(about.read_text())
+    OUT.mkdir(exist_ok=True)
+    shutil.copyfile(str(image["sbom"]), OUT / f"luthier-{target}.cdx.json")
     own = int(image["ownBytes"]) / 1e6
     say(f"  {int(image['bytes']) / 1e6:,.0f} MB, {own:,.0f} MB of them above the base")
     return image
@@ -278,9 +322,11 @@ def ensure(target: str, engine: Docker | Buildah) -> dict[str, str | int]:
 
 def forget_old(target: str) -> None:
     """Removes archives but for the newest ones: their layers make them again in seconds."""
-    found = images_folder().glob(f"luthier-{target}-*.json")
+    every = images_folder().glob(f"luthier-{target}-*.json")
+    found = [about for about in every if not about.name.endswith(".cdx.json")]
     for about in sorted(found, key=lambda file: file.stat().st_mtime)[:-KEPT]:
-        about.with_suffix(".tar").unlink(missing_ok=True)
+        for suffix in (".tar", ".cdx.json"):
+            about.with_suffix(suffix).unlink(missing_ok=True)
         about.unlink()
 
 
@@ -288,11 +334,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("target", choices=[*TARGETS, "all"], nargs="?", default="all")
     parser.add_argument("--base", help="base image: Debian or Ubuntu with Python 3.11 or newer")
+    parser.add_argument(
+        "--snapshot",
+        metavar="DAY",
+        help="with buildah: Debian's packages of then, 20260101T000000Z",
+    )
     options = parser.parse_args(arguments)
     # SIGTERM ends the build as Ctrl-C does, so that its leftovers are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        engine = Docker(options.base) if Docker.runs() else Buildah(options.base)
+        engine = Docker(options.base) if Docker.runs() else Buildah(options.base, options.snapshot)
         wanted = list(TARGETS) if options.target == "all" else [options.target]
         images = {target: ensure(target, engine) for target in wanted}
     except (ClusterError, subprocess.CalledProcessError) as error:

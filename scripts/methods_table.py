@@ -141,7 +141,12 @@ What doesn't work is refused before the weights are loaded, with the code `Metho
 `WrongArchitecture`.
 
 A kind of model is told from its `config.json`: decoders (Llama, Mistral, Qwen, Phi, Gemma, GPT-2),
-encoders (BERT, RoBERTa, DeBERTa), encoder-decoders (T5, BART)."""
+encoders (BERT, RoBERTa, DeBERTa), encoder-decoders (T5, BART).
+
+Mixtures of experts (Mixtral, Qwen-MoE, OLMoE, …): `targetModules: [auto]` and `[all-linear]` mean
+the experts' weights too, without `dropout` and `dora`, which peft can't do there. Where more than
+1% of the layers' weights get no update, log and `status.resolved` (`withoutUpdate`) say which.
+`ia3` and `adapter` leave experts as they are, with a warning."""
 
 
 if __name__ == "__main__":

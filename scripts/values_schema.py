@@ -66,12 +66,27 @@ def values() -> dict[str, Schema]:
                     "type": "array",
                     "items": NAMESPACE,
                     "uniqueItems": True,
-                    "description": "Namespaces that the operator serves; empty: all.",
+                    "description": "Namespaces that the operator serves; without these and a "
+                    "selector: all.",
+                },
+                "namespaceSelector": {
+                    "type": "string",
+                    "maxLength": 1024,
+                    "description": "Namespaces with these labels as well, as kubectl's --selector.",
                 },
                 "aggregate": BOOLEAN,
             }
         ),
         "serviceAccount": closed({"create": BOOLEAN, "name": STRING, "annotations": STRINGS}),
+        "replicas": {"type": "integer", "minimum": 1, "description": "Pods of the operator."},
+        "leaderElection": closed(
+            {
+                "leaseSeconds": {"type": "integer", "minimum": 3, "maximum": 3600},
+                "renewSeconds": {"type": "integer", "minimum": 2, "maximum": 3600},
+                "retrySeconds": {"type": "integer", "minimum": 1, "maximum": 3600},
+            },
+            "The times of the Lease: leaseSeconds > renewSeconds > 1.2 × retrySeconds.",
+        ),
         "resources": closed({"requests": QUANTITIES, "limits": QUANTITIES}),
         "logLevel": {"enum": ["DEBUG", "INFO", "WARNING", "ERROR"]},
         "podAnnotations": STRINGS,
@@ -83,6 +98,7 @@ def values() -> dict[str, Schema]:
         "terminationGracePeriodSeconds": {"type": "integer", "minimum": 1},
         "service": closed({"annotations": STRINGS}),
         "podDisruptionBudget": closed({"enabled": BOOLEAN}),
+        "admissionPolicy": closed({"enabled": BOOLEAN}),
         "networkPolicy": closed(
             {
                 "enabled": BOOLEAN,

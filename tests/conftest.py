@@ -1,15 +1,41 @@
-"""What tests of several folders share: a real control plane with the CRDs, up in seconds."""
+"""What tests of several folders share: a real control plane with the CRDs, up in seconds; which
+cells of matrices are run."""
 
-import os
+from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
+import clusters
+import imported
+import interrupted
 import pytest
+from matrices import MATRICES, repeated
 
 from luthier_cluster import Cluster, ExternalCluster
 
-ROOT = Path(__file__).parents[1]
-CRDS = ROOT / "crds"
+
+def pytest_configure(config: pytest.Config) -> None:
+    clusters.pytest_configure(config)
+    interrupted.pytest_configure(config)
+    config.pluginmanager.register(imported.Kept())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    clusters.pytest_unconfigure(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cells of matrices that `make test` can do without."""
+    cells: dict[str, list[pytest.Function]] = defaultdict(list)
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in MATRICES and isinstance(item, pytest.Function):
+            cells[name].append(item)
+    for name, found in cells.items():
+        parameters = [item.callspec.params for item in found]
+        for item, again in zip(found, repeated(MATRICES[name], parameters), strict=True):
+            if again:
+                item.add_marker("matrix")
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +46,9 @@ def control_plane() -> Iterator[Cluster | ExternalCluster]:
     """
     if external := Cluster.external():
         external.up()
-        apply_crds(external)
+        clusters.apply_crds(external)
         yield external
         return
-    with Cluster(f"test-{os.getpid()}", "control-plane") as cluster:
-        apply_crds(cluster)
+    with Cluster(clusters.own("test"), "control-plane") as cluster:
+        clusters.apply_crds(cluster)
         yield cluster
-
-
-def apply_crds(cluster: Cluster | ExternalCluster) -> None:
-    """Apply them as a user would, and wait until they are served."""
-    cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")

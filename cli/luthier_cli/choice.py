@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from luthier_api.kinds import KINDS, Kind, kind_called
 from luthier_cli.errors import CliError
 from luthier_cli.findings import identity
-from luthier_cli.kinds import KINDS, Kind, kind_called
 from luthier_cli.offline import is_ours
 from luthier_cli.yaml import Document
 

@@ -65,6 +65,11 @@ def _is_config_map(document: Any, namespace: str | None) -> bool:
 def _content(config_map: dict[str, Any]) -> dict[str, bytes]:
     name = config_map["metadata"]["name"]
     content: dict[str, bytes] = {}
+    for field in ("data", "binaryData"):
+        if not isinstance(config_map.get(field) or {}, dict):
+            raise CliError(
+                f"ConfigMap {name}: {field} isn't a mapping", "write KEY: value below it"
+            )
     for key, text in (config_map.get("data") or {}).items():
         if not isinstance(text, str):
             raise CliError(f"ConfigMap {name}: data.{key} must be text", "quote it, or use |")

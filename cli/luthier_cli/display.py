@@ -12,6 +12,7 @@ import rich.live
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from luthier_api.visible import in_json, one_line
 from luthier_cli import view
 from luthier_cli.state import Resource, outcome, status_of
 
@@ -59,7 +60,7 @@ class _Picture:
 
     def render(self) -> RenderableType:
         if self._resource is None:
-            return Text(self._note, style="dim")
+            return Text(one_line(self._note), style="dim")
         return self._live.frame(self._resource, datetime.now(UTC), self._note)
 
 
@@ -84,7 +85,8 @@ class _PlainLines:
 
     def say(self, note: str) -> None:
         clock = datetime.now().strftime("%H:%M:%S")
-        self._console.print(f"{clock}  {note}", soft_wrap=True, markup=False, highlight=False)
+        line = f"{clock}  {one_line(note)}"
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 class _JsonLines:
@@ -99,7 +101,7 @@ class _JsonLines:
             "generation": metadata.get("generation"),
             "status": status_of(resource),
         }
-        print(json.dumps(document, ensure_ascii=False), flush=True)
+        print(in_json(json.dumps(document, ensure_ascii=False)), flush=True)
 
     def say(self, note: str) -> None:
         """JSON is for programs: they see the change itself."""

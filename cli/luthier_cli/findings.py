@@ -1,6 +1,5 @@
 """What is wrong with a manifest: where, what, and the remedy."""
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,7 +33,7 @@ def locate(document: Document, field: str) -> Path:
     """The path of a field that the API server named, or of the nearest one around it."""
     paths = {field_name(path): path for path in document.lines}
     while field not in paths:
-        field = re.sub(r"(\.[^.\[]*|\[[^\[\]]*\]|^[^.\[]+)$", "", field)
+        field = field[: max(field.rfind("."), field.rfind("["), 0)]
     return paths[field]
 
 

@@ -22,6 +22,7 @@ from kubernetes.config import (
 from luthier_api import GROUP
 from luthier_cli.errors import CliError
 from luthier_cli.kubeconfig import configured
+from luthier_cli.paths import path_of
 from luthier_cli.target import Target
 
 Object = dict[str, Any]
@@ -154,6 +155,7 @@ def connect(
 ) -> Cluster:
     """The cluster that kubectl would talk to with the same options. Raises CliError."""
     configuration = Configuration()
+    kubeconfig = str(path_of(kubeconfig)) if kubeconfig else None
     try:
         if not configured(kubeconfig, context) and os.path.exists(_NAMESPACE_FILE):
             load_incluster_config(client_configuration=configuration)

@@ -8,6 +8,7 @@ from luthier_cli.errors import CliError
 from luthier_cli.kube import ApiError, Cluster, Object, UnreachableError
 from luthier_cli.state import Resource, cause, outcome, status_of
 from luthier_cli.target import Target
+from luthier_cli.text import duration
 
 CONTAINER = "trainer"
 UID_LABEL = "luthier.dev/uid"
@@ -116,5 +117,22 @@ def _no_log(target: Target, resource: Resource, pods: list[Object]) -> CliError:
     why = f": {reason}: {message}" if reason else ""
     return CliError(
         f"{name} has no pod ({phase}{why})",
-        "wait for one with --follow; pods of a run that ended long ago are removed",
+        _why_no_pod(resource) if outcome(resource) else "wait for one with --follow",
+    )
+
+
+def _why_no_pod(resource: Resource) -> str:
+    """Of a run that has ended: what became of its pods."""
+    if not status_of(resource).get("startTime"):
+        return "none was started: mend that first"
+    if cause(resource)[0] == "DeadlineExceeded":
+        return (
+            "Kubernetes removes the pods of a run at its deadline at once: to read along, use "
+            "--follow, or raise limits.activeDeadlineSeconds"
+        )
+    seconds = ((resource.get("spec") or {}).get("limits") or {}).get("ttlSecondsAfterFinished")
+    when = "some time" if seconds is None else duration(seconds)
+    return (
+        f"the run has ended, and its pods are removed {when} later "
+        "(limits.ttlSecondsAfterFinished), or with their node; to read along, use --follow"
     )

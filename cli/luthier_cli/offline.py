@@ -4,7 +4,6 @@ The verdict is that of the API server, as far as the schema goes. What only a
 cluster knows (namespaces, quotas, admission policies) isn't looked at.
 """
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,137 +11,175 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from luthier_api import API_VERSION, GROUP
-from luthier_api.customresources import NAME_RULES
+from luthier_api.fieldnames import did_you_mean, is_near, meant
+from luthier_api.kinds import KINDS, Kind, kind_called
 from luthier_api.meta import Model
+from luthier_cli import metadata, paths
 from luthier_cli.findings import Finding, field_name
-from luthier_cli.kinds import KINDS, Kind
-from luthier_cli.yaml import Document, Path
+from luthier_cli.yaml import Document, Path, at
 
-_TOP_LEVEL = {"apiVersion", "kind", "metadata", "spec", "status"}
+_TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
+_SHOWN = 60  # characters of a wrong value
 
-_Problem = tuple[Path, str, str]
+Problem = tuple[Path, str, str]
 
 
 def is_ours(value: Any) -> bool:
-    """Whether a document is a resource of the group luthier.dev."""
-    return isinstance(value, dict) and str(value.get("apiVersion", "")).split("/")[0] == GROUP
+    """Whether a document is a resource of the group luthier.dev, or is meant to be one."""
+    if not isinstance(value, dict):
+        return False
+    group, slash, _ = str(value.get("apiVersion") or "").partition("/")
+    if slash or group == GROUP:
+        return is_near(group, GROUP)
+    return _kind_meant(value.get("kind")) is not None
 
 
 def check_document(document: Document, file: str) -> list[Finding]:
     """All that is wrong with a resource of ours, by line. CEL rules once the fields are right."""
+    return findings(document, file, _problems(document.value))
+
+
+def findings(document: Document, file: str, problems: Iterator[Problem]) -> list[Finding]:
+    """Problems by their line."""
     return [
         Finding(file, document.line(path), field_name(path), message, remedy)
-        for path, message, remedy in sorted(
-            _problems(document.value), key=lambda problem: document.line(problem[0])
-        )
+        for path, message, remedy in sorted(problems, key=lambda problem: document.line(problem[0]))
     ]
 
 
 def kind_of(value: dict[str, Any]) -> Kind | None:
     """The kind of a resource of ours, if this API version has it."""
-    return KINDS.get(str(value.get("kind"))) if value["apiVersion"] == API_VERSION else None
+    return KINDS.get(str(value.get("kind"))) if value.get("apiVersion") == API_VERSION else None
 
 
-def _problems(value: dict[str, Any]) -> Iterator[_Problem]:
-    kind = kind_of(value)
-    if value["apiVersion"] != API_VERSION:
-        yield ("apiVersion",), f"unknown version {value['apiVersion']!r}", f"use {API_VERSION}"
+def _kind_meant(name: Any) -> Kind | None:
+    """The kind of that name, or of one that is spelt much like it."""
+    if not isinstance(name, str):
+        return None
+    near = (kind for kind in KINDS.values() if is_near(name, kind.name))
+    return kind_called(name) or next(near, None)
+
+
+def _problems(value: dict[str, Any]) -> Iterator[Problem]:
+    version, named = value.get("apiVersion"), value.get("kind")
+    if version != API_VERSION:
+        found = "required" if version is None else f"unknown version {_shown(version)}"
+        yield ("apiVersion",), found, f"use {API_VERSION}"
+    kind = _kind_meant(named)
+    if kind is None or named != kind.name:
+        found = "required" if named is None else f"no kind {_shown(named)} in {GROUP}"
+        remedy = f"did you mean {kind.name}?" if kind else f"use {', '.join(KINDS)}"
+        yield ("kind",), found, remedy
+    # Another version has other fields; a misspelt one is meant to have these.
+    if kind is None or (str(version).partition("/")[0] == GROUP and version != API_VERSION):
         return
-    if kind is None:
-        yield ("kind",), f"no kind {value.get('kind')!r} in {GROUP}", f"use {', '.join(KINDS)}"
-        return
-    for name in value.keys() - _TOP_LEVEL:
-        yield (name,), "unknown field", _did_you_mean(name, _TOP_LEVEL)
-    yield from _metadata_problems(value.get("metadata"))
+    for name in value.keys() - set(_TOP_LEVEL):
+        yield (name,), "unknown field", remedy_for_unknown(kind, (name,))
+    yield from metadata.problems(value.get("metadata"))
     yield from _spec_problems(kind, value.get("spec"))
 
 
-def _metadata_problems(metadata: Any) -> Iterator[_Problem]:
-    path = ("metadata", "name")
-    if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
-        yield path, "required", "give the resource a name"
-    elif (name := metadata.get("name")) and not isinstance(name, str):
-        yield path, f"must be a string, not {name!r}", "quote it"
-    elif name:
-        from luthier_cli.rules import holds
-
-        for rule in NAME_RULES:
-            if not holds(rule.cel, {"metadata": {"name": name}}):
-                yield path, rule.message, ""
-
-
-def _spec_problems(kind: Kind, spec: Any) -> Iterator[_Problem]:
+def _spec_problems(kind: Kind, spec: Any) -> Iterator[Problem]:
     try:
         model = parse_spec(kind, spec)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            yield _explain(kind, detail)
+            yield explain(kind.spec_model(), spec, detail, "spec")
         return
     from luthier_cli.rules import broken_rules
 
     for path, message in broken_rules(model):
-        yield ("spec", *path), message, ""
+        yield ("spec", *path), message, uri_remedy(message, at(spec, path))
 
 
 def parse_spec(kind: Kind, spec: Any) -> Model:
-    """Read a spec as the API server would: no coercion, nulls dropped. Raises ValidationError."""
-    return kind.spec_model().model_validate(_without_nulls(spec), strict=True)
+    """Read a spec as the API server would: no coercion, nulls dropped, and no field but by its
+    name there: Python's own (max_steps) are unknown. Raises ValidationError."""
+    return kind.spec_model().model_validate(
+        without_nulls(spec), strict=True, by_alias=True, by_name=False
+    )
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """The API server drops nulls of fields that can't be null, and none of ours can."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _explain(kind: Kind, detail: ErrorDetails) -> _Problem:
-    """A pydantic error in the words of this API."""
-    path: Path = ("spec", *detail["loc"])
+def explain(model: type[BaseModel], value: Any, detail: ErrorDetails, root: str = "") -> Problem:
+    """A pydantic error about `value` in the words of this API. `root`: where that stands."""
+    location = detail["loc"]
+    if detail["type"] != "missing":
+        location = _followed(value, location)
+    path: Path = (root, *location) if root else location
     context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            return path, "unknown field", remedy_for_unknown(kind, path)
+            return path, "unknown field", meant(model, detail["loc"], root)
         case "missing":
             return path, "required", "set this field"
         case "literal_error":
-            return path, f"{detail['input']!r} isn't a choice here", f"use {context['expected']}"
+            return (
+                path,
+                f"{_shown(detail['input'])} isn't a choice here",
+                (f"use {context['expected']}"),
+            )
         case "model_type" | "model_attributes_type" | "dict_type":
-            return path, f"{detail['input']!r} isn't a mapping", "write fields below it"
+            return path, f"{_shown(detail['input'])} isn't a mapping", "write fields below it"
         case "luthier_pattern":
-            return path, detail["msg"], ""
+            return path, detail["msg"], uri_remedy(detail["msg"], detail["input"])
         case _:
-            got = f", not {detail['input']!r}" if isinstance(detail["input"], str | int) else ""
+            given = detail["input"]
+            got = f", not {_shown(given)}" if isinstance(given, str | int | float) else ""
             return path, detail["msg"].replace("Input should", "must", 1) + got, ""
+
+
+def uri_remedy(message: str, value: Any) -> str:
+    """For a text that is no URI, or a web page's: the hub's, or a file's of this machine."""
+    if not isinstance(value, str):
+        return ""
+    if name := paths.named_by_page(value):
+        return f"did you mean hf://{name}?"
+    if "begins with a scheme" not in message:
+        return ""
+    if paths.path_of(value).exists():
+        return "a file of this machine: file://…, or --model and --dataset of luthier run"
+    return f"did you mean hf://{value}?" if paths.looks_like_hub(value) else ""
+
+
+def _followed(value: Any, path: Path) -> Path:
+    """As far as it leads: of a field with several types, pydantic's ends with one of them."""
+    for count, part in enumerate(path):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return path[:count]
+    return path
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, in short: it may be a whole file."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    text = value if isinstance(value, str) else str(value)
+    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return repr(short) if isinstance(value, str) else short
 
 
 def remedy_for_unknown(kind: Kind, path: Path) -> str:
     """The field that was probably meant by the one at `path`, or those that there are."""
-    if path[:1] != ("spec",) or len(path) < 2:
-        return _did_you_mean(str(path[-1]), _TOP_LEVEL) if path else "remove it"
-    return _did_you_mean(str(path[-1]), _fields_at(kind.spec_model(), path[1:-1]))
+    if path[:1] == ("spec",) and len(path) > 1:
+        return meant(kind.spec_model(), path[1:], "spec")
+    if path[:1] == ("metadata",) and len(path) > 1:
+        return did_you_mean(str(path[-1]), metadata.FIELDS)
+    return _at_the_top(kind, str(path[-1])) if path else "remove it"
 
 
-def _fields_at(model: type[BaseModel], path: Path) -> set[str]:
-    """Names of the fields of the model at `path`."""
-    for part in path:
-        field = next((f for n, f in model.model_fields.items() if part in (f.alias, n)), None)
-        inner = list(_model_types(field.annotation)) if field else []
-        if not inner:
-            return set()
-        model = inner[0]
-    return {field.alias or name for name, field in model.model_fields.items()}
-
-
-def _model_types(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _model_types(argument)
-
-
-def _did_you_mean(name: str, choices: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"the fields here are: {', '.join(sorted(choices))}" if choices else "remove it"
+def _at_the_top(kind: Kind, name: str) -> str:
+    """For a field beside spec, which is often one of those within it."""
+    within = meant(kind.spec_model(), (name,), "spec").removeprefix("did you mean ")
+    beside = did_you_mean(name, _TOP_LEVEL)
+    if within != f"{name}?" and (beside.startswith("did you mean") or not within.endswith("?")):
+        return beside
+    return f"did you mean spec.{within.removeprefix('spec.')}"

@@ -2,23 +2,24 @@
 results that it refers to."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from luthier_api import sources
 from luthier_api.adapterbundle import AdapterBundleSpec
 from luthier_api.finetunejob import FineTuneJobSpec
+from luthier_api.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Kind
 from luthier_api.optimizejob import OptimizeJobSpec
 from luthier_api.sources import Reads
-from luthier_cli import configmaps, overrides, references
+from luthier_cli import configmaps, metadata, overrides, references
 from luthier_cli.choice import choose
 from luthier_cli.configmaps import ConfigMaps
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding
-from luthier_cli.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Kind
 from luthier_cli.offline import check_document, kind_of, parse_spec
+from luthier_cli.paths import file_uri, is_uri, path_of
 from luthier_cli.references import Result
 from luthier_cli.shortcuts import shortcuts
 from luthier_cli.validate import read_sources
@@ -41,8 +42,8 @@ class Options:
     output: str = "out"
     s3: bool = False
     settings: Sequence[str] = ()
-    model: Path | None = None
-    dataset: Path | None = None
+    model: str | None = None
+    dataset: str | None = None
     name: str | None = None
     kind: str | None = None
     every: bool = False
@@ -147,15 +148,14 @@ def _read(
     findings += mistakes
     if mistakes or kind is None:
         return None
-    metadata = document.value["metadata"]
     declared = spec["output"]["uri"]
     model = parse_spec(kind, spec | {"output": spec["output"] | {"uri": _ANY_S3}})
     assert isinstance(model, Spec)
     return Manifest(
         kind=kind,
         spec=model,
-        namespace=metadata.get("namespace") or "default",
-        name=metadata.get("name") or metadata["generateName"].rstrip("-"),
+        namespace=metadata.namespace_of(document.value),
+        name=metadata.name_of(document.value),
         declared_output=declared,
         file=file,
         others=[it.value for it in documents],
@@ -214,9 +214,9 @@ def _command(manifest: Manifest, name: str, options: Options) -> str:
         and (it.get("metadata") or {}).get("name") == name
         for it in manifest.others
     )
-    chosen = f"{manifest.file} --kind {FINE_TUNE_JOB.short} --name {name}"
-    what = chosen if same_file else f"MANIFEST_OF_{name}.yaml"
-    return f"luthier run {what} --output {options.output}"
+    chosen = [manifest.file, "--kind", FINE_TUNE_JOB.short, "--name", name]
+    what = chosen if same_file else [f"MANIFEST_OF_{name}.yaml"]
+    return shlex.join(["luthier", "run", *what, "--output", options.output])
 
 
 def _reads(spec: Spec, results: Mapping[str, Result]) -> Reads:
@@ -271,4 +271,9 @@ def output_uri(manifest: Manifest, options: Options) -> str:
         return declared
     if options.output.startswith(("s3://", "file://")):
         return options.output
-    return overrides.file_uri(Path(options.output))
+    if is_uri(options.output):
+        raise CliError(
+            f"--output {options.output}: results go to a folder or to s3://BUCKET/PREFIX",
+            "correct it",
+        )
+    return file_uri(path_of(options.output))

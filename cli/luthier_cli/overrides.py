@@ -1,17 +1,12 @@
 """`--set`, `--model`, `--dataset`: changes to a manifest before it runs on this machine. Pure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from luthier_cli.errors import CliError
 from luthier_cli.yaml import YamlError, load_value
 
-
-def file_uri(path: Path) -> str:
-    """file:// of a path; what a URI can't hold (spaces, @, #, ?) is percent-encoded."""
-    return "file://" + quote(str(path.absolute()))
+_MAX_DEPTH = 16  # the deepest field of the API has eight
 
 
 def apply(
@@ -22,15 +17,15 @@ def apply(
     for setting in settings:
         path, sign, text = setting.partition("=")
         parts = path.strip().removeprefix("spec.").split(".")
-        if not sign or not all(parts):
+        if not sign or not all(parts) or len(parts) > _MAX_DEPTH:
             raise CliError(
-                f"--set {setting}: not of the form field=value",
+                f"--set {setting:.200}: not of the form field=value",
                 "write e.g. --set training.maxSteps=5",
             )
         try:
             value = load_value(text)
         except YamlError as error:
-            raise CliError(f"--set {setting}: {error.message}", "quote the value") from None
+            raise CliError(f"--set {setting:.200}: {error.message}", "quote the value") from None
         spec = _with(spec, parts, value, setting, kind)
     return spec
 
@@ -38,7 +33,7 @@ def apply(
 def _with(node: Any, parts: Sequence[str], value: Any, setting: str, kind: str) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise CliError(
-            f"--set {setting}: {parts[0]} can't lie below a value that isn't a mapping",
+            f"--set {setting:.200}: {parts[0]} can't lie below a value that isn't a mapping",
             f"name a field that is there: kubectl explain {kind}.spec",
         )
     name, *rest = parts

@@ -49,7 +49,7 @@ def receive(token: str, on_report: Callable[[ProgressReport], None]) -> Iterator
             if int(length) > MAX_REPORT_BYTES:
                 return 413
             try:
-                accept(ProgressReport.model_validate_json(self.rfile.read(int(length))))
+                accept(ProgressReport.read_json(self.rfile.read(int(length))))
             except ValidationError:
                 return 400
             return 204

@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from luthier_api.finetuning import FineTuning
+from luthier_api.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, Kind
 from luthier_api.optimizejob import SourceRef
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, Kind
-from luthier_cli.overrides import file_uri
+from luthier_cli.paths import file_uri
 
 _MANIFEST = "manifest.json"
 
@@ -43,7 +43,7 @@ class _Finished:
 def folder_of(uri: str) -> Path | None:
     """The folder of a file:// URI."""
     parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+    return Path(unquote(parts.path, errors="surrogateescape")) if parts.scheme == "file" else None
 
 
 def newest_result(output: str, namespace: str, name: str) -> Result | None:
@@ -100,7 +100,7 @@ def _finished(folder: Path, kind: Kind) -> Iterator[_Finished]:
 
 def _result(found: _Finished) -> Result:
     try:
-        spec = FineTuning.model_validate(found.manifest["spec"])
+        spec = FineTuning.read(found.manifest["spec"])
     except (ValidationError, KeyError) as error:
         raise CliError(
             f"{found.folder / _MANIFEST} is of another version of Luthier: {str(error)[:200]}",

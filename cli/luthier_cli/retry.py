@@ -16,8 +16,8 @@ from luthier_cli.state import (
 from luthier_cli.target import Target
 
 
-def refusal(target: Target, resource: Resource) -> CliError | None:
-    """Why a retry would change nothing, if so."""
+def refusal(target: Target, resource: Resource, *, force: bool = False) -> CliError | None:
+    """Why a retry would change nothing, if so. `force`: it may be for later, when the run fails."""
     name, look = target.name, f"follow it: luthier watch {target.argument}"
     if retry_pending(resource):
         return CliError(f"{name} has a retry under way already", look)
@@ -32,22 +32,26 @@ def refusal(target: Target, resource: Resource) -> CliError | None:
     if outcome(resource) == "Complete":
         return CliError(
             f"{name} is complete: there is nothing to try again",
-            "change its spec to run it anew",
+            "only a failed run is tried again; to make it anew, also of data that changed, change "
+            "a field that shapes the result, e.g. training.seed of a FineTuneJob",
         )
+    if force:
+        return None
     phase = status_of(resource).get("phase") or "not yet seen by the operator"
     return CliError(
         f"{name} hasn't failed ({phase})",
-        f"{look}; or insist with --force",
+        f"{look}; with --force it is tried again as soon as it fails",
     )
 
 
-def retry(cluster: Cluster, target: Target, force: bool) -> str:
-    """Ask for the next attempt; returns the token. Raises CliError."""
+def retry(cluster: Cluster, target: Target, force: bool) -> bool:
+    """Ask for the next attempt; whether it comes now, or only when the run fails. Raises
+    CliError."""
     path = target.path(cluster.namespace)
     token = secrets.token_hex(8)
     try:
         resource = cluster.request("GET", path)
-        if not force and (error := refusal(target, resource)):
+        if error := refusal(target, resource, force=force):
             raise error
         # The version makes it this very state: a run that went on meanwhile is left alone.
         fence = {} if force else {"resourceVersion": resource["metadata"]["resourceVersion"]}
@@ -57,4 +61,4 @@ def retry(cluster: Cluster, target: Target, force: bool) -> str:
         if isinstance(error, ApiError) and error.code == 409:
             raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
         raise cluster.explain(error, str(target)) from None
-    return token
+    return holds(resource, "Failed")

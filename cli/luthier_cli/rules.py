@@ -3,7 +3,6 @@
 Import it where rules are evaluated: loading the library takes half a second.
 """
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from cel.cel import Context, evaluate
 from pydantic.fields import FieldInfo
 
-from luthier_api.meta import Model
+from luthier_api.meta import Model, search
 from luthier_api.structural import rules_of
 from luthier_cli.errors import CliError
 from luthier_cli.yaml import Path
@@ -36,7 +35,7 @@ def _find(text: str, pattern: str) -> str:
     with warnings.catch_warnings():
         # RE2 has no nested sets: "[[" means there what Python warns that it may not.
         warnings.simplefilter("ignore", FutureWarning)
-        match = re.search(pattern, text)
+        match = search(pattern, text)
     return match.group() if match else ""
 
 

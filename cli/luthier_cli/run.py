@@ -2,7 +2,6 @@
 
 import getpass
 import importlib.util
-import json
 import os
 import secrets
 import socket
@@ -15,13 +14,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from luthier_api.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, KINDS, OPTIMIZE_JOB
 from luthier_api.progress import ProgressReport
 from luthier_api.result import BundleResult, OptimizeResult, RunError, RunResult
-from luthier_api.runspec import S3Access
-from luthier_cli import configmaps, local, localstate, receiver, references
+from luthier_api.runspec import RunSpec, S3Access, write_order
+from luthier_cli import (
+    configmaps,
+    local,
+    localstate,
+    receiver,
+    references,
+    remedies,
+    trainerlog,
+)
 from luthier_cli.display import Display
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB
 from luthier_cli.localstate import AnyOrder
 from luthier_cli.order import Options, Order, output_uri
 from luthier_cli.state import Resource
@@ -33,14 +40,13 @@ _Result = RunResult | OptimizeResult | BundleResult
 
 _TICK_SECONDS = 0.2
 _LOG_TAIL_LINES = 20
-# Of each kind: what Ctrl-C does, what is being done then, and what comes of it.
+# Of each kind: what Ctrl-C does, and what comes of it.
 STOPS = {
     FINE_TUNE_JOB: "saves a checkpoint and stops",
     OPTIMIZE_JOB: "stops; what was built and measured is kept",
     ADAPTER_BUNDLE: "stops",
 }
-_STOPPING = {FINE_TUNE_JOB.name: "saving a checkpoint"}
-GOES_ON = {
+_GOES_ON = {
     FINE_TUNE_JOB: "the same command goes on from the last checkpoint",
     OPTIMIZE_JOB: "the same command goes on with what is left",
     ADAPTER_BUNDLE: "the same command begins again",
@@ -81,14 +87,34 @@ def execute(order: Order, options: Options, display: Display) -> tuple[Resource,
         run_order = local.build_order(order, place, packages)
         finished = _is_finished(run_order.output)
         log = logs / f"{manifest.namespace}-{manifest.name}-{run_order.run.revision}.log"
+        # Of a finished run's result nothing is said anew.
+        begin = 0 if finished else trainerlog.end_of(log)
         started = datetime.now(UTC)
         result_file = folder / "result.json"
         code, interrupts = _supervise(run_order, folder, result_file, log, reports, display)
         last = _last_known(run_order, reports)
         result = _read_result(result_file, last, code, interrupts, log)
+        if result.error:
+            error = remedies.here(
+                result.error, place.storage.endpoint, manifest.kind, manifest.spec.to_json()
+            )
+            result = result.model_copy(update={"error": error})
     state = localstate.ended(run_order, started, datetime.now(UTC), result)
-    extras = _extras(run_order.output, result, log)
-    return state, replace(extras, finished_before=finished), code
+    extras = replace(
+        _extras(run_order.output, result, log),
+        finished_before=finished,
+        warnings=trainerlog.warnings_of(log, begin),
+    )
+    return state, extras, code
+
+
+def goes_on(state: Resource) -> str:
+    """What comes of a run that was interrupted, as its state tells."""
+    kind = KINDS[state["kind"]]
+    if kind is FINE_TUNE_JOB and not state["status"].get("checkpoints"):
+        # Interrupted while it loads, it hasn't looked for those of earlier starts.
+        return "no checkpoint was made: the same command begins again, or goes on from an older one"
+    return _GOES_ON[kind]
 
 
 def _supervise(
@@ -101,7 +127,7 @@ def _supervise(
 ) -> tuple[int, int]:
     """Exit code, and how many times it was interrupted."""
     file = folder / "runspec.json"
-    file.write_text(json.dumps(order.to_json(), ensure_ascii=False))
+    file.write_text(write_order(order))
     started = datetime.now(UTC)
     display.show(localstate.running(order, started, None, started))
     shown, told, deadline = None, 0, float("inf")
@@ -112,8 +138,7 @@ def _supervise(
             if trainer.interrupts > told:
                 told = trainer.interrupts
                 deadline = time.monotonic() + order.grace_seconds
-                doing = _STOPPING.get(order.run.kind, "stopping")
-                display.say(f"{doing} … (Ctrl-C again: stop at once)")
+                display.say(f"{_stopping(order, reports)} … (Ctrl-C again: stop at once)")
             if code is not None:
                 break
             if reports and reports[-1] is not shown:
@@ -125,18 +150,29 @@ def _supervise(
     return code, trainer.interrupts
 
 
+def _stopping(order: AnyOrder, reports: _Latest) -> str:
+    """What an interrupted trainer does: before it trains there is nothing to save.
+
+    The stage is told at once, steps only every few seconds.
+    """
+    progress = reports[-1].progress if reports else None
+    trained = progress is not None and (progress.stage == "Training" or progress.step > 0)
+    return "saving a checkpoint" if trained and isinstance(order, RunSpec) else "stopping"
+
+
 def _read_result(file: Path, last: _Result, code: int, interrupts: int, log: Path) -> _Result:
     """What the trainer left; its last report and exit code if it died without a word."""
     try:
-        return type(last).model_validate_json(file.read_bytes())
+        return type(last).read_json(file.read_bytes())
     except (OSError, ValidationError):
         pass
     if interrupts:
         return last
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     hint = " (out of memory?)" if code == -9 else ""
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-    error = RunError(code="TrainerDied", message=f"the trainer {how}{hint}\n{tail}"[-1500:])
+    words = f"the trainer {how}{hint}\n"
+    tail = trainerlog.tail(log, _LOG_TAIL_LINES)[-1400:]
+    error = RunError(code="TrainerDied", message=words + tail)
     return last.model_copy(update={"outcome": "Failed", "error": error})
 
 
@@ -197,7 +233,7 @@ def _extras(output: str, result: _Result, log: Path) -> Extras:
     if folder is None:
         return Extras(log=str(log))
     page = folder / "report" / "index.html"
-    report = str(page) if page.exists() else None
+    report = _shown(page) if page.exists() else None
     if result.outcome != "Succeeded":
         # Candidates that all miss a gate are reported on, too.
         return Extras(report=report, log=str(log))
@@ -208,12 +244,19 @@ def _extras(output: str, result: _Result, log: Path) -> Extras:
     ]
     curve, samples = folder / "report" / "loss.png", folder / "report" / "samples.json"
     return Extras(
+        folder=_shown(folder),
         files=files,
         report=report,
         loss_curve=str(curve) if curve.exists() else None,
         samples=parse_samples(samples.read_text("utf-8")) if samples.exists() else (),
         log=str(log),
     )
+
+
+def _shown(folder: Path) -> str:
+    """As short as a shell takes it from here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _is_result(path: Path) -> bool:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from luthier_api.kinds import Kind
 from luthier_cli.findings import Finding, identity, locate
-from luthier_cli.kinds import Kind
 from luthier_cli.kube import ApiError, Cluster, UnreachableError
-from luthier_cli.offline import check_document, kind_of, remedy_for_unknown
+from luthier_cli.offline import check_document, kind_of, remedy_for_unknown, uri_remedy
 from luthier_cli.yaml import Document
 
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
@@ -79,8 +79,9 @@ def _findings(error: ApiError, kind: Kind, document: Document, file: str) -> Ite
         if _NOT_CHECKED in message:
             continue
         field = "" if field == "<nil>" else field
-        line = document.line(locate(document, field))
-        yield Finding(file, line, field, _plain(message, field))
+        path, words = locate(document, field), _plain(message, field)
+        remedy = uri_remedy(words, document.at(path))
+        yield Finding(file, document.line(path), field, words, remedy)
     if error.code == 422 and not error.details.get("causes"):
         yield Finding(file, document.line(()), "", str(error))
 

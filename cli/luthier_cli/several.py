@@ -10,7 +10,7 @@ from luthier_cli.display import open_display
 from luthier_cli.errors import Exit
 from luthier_cli.order import Manifest, Options, check_all, order_of
 from luthier_cli.references import Result, just_made
-from luthier_cli.run import GOES_ON, STOPS, execute
+from luthier_cli.run import STOPS, execute, goes_on
 from luthier_cli.summary import summarize
 
 Summary = dict[str, Any]
@@ -36,7 +36,7 @@ def run_all(
         on_end(summarize(state, extras))
         status = state["status"]
         if status["phase"] == "Interrupted":
-            notes.print(f"interrupted: {GOES_ON[manifest.kind]}", style="yellow")
+            notes.print(f"interrupted: {goes_on(state)}", style="yellow")
             return Exit.INTERRUPTED
         if code != 0:
             return Exit.FAILED

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from luthier_api.visible import one_line, visible_in
 from luthier_cli import tables, text
+from luthier_cli.facts import facts_of
 from luthier_cli.state import Resource, cause, gated_metric, outcome, status_of, warnings
 
 # Metrics of which less is better.
@@ -35,7 +36,10 @@ _FINISHED_BEFORE = (
     "! this is the result of an earlier run: to run again, e.g. on changed data, remove its folder "
     "or set another --output"
 )
+# The trainer's words, as a test checks: its log, where that is read, has told already, and where.
+UNREAD = "nothing learns from it"
 _SHOWN_SAMPLES = 3  # all of them are in report/sheet.html
+_SHOWN_WARNINGS = 3
 
 
 def parse_samples(document: str) -> list[Sample]:
@@ -57,6 +61,8 @@ class Extras:
     next_commands: Sequence[str] = ()
     log: str | None = None
     finished_before: bool = False  # the result is an earlier run's
+    folder: str | None = None  # the artifact on this machine, as a shell takes it
+    warnings: Sequence[str] = ()  # of the trainer, beside what its conditions say
 
 
 def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "loss": (status.get("progress") or {}).get("loss"),
         "checkpointStep": checkpoints[-1]["step"] if checkpoints else None,
         "evaluation": status.get("evaluation"),
-        "warnings": warnings(resource),
+        "warnings": _all_warnings(resource, extras),
         "dataset": status.get("dataset"),
         "estimate": status.get("estimate"),
         "resolved": status.get("resolved"),
@@ -92,6 +98,7 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "proof": status.get("proof"),
         # Of a bundle: the package in use, which a run that failed leaves as it is.
         "artifact": status.get("artifact") or status.get("current"),
+        "folder": extras.folder,
         "report": extras.report,
         "files": [{"path": path, "bytes": size} for path, size in extras.files],
         "lossCurve": extras.loss_curve,
@@ -105,10 +112,22 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
     return {key: value for key, value in summary.items() if value not in (None, "", [], {})}
 
 
+def _all_warnings(resource: Resource, extras: Extras) -> list[str]:
+    """Each once: the trainer says of itself what a condition says, too."""
+    found = warnings(resource)
+    told = " ".join(found)
+    found += [it for it in extras.warnings if it not in told]
+    unread = (status_of(resource).get("dataset") or {}).get("unread")
+    if unread and not any(UNREAD in it for it in found):
+        found.append(f"chats have {', '.join(unread)}: {UNREAD}")
+    return found
+
+
 def render(summary: Mapping[str, Any]) -> RenderableType:
     """The report for a terminal."""
+    summary = visible_in(summary)
     parts: list[RenderableType] = [_headline(summary)]
-    parts += [Text(f"! {warning}", style="yellow") for warning in summary.get("warnings", ())]
+    parts += _warnings(summary.get("warnings", ()))
     if summary.get("finishedBefore"):
         parts.append(Text(_FINISHED_BEFORE, style="yellow"))
     if evaluation := summary.get("evaluation"):
@@ -118,18 +137,33 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         parts += ["", tables.candidates_table(*found, summary.get("metric"))]
     if adapters := summary.get("adapters"):
         parts += ["", tables.adapters_table(adapters)]
-    if facts := list(_facts(summary)):
+    if facts := facts_of(summary):
         parts += ["", grid(facts)]
-    if samples := summary.get("samples"):
-        parts += ["", _samples_table(samples[:_SHOWN_SAMPLES])]
+    if samples := summary.get("samples", [])[: _room_for_samples(summary)]:
+        parts += ["", _samples_table(samples)]
     if commands := summary.get("nextCommands"):
         parts += ["", Text("Next:", style="bold")]
         # Not folded: a command is copied whole.
         parts += [
-            Text(f"  {command}", style="cyan", no_wrap=True, overflow="ignore")
+            Text(one_line(f"  {command}"), style="cyan", no_wrap=True, overflow="ignore")
             for command in commands
         ]
     return Group(*parts)
+
+
+def _room_for_samples(summary: Mapping[str, Any]) -> int:
+    """On a screen of 24 lines the score is to stay in sight."""
+    metrics = (summary.get("evaluation") or {}).get("tuned") or {}
+    taken = max(0, len(metrics) - _SHOWN_SAMPLES) + len(summary.get("warnings", ()))
+    return max(0, _SHOWN_SAMPLES - taken)
+
+
+def _warnings(found: Sequence[str]) -> list[RenderableType]:
+    """So many that the score below stays in sight."""
+    shown = [Text(f"! {one_line(warning)}", style="yellow") for warning in found[:_SHOWN_WARNINGS]]
+    if more := len(found) - len(shown):
+        shown.append(Text(f"! {more} more in the log", style="yellow"))
+    return [*shown]
 
 
 def _headline(summary: Mapping[str, Any]) -> Text:
@@ -138,11 +172,12 @@ def _headline(summary: Mapping[str, Any]) -> Text:
         ended, ("•", "bold yellow")
     )
     where = f"{summary['namespace']}/" if summary.get("namespace") else ""
-    line = Text(f"{mark} {where}{summary['name']}: {ended}", style=style)
+    line = Text(one_line(f"{mark} {where}{summary['name']}: {ended}"), style=style)
     if "durationSeconds" in summary:
         line.append(f" after {text.duration(summary['durationSeconds'])}", style="not bold")
     if ended != "Complete" and (reason := summary.get("reason")):
-        message = summary.get("message", "")
+        # Of several lines, as a traceback has: none of them looks like one of ours.
+        message = summary.get("message", "").replace("\n", "\n  ")
         line.append(f"\n  {reason}: {message}" if message else f"\n  {reason}", style="not bold")
     return line
 
@@ -158,7 +193,7 @@ def metrics_table(evaluation: Mapping[str, Any]) -> RenderableType:
         before, after, change = base.get(name), tuned.get(name), changes.get(name)
         interval = [_interval(change)] if changes else []
         difference = _change(name, before, after, change)
-        table.add_row(escape(name), _number(before), _number(after), difference, *interval)
+        table.add_row(Text(name), _number(before), _number(after), difference, *interval)
     rows = evaluation.get("examples")
     if not rows:
         return table
@@ -180,75 +215,19 @@ def _change(
     difference = after - before
     lower_is_better = any(word in name for word in _LESS_IS_BETTER)
     better = difference < 0 if lower_is_better else difference > 0
-    sure = change is None or not change["low"] <= 0 <= change["high"]
+    sure = change is None or ("low" in change and not change["low"] <= 0 <= change["high"])
     style = "" if not difference or not sure else "green" if better else "red"
     return Text(_signed(difference), style=style)
 
 
 def _interval(change: Mapping[str, float] | None) -> str:
-    return f"{_signed(change['low'])} to {_signed(change['high'])}" if change else ""
+    if not change:
+        return ""
+    return f"{_signed(change['low'])} to {_signed(change['high'])}" if "low" in change else "none"
 
 
 def _signed(value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{_number(abs(value))}"
-
-
-def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
-    if artifact := summary.get("artifact"):
-        ended = summary["outcome"] == "Complete"
-        facts.append(("Artifact" if ended else "In use", artifact["uri"]))
-        if package := _package(artifact):
-            facts.append(("Package", package))
-    if proven := summary.get("proof"):
-        facts.append(("Proven", tables.proof(proven)))
-    for index, file in enumerate(summary.get("files", [])):
-        label = "Files" if index == 0 else ""
-        facts.append((label, f"{file['path']}  ({text.size(file['bytes'])})"))
-    if report := summary.get("report"):
-        facts.append(("Report", report))
-    if curve := summary.get("lossCurve"):
-        facts.append(("Loss curve", curve))
-    if revision := summary.get("revision"):
-        attempt = summary.get("attempt", 1)
-        facts.append(("Revision", revision if attempt == 1 else f"{revision}, attempt {attempt}"))
-    if known := text.dataset(summary.get("dataset") or {}):
-        facts.append(("Data", known))
-    if expected := text.estimate(summary.get("estimate") or {}):
-        facts.append(("Expected", expected))
-    if resolved := summary.get("resolved"):
-        facts.append(("Chosen", ", ".join(f"{name} {value}" for name, value in resolved.items())))
-    if summary.get("steps"):
-        loss = f", loss {summary['loss']:.4g}" if "loss" in summary else ""
-        steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']:,} steps"
-        facts.append(("Training", f"{steps}{loss}"))
-    # A complete run has its artifact; any other goes on from here.
-    if "checkpointStep" in summary and summary["outcome"] != "Complete":
-        facts.append(("Checkpoint", f"of step {summary['checkpointStep']:,}"))
-    if usage := summary.get("usage"):
-        facts.append(("Used", _usage(usage)))
-    if interruptions := text.restarts(summary.get("restarts") or {}):
-        facts.append(("Restarts", interruptions))
-    if log := summary.get("log"):
-        facts.append(("Log", log))
-    return facts
-
-
-def _package(artifact: Mapping[str, Any]) -> str:
-    """What runs an optimised model."""
-    if "format" not in artifact:
-        return ""
-    runtime = {"genai": "onnxruntime-genai", "onnx": "ONNX Runtime"}[artifact["format"]]
-    return f"{artifact['precision']} for {runtime}, in model/; README.md shows how to run it"
-
-
-def _usage(usage: Mapping[str, Any]) -> str:
-    parts = [f"{text.duration(usage.get('cpuSeconds', 0))} of CPU"]
-    if usage.get("gpuSeconds"):
-        parts.append(f"{text.duration(usage['gpuSeconds'])} of GPU")
-    if usage.get("trainedTokens"):
-        parts.append(f"{usage['trainedTokens']:,} tokens learnt from")
-    return ", ".join(parts)
 
 
 def grid(rows: Sequence[tuple[str, str]]) -> Table:
@@ -263,12 +242,14 @@ def grid(rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def _samples_table(samples: Sequence[Mapping[str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    for heading in ("Prompt", "Before", "After"):
-        table.add_column(heading, overflow="fold")
+    """A line each, cut where it is too long."""
+    headings = [("prompt", "Prompt"), ("base", "Before"), ("tuned", "After")]
     if any(sample.get("expected") for sample in samples):
-        table.add_column("Expected")
+        headings.append(("expected", "Expected"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold", expand=True)
+    for index, (_, heading) in enumerate(headings):
+        table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", ratio=1 + (index == 0))
     for sample in samples:
-        cells = [Text(sample[key]) for key in ("prompt", "base", "tuned")]
-        table.add_row(*cells, *([Text(sample["expected"])] if sample.get("expected") else []))
+        cells = (" ".join((sample.get(key) or "").split()) for key, _ in headings)
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return table

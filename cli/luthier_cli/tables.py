@@ -1,13 +1,18 @@
-"""What optimising and bundling came to, as tables. Pure: parts of a status in, Rich out."""
+"""What optimising and bundling came to, as tables. Pure: parts of a status in, Rich out.
+
+What a status says is a Text: in a plain string Rich would look for markup.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from luthier_api.visible import one_line
 from luthier_cli import text
 
 _VERDICTS = {"Chosen": "bold green", "Passed": "green", "Undecided": "yellow"}
@@ -21,24 +26,40 @@ def candidates_table(
 
     `metric`: that of the gates.
     """
-    table = _table("", "Size", "Perplexity")
-    if metric:
-        for heading in (escape(metric), "Change", "95% interval"):
-            table.add_column(heading, justify="right")
-    for heading in ("Tokens/s", "First token", "Memory"):
-        table.add_column(heading, justify="right")
-    table.add_column("Verdict")
-    if baseline:
-        table.add_row("source", *_cells(baseline, metric), "")
+    gated = (metric, "Change", "95% interval") if metric else ()
+    headings = ("Size", "Perplexity", *gated, "Tokens/s", "First token", "Memory", "Verdict")
+    rows = {"source": [*map(Text, _cells(baseline, metric)), Text()]} if baseline else {}
     for candidate in candidates:
         verdict = str(candidate.get("verdict", ""))
         shown = Text(verdict, style=_VERDICTS.get(verdict, "red"))
-        table.add_row(candidate["precision"], *_cells(candidate, metric), shown)
+        rows[candidate["precision"]] = [*map(Text, _cells(candidate, metric)), shown]
+    table = _Fitting(headings, rows)
     reasons = [
-        Text(f"{it['precision']}: {it['reason']}", style="dim") for it in candidates
+        Text(one_line(f"{it['precision']}: {it['reason']}"), style="dim") for it in candidates
         if it.get("reason")
     ]  # fmt: skip
     return Group(table, *reasons)
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A line for each of `rows`; turned, a line for each heading, where that is too wide."""
+
+    headings: Sequence[str]
+    rows: Mapping[str, Sequence[Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = _table("", *self.headings)
+        wide.columns[-1].justify = "left"
+        for name, cells in self.rows.items():
+            wide.add_row(Text(name), *cells)
+        if Measurement.get(console, options.update(width=1000), wide).maximum <= options.max_width:
+            yield wide
+            return
+        turned = _table("", *self.rows)
+        for index, heading in enumerate(self.headings):
+            turned.add_row(Text(heading), *(cells[index] for cells in self.rows.values()))
+        yield turned
 
 
 def _cells(found: Mapping[str, Any], metric: str | None) -> list[str]:
@@ -70,7 +91,7 @@ def adapters_table(adapters: Sequence[Mapping[str, Any]]) -> RenderableType:
         why = ": ".join(adapter[key] for key in ("reason", "message") if adapter.get(key))
         style = _STATES.get(state, "")
         revision = adapter.get("revision") or "–"
-        table.add_row(adapter["name"], Text(state, style=style), revision, Text(why))
+        table.add_row(Text(adapter["name"]), Text(state, style=style), Text(revision), Text(why))
     return table
 
 
@@ -102,9 +123,9 @@ def tally(candidates: Sequence[Mapping[str, Any]], adapters: Sequence[Mapping[st
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    table.add_column(first)
+    table.add_column(Text(first))
     for heading in others:
-        table.add_column(heading, justify="right" if first == "" else "left")
+        table.add_column(Text(heading), justify="right" if first == "" else "left")
     return table
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS, Kind, kind_called
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import FINE_TUNE_JOB, KINDS, Kind, kind_called
 
 
 @dataclass(frozen=True)

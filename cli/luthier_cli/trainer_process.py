@@ -23,7 +23,9 @@ class TrainerProcess:
         self.interrupts = 0
         self._command = [sys.executable, "-m", "luthier_trainer", str(run_spec)]
         self._log = log
-        self._env = os.environ | env
+        # `python -m` would import what lies in the current folder: a cloned model's numpy.py. By
+        # the environment, so that it holds of what the trainer starts, too.
+        self._env = os.environ | env | {"PYTHONSAFEPATH": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[signal.Signals, Any] = {}
 

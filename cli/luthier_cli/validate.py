@@ -9,9 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from luthier_api.visible import one_line
+from luthier_cli import platformfile
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding, identity
 from luthier_cli.offline import is_ours
+from luthier_cli.paths import path_of
 from luthier_cli.yaml import Document, YamlError, load_documents
 
 Check = Callable[[Document, str], list[Finding]]
@@ -20,6 +23,7 @@ Check = Callable[[Document, str], list[Finding]]
 OFFLINE = "the schema of this luthier, offline"
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_MAX_BYTES = 8 << 20  # the API server takes 3 MiB; a chart's output holds several resources
 
 
 @dataclass
@@ -53,6 +57,11 @@ def validate(sources: Sequence[tuple[str, str]], check: Check) -> Report:
         ours = 0
         for document in documents:
             name = identity(document.value)
+            if platformfile.is_platform(document.value, file):
+                ours += 1
+                report.checked.append((file, platformfile.NAME))
+                report.findings += platformfile.check(document, file)
+                continue
             if not is_ours(document.value):
                 report.skipped.append((file, name))
                 continue
@@ -81,7 +90,7 @@ def read_sources(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _expand(name: str) -> Iterator[Path]:
-    path = Path(name)
+    path = path_of(name)
     if name == "-" or not path.is_dir():
         yield path
         return
@@ -93,7 +102,16 @@ def _expand(name: str) -> Iterator[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise CliError(
+                f"{path} has more than {_MAX_BYTES >> 20} MiB", "is it a manifest? split it"
+            )
+        return data.decode()
     except OSError as error:
         raise CliError(f"can't read {path}: {error.strerror}", "check the path") from None
     except UnicodeDecodeError:
@@ -103,17 +121,18 @@ def _read(path: Path) -> str:
 def show(report: Report, how: str, console: Console) -> None:
     """The report for people: one line a finding, as compilers write it."""
     for finding in report.findings:
-        line = Text(f"{finding.file}:{finding.line}: ", style="bold")
+        line = Text(one_line(f"{finding.file}:{finding.line}: "), style="bold")
         if finding.field:
-            line.append(f"{finding.field}: ", style="bold not bold cyan")
-        line.append(finding.message, style="not bold")
+            line.append(one_line(f"{finding.field}: "), style="bold not bold cyan")
+        line.append(one_line(finding.message), style="not bold")
         if finding.remedy:
-            line.append(f" → {finding.remedy}", style="not bold green")
+            line.append(one_line(f" → {finding.remedy}"), style="not bold green")
         console.print(line, soft_wrap=True)
     wrong = {finding.file for finding in report.findings}
     for file, name in report.checked:
         if file not in wrong:
-            console.print(Text(f"{file}: {name} is valid", style="green"), soft_wrap=True)
+            console.print(Text(one_line(f"{file}: {name} is valid"), style="green"), soft_wrap=True)
     for file, name in report.skipped:
-        console.print(Text(f"{file}: {name} skipped: not a Luthier resource", style="dim"))
-    console.print(Text(f"checked against {how}", style="dim"), soft_wrap=True)
+        words = one_line(f"{file}: {name} skipped: not a Luthier resource")
+        console.print(Text(words, style="dim"), soft_wrap=True)
+    console.print(Text(one_line(f"checked against {how}"), style="dim"), soft_wrap=True)

@@ -11,12 +11,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from luthier_api.visible import one_line, visible_in
 from luthier_cli import tables, text
 from luthier_cli.state import (
     WARNINGS,
     Resource,
     cause,
     gated_metric,
+    holds,
     outcome,
     retry_pending,
     stage,
@@ -38,6 +40,7 @@ class Live:
 
     def frame(self, resource: Resource, now: datetime, note: str = "") -> RenderableType:
         """The picture of this moment. `note` stands below it, e.g. how to leave."""
+        resource = visible_in(resource)
         parts: list[RenderableType] = [self._title(resource)]
         if bar := _bar(resource):
             parts.append(bar)
@@ -46,7 +49,7 @@ class Live:
         parts += _found(resource)
         parts.append(_conditions(resource))
         if note:
-            parts.append(Text(f"  {note}", style="dim"))
+            parts.append(Text(one_line(f"  {note}"), style="dim"))
         return Group(*parts)
 
     def _title(self, resource: Resource) -> RenderableType:
@@ -61,7 +64,8 @@ class Live:
 
 def _title(resource: Resource) -> Text:
     metadata, status = resource["metadata"], status_of(resource)
-    title = Text(f"{metadata.get('namespace', 'default')}/{metadata['name']}", style="bold")
+    name = f"{metadata.get('namespace', 'default')}/{metadata['name']}"
+    title = Text(one_line(name), style="bold")
     title.append(f"  {phase(resource)}", style=_PHASE_STYLES.get(phase(resource), "cyan"))
     if revision := status.get("revision"):
         title.append(f"  {revision}", style="dim not bold")
@@ -72,7 +76,7 @@ def _title(resource: Resource) -> Text:
 
 def phase(resource: Resource) -> str:
     """The phase, and while it runs the stage of the trainer."""
-    if retry_pending(resource) and outcome(resource) is None:
+    if retry_pending(resource) and holds(resource, "Failed"):
         return "Waiting for the retry"
     name = str(status_of(resource).get("phase") or "Waiting for the operator")
     doing = stage(resource)
@@ -164,6 +168,7 @@ def _mark(kind: str, status: str) -> Text | None:
 
 def plain_line(resource: Resource, now: datetime) -> str:
     """The same on one line, for logs."""
+    resource = visible_in(resource)
     progress = status_of(resource).get("progress") or {}
     parts = [phase(resource)]
     if total := progress.get("totalSteps"):
@@ -176,4 +181,4 @@ def plain_line(resource: Resource, now: datetime) -> str:
     if reason and outcome(resource) is None:
         parts.append(f"{reason}: {message}" if message else reason)
     parts += warnings(resource)
-    return "  ".join(parts)
+    return one_line("  ".join(parts))

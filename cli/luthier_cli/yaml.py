@@ -9,6 +9,7 @@ A key that is given twice is refused: kubectl would silently take the last one.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,17 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
+
+
+def at(value: Any, path: Path) -> Any:
+    """What stands there; None: nothing."""
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
 
 _BOOLEANS = {
     word: value
@@ -28,7 +40,9 @@ _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _MERGE = "<<"
-_MAX_FIELDS = 100_000  # aliases of aliases could grow without end
+_MAX_NODES = 100_000  # aliases of aliases, and merges of them, could grow without end
+_MAX_DEPTH = 64  # the deepest field of the API has eight
+_MAX_DIGITS = 30  # more are no integer of 64 bits
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -62,6 +76,13 @@ class Document:
             path = path[:-1]
         return self.lines[path]
 
+    def at(self, path: Path) -> Any:
+        """The value of a field that is there."""
+        value = self.value
+        for part in path:
+            value = value[part]
+        return value
+
 
 def load_documents(text: str) -> list[Document]:
     """All documents that aren't empty. Raises YamlError."""
@@ -88,6 +109,22 @@ def load_value(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Parses, and leaves plain scalars to `scalar`."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._nodes = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self._depth += 1
+        self._nodes += 1
+        if self._depth > _MAX_DEPTH or self._nodes > 2 * _MAX_NODES:  # keys are nodes here
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            if self._depth > _MAX_DEPTH:
+                raise YamlError(f"nested more than {_MAX_DEPTH} times", line)
+            raise YamlError(f"more than {_MAX_NODES} fields", line)
+        node: Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
     def resolve(self, kind: type[Node], value: str | None, implicit: Any) -> str:
         if kind is ScalarNode and implicit[0]:
             return _PLAIN
@@ -99,33 +136,44 @@ class _Reader:
 
     def __init__(self) -> None:
         self._lines: dict[Path, int] = {}
-        self._open: set[int] = set()
+        self._open: list[Node] = []
+        self._nodes = 0
 
     def document(self, node: Node) -> Document:
         self._lines[()] = node.start_mark.line + 1
         return Document(self._value(node, ()), self._lines)
 
     def _value(self, node: Node, path: Path) -> Any:
-        if id(node) in self._open:
-            raise YamlError("an alias stands inside its own anchor", node.start_mark.line + 1)
-        self._open.add(id(node))
-        try:
+        with self._within(node):
             if isinstance(node, MappingNode):
                 return self._mapping(node, path)
             if isinstance(node, SequenceNode):
                 return [self._item(item, (*path, i)) for i, item in enumerate(node.value)]
             assert isinstance(node, ScalarNode)
             return _tagged(node)
+
+    @contextmanager
+    def _within(self, node: Node) -> Iterator[None]:
+        """Counts what is read, however often the same is named, and how deep."""
+        line = node.start_mark.line + 1
+        if any(it is node for it in self._open):
+            raise YamlError("an alias stands inside its own anchor", line)
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise YamlError(f"more than {_MAX_NODES} fields: too many aliases?", line)
+        if len(self._open) > _MAX_DEPTH:
+            raise YamlError(f"nested more than {_MAX_DEPTH} times", line)
+        self._open.append(node)
+        try:
+            yield
         finally:
-            self._open.remove(id(node))
+            self._open.pop()
 
     def _item(self, node: Node, path: Path) -> Any:
         self._note(path, node.start_mark.line + 1)
         return self._value(node, path)
 
     def _note(self, path: Path, line: int) -> None:
-        if len(self._lines) >= _MAX_FIELDS:
-            raise YamlError(f"more than {_MAX_FIELDS} fields: too many aliases?", line)
         self._lines[path] = line
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
@@ -135,7 +183,8 @@ class _Reader:
             line = key_node.start_mark.line + 1
             if key_node.tag == _PLAIN and key_node.value == _MERGE:
                 for source in _merge_sources(value_node):
-                    merged = self._mapping(source, path) | merged
+                    with self._within(source):
+                        merged = self._mapping(source, path) | merged
                 continue
             key = _key(key_node)
             if key in own:
@@ -191,7 +240,7 @@ def scalar(text: str, line: int = 1) -> bool | int | float | str | None:
 
 
 def _number(text: str) -> int | float | None:
-    if match := _INTEGER.fullmatch(text):
+    if len(text) <= _MAX_DIGITS and (match := _INTEGER.fullmatch(text)):
         value = _integer(*match.groups())
         if -(2**63) <= value < 2**63:
             return value

@@ -32,6 +32,9 @@ How it works
     Images come without a registry: `Cluster.import_image` takes a docker-archive, and
     `host_files.py` lets pods run the machine's own Python environment.
 
+Beside it, where tests and benchmarks ask for them: `kueue.install(cluster)` on a full node,
+`kwok.start(cluster)` with nodes that only seem to be there.
+
 What it isn't
     Production: etcd doesn't sync to disk, tokens are static, NetworkPolicies are accepted and
     not enforced, and `down` ends pods without a farewell.

@@ -7,6 +7,7 @@ a change builds anew, a rerun does nothing, and two checkouts don't fight.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ MODULES = Path(__file__).resolve().parent.parent / "binaries"
 KUBERNETES_VERSION = "v1.34.4"
 _MINOR = KUBERNETES_VERSION.split(".")[1]
 HELM_VERSION = "v3.22.0"
+KUEUE_VERSION = "v0.17.0"
+KWOK_VERSION = "v0.8.0"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ HELM = Binary(
         f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={_MINOR}",
     ),
 )
+KUEUE_MODULE = f"sigs.k8s.io/kueue@{KUEUE_VERSION}"
+KUEUE = Binary(
+    "kueue",
+    f"sigs.k8s.io/kueue/cmd/kueue@{KUEUE_VERSION}",
+    6,
+    (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE_VERSION}",),
+)
+KWOK = Binary("kwok", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}", 3)
 
 
 def folder() -> Path:
@@ -104,6 +115,16 @@ def ensure(binary: Binary) -> Path:
     for link in (binary.name, *binary.links):
         _link(tools() / link, file)
     return file
+
+
+@cache
+def module_folder(module: str) -> Path:
+    """Where Go keeps the sources of a published `module@version`, fetched if they aren't there.
+
+    `CommandError` if they can't be had. Nobody may write there.
+    """
+    told = run(["go", "mod", "download", "-json", module], within=300)
+    return Path(json.loads(told)["Dir"])
 
 
 @cache

@@ -64,8 +64,9 @@ def _remove_traces(layout: Layout) -> None:
             (CNI_RESULTS / name).unlink(missing_ok=True)
     if CONTAINER_LOGS.exists():
         for link in CONTAINER_LOGS.iterdir():
-            if link.is_symlink() and link.readlink().is_relative_to(layout.state):
-                link.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another cluster's, gone meanwhile
+                if link.is_symlink() and link.readlink().is_relative_to(layout.state):
+                    link.unlink(missing_ok=True)
 
 
 def remove_shared() -> None:

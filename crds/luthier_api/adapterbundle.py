@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from luthier_api.bounds import Count
 from luthier_api.meta import Model, Name, ObjectRef, Rule, SecretKeyRef, list_map
 from luthier_api.optimizejob import Int4, Target
 from luthier_api.runsettings import RunSettings
@@ -148,7 +149,7 @@ class BundledRevision(Model):
 class BundleProof(Model):
     """How well the package's adapters equal the originals."""
 
-    adapters: int = Field(default=0, description="How many are in it.")
+    adapters: Count = Field(default=0, description="How many are in it.")
     logits_difference: float | None = Field(
         default=None,
         description="How far a logit is from PEFT's on the unquantised base, at most, of all "
@@ -158,8 +159,8 @@ class BundleProof(Model):
         default=None,
         description="Switching to other adapters and back gives the same logits, bit by bit.",
     )
-    rebuilt: int = Field(default=0, description="Adapters that were built anew for this package.")
-    size_bytes: int | None = Field(default=None, description="Size of the package.")
+    rebuilt: Count = Field(default=0, description="Adapters that were built anew for this package.")
+    size_bytes: Count | None = Field(default=None, description="Size of the package.")
 
 
 class AdapterBundleStatus(RunStatus):
@@ -176,5 +177,10 @@ class AdapterBundleStatus(RunStatus):
         default=None, description="What was proven of the current package."
     )
     current: ArtifactRef | None = Field(
-        default=None, description="The package in use: the last that was built and proven."
+        default=None, description="The package in use, as inUse tells it of every kind."
     )
+
+    @property
+    def published(self) -> ArtifactRef | None:
+        """The result of this revision."""
+        return self.current

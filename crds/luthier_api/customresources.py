@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from luthier_api import GROUP, VERSION
-from luthier_api.adapterbundle import AdapterBundleSpec, AdapterBundleStatus
-from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
+from luthier_api import GROUP, VERSION, kinds
 from luthier_api.meta import Model, Rule
-from luthier_api.optimizejob import OptimizeJobSpec, OptimizeJobStatus
 from luthier_api.structural import Schema, structural_schema, validation
 
 # Names of Jobs, Services and pods are made of the resource's, and end at 63
@@ -53,13 +50,29 @@ class PrinterColumn:
 class CustomResource:
     """One kind of the API."""
 
-    kind: str
-    plural: str
-    short_name: str
+    of: kinds.Kind
     description: str
-    spec: type[Model]
-    status: type[Model]
     columns: tuple[PrinterColumn, ...]
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        return self.of.name
+
+    @property
+    def plural(self) -> str:
+        """Its name in paths."""
+        return self.of.plural
+
+    @property
+    def spec(self) -> type[Model]:
+        """The model of its spec."""
+        return self.of.spec_model()
+
+    @property
+    def status(self) -> type[Model]:
+        """The model of its status."""
+        return self.of.status_model()
 
     @property
     def crd_name(self) -> str:
@@ -102,7 +115,7 @@ class CustomResource:
                     "listKind": f"{self.kind}List",
                     "plural": self.plural,
                     "singular": self.kind.lower(),
-                    "shortNames": [self.short_name],
+                    "shortNames": [self.of.short],
                     "categories": ["luthier"],
                 },
                 "versions": [
@@ -128,13 +141,9 @@ _REASON = PrinterColumn(
 _ARTIFACT = PrinterColumn("Artifact", ".status.artifact.uri", "The published result.", wide=True)
 
 FINE_TUNE_JOB = CustomResource(
-    kind="FineTuneJob",
-    plural="finetunejobs",
-    short_name="ftj",
+    of=kinds.FINE_TUNE_JOB,
     description="A base model, a dataset and a method become an adapter or a model, evaluated, in "
     "S3.",
-    spec=FineTuneJobSpec,
-    status=FineTuneJobStatus,
     columns=(
         _PHASE,
         PrinterColumn("Progress", ".status.progress.percent", "Share of the steps done."),
@@ -161,13 +170,9 @@ FINE_TUNE_JOB = CustomResource(
 )
 
 OPTIMIZE_JOB = CustomResource(
-    kind="OptimizeJob",
-    plural="optimizejobs",
-    short_name="opj",
+    of=kinds.OPTIMIZE_JOB,
     description="A model or an adapter becomes ONNX: quantised, proven equal enough, measured, in "
     "S3.",
-    spec=OptimizeJobSpec,
-    status=OptimizeJobStatus,
     columns=(
         _PHASE,
         PrinterColumn("Stage", ".status.stage", "What the run is doing."),
@@ -192,13 +197,9 @@ OPTIMIZE_JOB = CustomResource(
 )
 
 ADAPTER_BUNDLE = CustomResource(
-    kind="AdapterBundle",
-    plural="adapterbundles",
-    short_name="ab",
+    of=kinds.ADAPTER_BUNDLE,
     description="Many adapters on one shared base become one multi-adapter ONNX package, kept "
     "fresh.",
-    spec=AdapterBundleSpec,
-    status=AdapterBundleStatus,
     columns=(
         _PHASE,
         PrinterColumn("Stage", ".status.stage", "What the run is doing."),

@@ -4,24 +4,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from luthier_api.meta import COLUMN, Column, Matches, Model, Rule
+from luthier_api.meta import Column, ConfigMapKeyRef, Matches, Model, Rule
 from luthier_api.uris import DATASET_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
-# The grammar of a template: literal text with doubled braces, and {column}.
+# The grammar of a template: literal text with doubled braces, and {column}. A column's name begins
+# with a letter or _, and holds blanks within and no sign that other templates use (quotes, !, <, =,
+# >, [, |); with a backslash before it, any sign may stand anywhere. Read alike by RE2, Rust and
+# Python: non-ASCII letters are what isn't ASCII.
 _LITERAL = r"(?:[^{}]|\{\{|\}\})"
-_FIELD = rf"\{{{COLUMN}\}}"
-ONE_COLUMN = rf"^{_LITERAL}*{_FIELD}"
-TWO_COLUMNS = rf"{ONE_COLUMN}{_LITERAL}*{_FIELD}"
+_ESCAPED = r"\\[^\x00-\x1f]"
+_FIRST = rf"(?:[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]|{_ESCAPED})"
+_NEXT = rf"(?: *(?:[^\x00-\x22\x27\x3c-\x3e\x5b-\x5e\x60\x7b-\x7f]|{_ESCAPED}))"
+FIELD = rf"\{{{_FIRST}{_NEXT}*\}}"
+ONE_COLUMN = rf"^{_LITERAL}*{FIELD}"
+TWO_COLUMNS = rf"{ONE_COLUMN}{_LITERAL}*{FIELD}"
 # One column, and no text before it: nothing that a completion could follow on.
-BARE_COLUMN = rf"^\s*{_FIELD}{_LITERAL}*$"
+BARE_COLUMN = rf"^\s*{FIELD}{_LITERAL}*$"
 
 Template = Annotated[
     str,
     Field(min_length=1, max_length=65536),
     Matches(
-        rf"^(?:{_LITERAL}|{_FIELD})*$",
-        "the template has a brace that is neither {column} nor doubled: a column is A-Z, a-z, "
-        "0-9, _, . and - in single braces; write {{ and }} for literal braces",
+        rf"^(?:{_LITERAL}|{FIELD})*$",
+        "the template has a brace that is neither {column} nor doubled: write {{ and }} for "
+        "literal braces; in a column's name a backslash before digits at its begin, braces, quotes "
+        "and other signs, as in {\\0} and {a\\{b\\}}",
     ),
     Matches(
         ONE_COLUMN,
@@ -47,24 +54,25 @@ SplitExpression = Annotated[
 ]
 
 
-_SUFFIX = "(?i)[.](jsonl|json|csv|parquet)([.](gz|zst))?$"
+_SUFFIX = "(?i)[.](jsonl|json|csv|tsv|parquet)([.](gz|zst))?$"
 # What a URI of examples and its revision must keep, wherever they stand.
 _SOURCE_RULES = (
     scheme_rule("datasets", DATASET_SCHEMES),
     *OBJECT_RULES,
     Rule(
-        "!self.uri.matches('(?i)[.](arrow|tsv|txt|xlsx?|bz2|xz|zip|tar|tgz)$') && "
+        "!self.uri.matches("
+        "'(?i)[.](arrow|feather|orc|avro|txt|xlsx?|ods|bz2|xz|zip|7z|tar|tgz)$') && "
         f"!(self.uri.matches('(?i)[.](gz|zst)$') && !self.uri.matches('{_SUFFIX}')) && "
         "!self.uri.matches('(?i)[.]parquet[.](gz|zst)$')",
-        "this format isn't read: convert it to .jsonl, .json, .csv (plain, .gz or .zst) or "
+        "this format isn't read: convert it to .jsonl, .json, .csv, .tsv (plain, .gz or .zst) or "
         ".parquet",
         field=".uri",
     ),
     Rule(
         "!(self.uri.startsWith('https://') || self.uri.startsWith('configmap://')) || "
         f"self.uri.matches('{_SUFFIX}')",
-        "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv (plain, .gz "
-        "or .zst) or .parquet",
+        "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv, .tsv "
+        "(plain, .gz or .zst) or .parquet",
         field=".uri",
     ),
     Rule(
@@ -146,6 +154,8 @@ def _needs_train(field: str) -> Rule:
 _FORMS = (
     ("prompt", "completion"),
     ("messages",),
+    ("instruction", "output"),
+    ("instruction", "input", "output"),
     ("text", "label"),
     ("tokens", "tags"),
     ("text", "spans"),
@@ -156,16 +166,34 @@ _FORMS = (
 
 class Columns(Model):
     """Columns of the dataset by what they mean, instead of a template: prompt and completion;
-    messages; text and label; tokens and tags; text and spans; first and second, with or without
-    label."""
+    messages; instruction and output, with or without input; text and label; tokens and tags; text
+    and spans; first and second, with or without label."""
 
-    prompt: Column | None = Field(default=None, description="What the model is given.")
-    completion: Column | None = Field(default=None, description="What it learns to answer.")
+    prompt: Column | None = Field(
+        default=None,
+        description="What the model is given: a text, or a list of messages as in `messages`.",
+    )
+    completion: Column | None = Field(
+        default=None,
+        description="What it learns to answer: a text, or, where the prompt is a list of "
+        "messages, a list too.",
+    )
     messages: Column | None = Field(
         default=None,
-        description="A conversation: a list of {role, content}. Written by the model's own chat "
-        "template; the loss counts the assistant's turns.",
+        description="A conversation: a list of {role, content}, as OpenAI's (tool_calls, weight, "
+        "content parts of text; with the row's `tools`), or of {from, value}, as ShareGPT's. "
+        "Written by the model's own chat template, or dataset.chatTemplate; the loss counts the "
+        "assistant's turns.",
     )
+    instruction: Column | None = Field(
+        default=None,
+        description="What the model is asked to do, as in Alpaca's rows: a chat of one question.",
+    )
+    input: Column | None = Field(
+        default=None,
+        description="What it is asked to do it with, put behind `instruction`. Rows may lack it.",
+    )
+    output: Column | None = Field(default=None, description="What it learns to answer then.")
     text: Column | None = Field(default=None, description="What is classified or tagged.")
     label: Column | None = Field(
         default=None,
@@ -193,6 +221,9 @@ class Columns(Model):
                         "prompt",
                         "completion",
                         "messages",
+                        "instruction",
+                        "input",
+                        "output",
                         "text",
                         "label",
                         "tokens",
@@ -205,8 +236,28 @@ class Columns(Model):
                 + ")"
                 for form in _FORMS
             ),
-            "columns that go together: prompt and completion; messages; text and label; tokens "
-            "and tags; text and spans; first and second, with or without label",
+            "columns that go together: prompt and completion; messages; instruction and output, "
+            "with or without input; text and label; tokens and tags; text and spans; first and "
+            "second, with or without label",
+        ),
+    )
+
+
+class ChatTemplate(Model):
+    """A chat template in Jinja, as tokenizers of transformers hold it."""
+
+    text: str | None = Field(
+        default=None, min_length=1, max_length=65536, description="The template itself."
+    )
+    config_map_ref: ConfigMapKeyRef | None = Field(
+        default=None, description="Where the template is, instead."
+    )
+
+    rules = (
+        Rule(
+            "has(self.text) != has(self.configMapRef)",
+            "say what the template is: set either text or configMapRef",
+            field=".text",
         ),
     )
 
@@ -236,9 +287,9 @@ class Dataset(Model):
     """The examples, and how one becomes text."""
 
     uri: Uri = Field(
-        description="A file (.jsonl, .json, .csv, .parquet; the first three also .gz or .zst) or a "
-        "folder that holds one file per split (train.jsonl, test.jsonl). A single file is the "
-        "split `train`. s3:// hf://OWNER/NAME[/PATH] https:// pvc://CLAIM/PATH "
+        description="A file (.jsonl, .json, .csv, .tsv, .parquet; all but the last also .gz or "
+        ".zst) or a folder that holds one file per split (train.jsonl, test.jsonl). A single file "
+        "is the split `train`. s3:// hf://OWNER/NAME[/PATH] https:// pvc://CLAIM/PATH "
         "configmap://NAME/KEY file://."
     )
     revision: str | None = Field(
@@ -255,12 +306,17 @@ class Dataset(Model):
     )
     template: Template | None = Field(
         default=None,
-        description="Text of one example, with {column} for a value of the row; {{ and }} are "
-        "literal braces, \\n is a new line. The last column is the completion: what the model "
-        "learns to say.",
+        description="Text of one example, with {column} for a value of the row, or {My column}; "
+        "{{ and }} are literal braces, \\n is a new line. In a column's name a backslash takes any "
+        "sign: {a\\{b\\}}, {\\0}. The last column is the completion: what the model learns to say.",
     )
     columns: Columns | None = Field(
         default=None, description="Instead of a template: the columns by what they mean."
+    )
+    chat_template: ChatTemplate | None = Field(
+        default=None,
+        description="How a conversation is written, instead of the model's own chat template; it "
+        "is saved with the result's tokenizer.",
     )
     train: SplitExpression | None = Field(
         default=None,
@@ -298,6 +354,13 @@ class Dataset(Model):
             'say how a row reads: set either template, e.g. "{text}\\nCategory: {label}", or '
             "columns",
             field=".template",
+        ),
+        Rule(
+            "!has(self.chatTemplate) || has(self.columns) && (has(self.columns.messages) || "
+            "has(self.columns.instruction) || has(self.columns.prompt))",
+            "chatTemplate writes conversations: set columns.messages, columns.instruction, or "
+            "columns.prompt with lists of messages; or remove it",
+            field=".chatTemplate",
         ),
         Rule(
             f"!has(self.template) || self.lossOn != 'Completion' || "

@@ -1,6 +1,7 @@
 """What is measured, on the base and on the tuned model alike."""
 
-from typing import Literal
+import re
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -26,6 +27,18 @@ Metric = Literal[
     "spearman",
     "pearson",
 ]
+# What the values are called: some metrics have more than one.
+METRIC_NAMES = frozenset(
+    {*get_args(Metric), "rouge1", "rouge2", "rougeL", "json_precision", "json_recall"}
+)
+_OF_A_SCRIPT = re.compile(r"script_[A-Za-z0-9_.@-]{1,56}")
+
+
+def is_metric(name: str) -> bool:
+    """Whether a value may have that name: one of ours, or script_ and a plain one."""
+    return name in METRIC_NAMES or _OF_A_SCRIPT.fullmatch(name) is not None
+
+
 # What each kind of answer can be measured by; loss is always known.
 CLASS_METRICS = ("accuracy", "f1", "f1_micro", "f1_weighted", "precision", "recall")
 ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
@@ -62,7 +75,7 @@ class Evaluation(Model):
         "metric_type) -> dict. Needs the platform's consent.",
     )
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.metrics.all(m, self.metrics.exists_one(n, n == m))",
             "a metric is named twice: name each once",

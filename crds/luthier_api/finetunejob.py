@@ -1,10 +1,12 @@
 """FineTuneJob: base model + dataset + method → an adapter or model, evaluated, in S3."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from luthier_api.bounds import Amount, Count
+from luthier_api.evaluation import is_metric
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model, Rule
 from luthier_api.optimizers import NEEDS_GPU
@@ -71,19 +73,19 @@ class Progress(Model):
     """How far the run is."""
 
     stage: str | None = Field(default=None, max_length=32, description="What it is doing.")
-    step: int = Field(default=0, description="Optimiser steps done.")
-    total_steps: int | None = Field(default=None, description="Optimiser steps in all.")
+    step: Count = Field(default=0, description="Optimiser steps done.")
+    total_steps: Count | None = Field(default=None, description="Optimiser steps in all.")
     percent: str | None = Field(default=None, max_length=8, description="For people, e.g. 40%.")
-    epoch: float | None = Field(default=None, description="Passes over the data done.")
+    epoch: Amount | None = Field(default=None, description="Passes over the data done.")
     loss: float | None = Field(default=None, description="Training loss of the last log.")
     eval_loss: float | None = Field(default=None, description="Last loss on `eval`.")
     learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
     grad_norm: float | None = Field(
         default=None, description="Norm of the last step's gradient, before it is clipped."
     )
-    tokens_per_second: float | None = Field(default=None, description="Real tokens, no padding.")
-    samples_per_second: float | None = Field(default=None, description="Rows learnt from.")
-    memory_bytes: int | None = Field(default=None, description="Resident memory of the trainer.")
+    tokens_per_second: Amount | None = Field(default=None, description="Real tokens, no padding.")
+    samples_per_second: Amount | None = Field(default=None, description="Rows learnt from.")
+    memory_bytes: Count | None = Field(default=None, description="Resident memory of the trainer.")
     estimated_finish: str | None = Field(
         default=None, max_length=32, description="Expected end (RFC 3339)."
     )
@@ -96,7 +98,7 @@ class Progress(Model):
 class CheckpointRef(Model):
     """A state in S3."""
 
-    step: int = Field(description="Optimiser step it was taken after.")
+    step: Count = Field(description="Optimiser step it was taken after.")
     uri: str = Field(max_length=2048, description="Folder of the checkpoint.")
     sha256: str = Field(max_length=64, description="Digest of its manifest.")
 
@@ -109,8 +111,11 @@ class Change(Model):
     """Tuned minus base on the same rows, with a 95% interval (paired bootstrap)."""
 
     by: float = Field(description="The difference.")
-    low: float = Field(description="Lower end of the interval.")
-    high: float = Field(description="Upper end of the interval.")
+    low: float | None = Field(default=None, description="Lower end of the interval.")
+    high: float | None = Field(default=None, description="Upper end of the interval.")
+    no_interval: str | None = Field(
+        default=None, max_length=100, description="Why there is no interval."
+    )
 
 
 class EvaluationResult(Model):
@@ -119,7 +124,7 @@ class EvaluationResult(Model):
     split: str | None = Field(
         default=None, max_length=16, description="The rows: `test`, or `eval` (optimistic)."
     )
-    examples: int | None = Field(default=None, description="How many rows.")
+    examples: Count | None = Field(default=None, description="How many rows.")
     base: Metrics = Field(default={}, description="Metrics of the base model.")
     tuned: Metrics = Field(default={}, description="Metrics of the tuned model.")
     change: Annotated[dict[str, Change], Field(max_length=32)] = Field(
@@ -133,38 +138,53 @@ class EvaluationResult(Model):
         return {
             name: it
             for name, it in change.items()
-            if all(math.isfinite(end) for end in (it.by, it.low, it.high))
+            if all(end is None or math.isfinite(end) for end in (it.by, it.low, it.high))
         }
+
+    @field_validator("base", "tuned", "change")
+    @classmethod
+    def _of_metrics(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Without names that are no metric's: what ran code of the user's may send any."""
+        return {name: it for name, it in values.items() if is_metric(name)}
 
 
 class DatasetFacts(Model):
     """What preflight counted."""
 
-    train: int = Field(default=0, description="Rows to learn from.")
-    eval: int = Field(default=0, description="Rows that select.")
-    test: int = Field(default=0, description="Rows that report.")
-    labels: int = Field(default=0, description="Classes, or kinds of tags.")
-    duplicates: int = Field(default=0, description="Training rows that occur before.")
-    leaked: int = Field(default=0, description="Rows of eval and test that are in train too.")
+    train: Count = Field(default=0, description="Rows to learn from.")
+    eval: Count = Field(default=0, description="Rows that select.")
+    test: Count = Field(default=0, description="Rows that report.")
+    labels: Count = Field(default=0, description="Classes, or kinds of tags.")
+    duplicates: Count = Field(default=0, description="Training rows that occur before.")
+    leaked: Count = Field(default=0, description="Rows of eval and test that are in train too.")
     truncated_percent: float | None = Field(
         default=None, description="Rows that maxLength cuts (of a sample, where there are many)."
     )
-    tokens_median: int | None = Field(default=None, description="Tokens of a row: the median.")
-    tokens_p95: int | None = Field(default=None, description="Tokens of a row: 95% have no more.")
-    tokens_max: int | None = Field(default=None, description="Tokens of the longest row seen.")
+    tokens_median: Count | None = Field(default=None, description="Tokens of a row: the median.")
+    tokens_p95: Count | None = Field(default=None, description="Tokens of a row: 95% have no more.")
+    tokens_max: Count | None = Field(default=None, description="Tokens of the longest row seen.")
+    tokens_learnt_percent: float | None = Field(
+        default=None, description="Of the tokens of those rows, how many the loss counts."
+    )
+    unread: list[Annotated[str, Field(max_length=64)]] = Field(
+        default=[],
+        max_length=8,
+        description="What chats have and nothing learns from, such as unknown keys of messages, "
+        'and in how many rows, e.g. "name (12 rows)".',
+    )
 
 
 class Estimate(Model):
     """What the run was expected to need, before it began."""
 
-    memory_bytes: int | None = Field(default=None, description="Peak memory of the training.")
-    duration_seconds: float | None = Field(
+    memory_bytes: Count | None = Field(default=None, description="Peak memory of the training.")
+    duration_seconds: Amount | None = Field(
         default=None, description="Time of the training, without evaluations."
     )
-    measured_memory_bytes: int | None = Field(
+    measured_memory_bytes: Count | None = Field(
         default=None, description="The peak that was seen, once it is known."
     )
-    measured_duration_seconds: float | None = Field(
+    measured_duration_seconds: Amount | None = Field(
         default=None,
         description="The time that it took, without evaluations: where one pod did all steps.",
     )
@@ -187,3 +207,13 @@ class FineTuneJobStatus(RunStatus):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
+    custom_code: bool | None = Field(
+        default=None,
+        description="true: code of the user's own took part in the run (training.loss, "
+        "evaluation.script), and the metrics are no more than its word.",
+    )
+
+    @property
+    def published(self) -> ArtifactRef | None:
+        """The result of this revision."""
+        return self.artifact

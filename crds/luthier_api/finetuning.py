@@ -88,7 +88,8 @@ Task = Literal["generation", "classification", "extraction", "summarization", "s
 # Forms of examples that a language model learns: it says the answer in words.
 _IN_WORDS = (
     "(has(self.dataset.template) || (has(self.dataset.columns) && "
-    "(has(self.dataset.columns.prompt) || has(self.dataset.columns.messages))))"
+    "(has(self.dataset.columns.prompt) || has(self.dataset.columns.messages) || "
+    "has(self.dataset.columns.instruction))))"
 )
 
 
@@ -201,7 +202,7 @@ class FineTuning(Model):
         Rule(
             f"!(self.task == 'generation' || self.task == 'summarization') || {_IN_WORDS}",
             "generation and summarization need a template, columns.prompt and "
-            "columns.completion, or columns.messages",
+            "columns.completion, columns.messages, or columns.instruction and columns.output",
             field=".dataset",
         ),
         Rule(

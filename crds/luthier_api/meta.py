@@ -3,7 +3,8 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -28,6 +29,16 @@ class Rule:
     cel: str
     message: str
     field: str | None = None
+
+
+def search(pattern: str, text: str) -> re.Match[str] | None:
+    """The first match, as RE2 finds it: to Python, `$` is before a last line break, too."""
+    return _as_re2(pattern).search(text)
+
+
+@cache
+def _as_re2(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"(?<!\\)\$", r"\\Z", pattern))
 
 
 @dataclass(frozen=True)
@@ -62,26 +73,89 @@ class Matches:
         return document
 
     def _check(self, value: str) -> str:
-        if bool(re.search(self.pattern, value)) is self.unwanted:
+        if bool(search(self.pattern, value)) is self.unwanted:
             raise PydanticCustomError("luthier_pattern", "{message}", {"message": self.message})
         return value
 
 
+@dataclass(frozen=True)
+class NumberOr:
+    """Annotates a number that may also be one word.
+
+    Structural schemas have a union for integers alone (int-or-string): of this the API server
+    checks bounds and word, and no CEL rule can read it. What is neither number nor text has bounds
+    that nothing fits.
+    """
+
+    word: str
+    above: float
+    most: float
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            self._read,
+            core_schema.float_schema(gt=self.above, le=self.most),
+            serialization=core_schema.simple_ser_schema("any"),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {
+            "x-kubernetes-preserve-unknown-fields": True,
+            "exclusiveMinimum": self.above,
+            "maximum": self.most,
+            "pattern": f"^{self.word}$",
+            "maxLength": len(self.word),
+            "minItems": 1,
+            "maxItems": 0,
+            "minProperties": 1,
+            "maxProperties": 0,
+            "not": {"enum": [True, False]},
+        }
+
+    def _read(self, value: Any, read_number: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, bool):  # it would count as 1
+            raise PydanticCustomError("float_type", "Input should be a valid number")
+        return value if value == self.word else read_number(value)
+
+
 class Model(BaseModel):
-    """camelCase in JSON, snake_case in Python; unknown fields are an error."""
+    """camelCase in JSON, snake_case in Python.
+
+    Unknown fields are an error to people, who may have misspelt one; a program that reads what
+    another wrote, maybe of a newer version, uses `read`, which ignores them.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    @classmethod
+    def read(cls, document: Any) -> Self:
+        """What a program wrote: fields that this version doesn't know are ignored, at any depth.
+
+        Raises pydantic.ValidationError.
+        """
+        return cls.model_validate(document, extra="ignore")
+
+    @classmethod
+    def read_json(cls, text: str | bytes) -> Self:
+        """As `read`, of JSON."""
+        return cls.model_validate_json(text, extra="ignore")
+
+    def to_json(self, *, sparse: bool = False) -> dict[str, Any]:
         """As JSON-ready dict: camelCase, without what is unset (None) or no number (NaN, ∞).
 
         JSON has no NaN: the loss of a diverged run would make its whole status unwritable.
+        `sparse`: without what equals its default, too, so that a reader of an older version is
+        told of a newer field only where it is used.
         """
         document: dict[str, Any] = _finite(
-            self.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=sparse)
         )
         return document
 
@@ -140,15 +214,14 @@ DataKey = Annotated[
     Matches(r"^[-._a-zA-Z0-9]+$", "a key holds A-Z, a-z, 0-9, -, _ and . only"),
     Matches(r"^([.]$|[.][.])", "a key is neither . nor begins with ..: rename it", unwanted=True),
 ]
-COLUMN = r"[A-Za-z_][A-Za-z0-9_.-]*"
-# A column of a dataset, as a template names it.
+# A column of a dataset, whatever people call them.
 Column = Annotated[
     str,
     Field(min_length=1, max_length=128),
     Matches(
-        rf"^{COLUMN}$",
-        "a column's name begins with a letter or _ and holds A-Z, a-z, 0-9, _, . and - only: "
-        "rename the column in the dataset",
+        r"^[^\x00-\x1f\x7f]+$",
+        "a column's name has no line ends, tabs or other control characters: rename the column in "
+        "the dataset",
     ),
 ]
 # A choice that the trainer makes unless told.

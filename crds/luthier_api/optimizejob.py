@@ -4,13 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from luthier_api.bounds import Amount, Count
 from luthier_api.dataset import Dataset
 from luthier_api.evaluation import Evaluation
 from luthier_api.finetuning import Task
 from luthier_api.meta import Matches, Model, ObjectRef, Rule, SecretKeyRef
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
-from luthier_api.uris import MODEL_SCHEMES, Uri, scheme_rule
+from luthier_api.uris import MODEL_SCHEMES, Uri, claim_rule, scheme_rule
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8", "int4"]
 Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "DmlExecutionProvider"]
@@ -69,6 +70,7 @@ class OptimizeSource(Model):
             field=".adapterUri",
         ),
         scheme_rule("models", MODEL_SCHEMES, "modelUri"),
+        claim_rule("modelUri"),
         scheme_rule("adapters", ("s3", "file"), "adapterUri"),
         Rule(
             "!(has(self.revision) || has(self.tokenSecretRef)) || (has(self.modelUri) && "
@@ -187,6 +189,13 @@ class OptimizeEvaluation(Evaluation):
             "an evaluation of your own is run by FineTuneJobs only: remove script",
             field=".script",
         ),
+        # A package is asked by the template that its tokenizer has: it is measured by that, too.
+        Rule(
+            "!has(self.dataset.chatTemplate)",
+            "rows are written by the model's own chat template: remove chatTemplate, and save it "
+            "with the model's tokenizer (a FineTuneJob's is)",
+            field=".dataset.chatTemplate",
+        ),
     )
 
 
@@ -255,7 +264,7 @@ class Candidate(Model):
     size; the report has all."""
 
     precision: str = Field(max_length=16, description="Its precision.")
-    size_bytes: int | None = Field(default=None, description="Size of the package.")
+    size_bytes: Count | None = Field(default=None, description="Size of the package.")
     perplexity: float | None = Field(default=None, description="Perplexity on the rows.")
     metric: float | None = Field(default=None, description="The metric of the gates.")
     metric_delta: float | None = Field(
@@ -268,12 +277,12 @@ class Candidate(Model):
     logits_difference: float | None = Field(
         default=None, description="How far a logit is from the source's, at most."
     )
-    tokens_per_second: float | None = Field(default=None, description="Speed of generation.")
-    first_token_ms: float | None = Field(
+    tokens_per_second: Amount | None = Field(default=None, description="Speed of generation.")
+    first_token_ms: Amount | None = Field(
         default=None, description="Milliseconds until the first token (median)."
     )
-    memory_bytes: int | None = Field(default=None, description="Peak memory of the benchmark.")
-    load_seconds: float | None = Field(default=None, description="Time to load it.")
+    memory_bytes: Count | None = Field(default=None, description="Peak memory of the benchmark.")
+    load_seconds: Amount | None = Field(default=None, description="Time to load it.")
     verdict: Literal["Chosen", "Passed", "Undecided", "Rejected", "Failed"] | None = Field(
         default=None,
         description="What the gates said. Failed: it couldn't be built, or doesn't run.",
@@ -318,3 +327,8 @@ class OptimizeJobStatus(RunStatus):
         default=[], max_length=6, description="What was tried, and what was measured."
     )
     artifact: OptimizedArtifact | None = Field(default=None, description="The published package.")
+
+    @property
+    def published(self) -> ArtifactRef | None:
+        """The result of this revision."""
+        return self.artifact

@@ -14,7 +14,14 @@ class Placement(Model):
     gpus: int = Field(default=0, ge=0, le=16, description="GPUs of the pod.")
     nodes: int = Field(default=1, ge=1, le=256, description="Pods that train together.")
     queue_name: Name | None = Field(
-        default=None, description="LocalQueue of Kueue that admits the run."
+        default=None,
+        description="LocalQueue of Kueue that admits the run. Left out: the one that the platform "
+        "sets for the pool or namespace, if any.",
+    )
+    priority: Name | None = Field(
+        default=None,
+        description="WorkloadPriorityClass of Kueue: who comes first in the queue, and who may "
+        "preempt whom.",
     )
 
     rules = (
@@ -31,7 +38,7 @@ class Limits(Model):
         ge=1,
         le=31_536_000,
         description="The run fails when it is older. Time spent pending counts; it starts anew "
-        "after a suspension.",
+        "after a suspension. Left out: the longest that the platform allows, if it says one.",
     )
     max_restarts: int = Field(
         default=5,
@@ -45,5 +52,5 @@ class Limits(Model):
         ge=0,
         le=31_536_000,
         description="Remove the finished run's Job and pods after this time. The resource and its "
-        "artifacts stay.",
+        "artifacts stay. Left out: the platform's default.",
     )

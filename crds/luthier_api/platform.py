@@ -1,10 +1,12 @@
 """`luthier.yaml`: the platform team's side. Users name pools; they never name nodes or images."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from luthier_api.meta import ConfigMapKeyRef, Model, Name, ObjectName
+from luthier_api.meta import ConfigMapKeyRef, Model, ModelT, Name, ObjectName
+from luthier_api.prefixes import ANYTHING, OutputPrefix, Prefix
 
 
 class Toleration(Model):
@@ -59,6 +61,39 @@ class Proxy(Model):
     )
 
 
+AllowedName = Annotated[
+    str, Field(max_length=253, pattern=r"^(\*|[a-z0-9]([-.a-z0-9]*[a-z0-9])?)$")
+]
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+
+
+class Allowed(Model):
+    """What the resources of users may name. An empty list allows everything, as * in one does."""
+
+    service_accounts: list[AllowedName] = Field(
+        default=[], description="For storage.serviceAccountName; the default is always allowed."
+    )
+    secrets: list[AllowedName] = Field(
+        default=[],
+        description="For storage.secretName and tokenSecretRef; the default is always allowed.",
+    )
+    claims: list[AllowedName] = Field(default=[], description="PersistentVolumeClaims, for pvc://.")
+    config_maps: list[AllowedName] = Field(
+        default=[], description="For configmap://, chat templates, and code of users."
+    )
+    sources: list[Prefix] = Field(
+        default=[],
+        description="What s3://, hf:// and https:// URIs of models, adapters and rows may begin "
+        "with, up to the end of a name in the path.",
+    )
+    outputs: list[OutputPrefix] = Field(
+        default=[], description="What output.uri may begin with, likewise."
+    )
+    priorities: list[AllowedName] = Field(
+        default=[], description="WorkloadPriorityClasses of Kueue, for placement.priority."
+    )
+
+
 class Pool(Model):
     """Where runs go, and what their pods look like."""
 
@@ -92,6 +127,17 @@ class Pool(Model):
         default="nvidia.com/gpu", description="Extended resource that placement.gpus counts."
     )
     max_gpus: int = Field(default=0, ge=0, description="GPUs that a pod may ask for.")
+    queue: Name | None = Field(
+        default=None,
+        description="LocalQueue of Kueue in the run's namespace that all its runs go to.",
+    )
+    queues: list[Name] = Field(
+        default=[], description="Others that placement.queueName may name; empty: any, if no queue."
+    )
+    max_duration_seconds: Seconds | None = Field(
+        default=None, description="The longest limits.activeDeadlineSeconds, and its default."
+    )
+    allowed: Allowed = Field(default=Allowed(), description="What its runs may name.")
     termination_grace_period_seconds: int = Field(
         default=120,
         ge=5,
@@ -155,7 +201,7 @@ class Consent(Model):
 
 
 class NamespaceDefaults(Model):
-    """What differs for one namespace; unset fields fall back to the platform's."""
+    """What differs for one namespace; unset fields fall back to those of *, then the platform's."""
 
     pool: Name | None = Field(default=None, description="Pool of runs that name none.")
     storage_secret_name: ObjectName | None = Field(
@@ -164,6 +210,30 @@ class NamespaceDefaults(Model):
     service_account_name: ObjectName | None = Field(
         default=None, description="Service account of the pods."
     )
+    queue: Name | None = Field(
+        default=None,
+        description="LocalQueue of Kueue that all its runs go to, whatever their pool's is.",
+    )
+    queues: list[Name] = Field(
+        default=[], description="Others that placement.queueName may name; empty: any, if no queue."
+    )
+    max_duration_seconds: Seconds | None = Field(
+        default=None, description="The longest limits.activeDeadlineSeconds, and its default."
+    )
+    max_runs: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Runs at once, of all kinds; the others wait, the oldest first.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="When finished Jobs and pods go, where limits.ttlSecondsAfterFinished is left "
+        "out.",
+    )
+    allowed: Allowed = Field(default=Allowed(), description="What its resources may name.")
 
 
 class Platform(Model):
@@ -179,7 +249,14 @@ class Platform(Model):
         default=Consent(), description="Which code of users may run in their pods."
     )
     namespaces: dict[str, NamespaceDefaults] = Field(
-        default={}, description="What differs, by namespace."
+        default={}, description="What differs, by namespace; * stands for every namespace."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="When finished Jobs and pods go, where neither the resource nor its namespace "
+        "says; left out: never.",
     )
     progress_url: str | None = Field(
         default=None, description="Base URL of the operator, as pods reach it."
@@ -208,15 +285,44 @@ class Platform(Model):
         return next((pool for pool in self.pools if pool.name == name), None)
 
     def for_namespace(self, namespace: str) -> NamespaceDefaults:
-        """Pool and storage access of a namespace, with the platform's where it sets none."""
-        own: NamespaceDefaults = self.namespaces.get(namespace, NamespaceDefaults())
-        return NamespaceDefaults(
-            pool=own.pool or self.default_pool,
-            storage_secret_name=own.storage_secret_name or self.storage.secret_name,
-            service_account_name=own.service_account_name or self.storage.service_account_name,
+        """What holds in a namespace: its own fields, else those of *, else the platform's."""
+        return self.by_namespace.get(namespace) or self.by_namespace[ANYTHING]
+
+    @cached_property
+    def by_namespace(self) -> dict[str, NamespaceDefaults]:
+        """What holds in each namespace that is named, and by * in all others."""
+        platforms = NamespaceDefaults(
+            pool=self.default_pool,
+            storage_secret_name=self.storage.secret_name,
+            service_account_name=self.storage.service_account_name,
+            ttl_seconds_after_finished=self.ttl_seconds_after_finished,
         )
+        general = self.namespaces.get(ANYTHING, NamespaceDefaults())
+        return {
+            namespace: _over(
+                _over(own, general).model_copy(
+                    update={"allowed": _over(own.allowed, general.allowed)}
+                ),
+                platforms,
+            )
+            for namespace, own in {ANYTHING: general, **self.namespaces}.items()
+        }
+
+
+def _over(own: ModelT, general: ModelT) -> ModelT:
+    """The first, with the second's fields where it has none or an empty list."""
+    return own.model_copy(
+        update={
+            name: getattr(general, name)
+            for name in type(own).model_fields
+            if getattr(own, name) in (None, [])
+        }
+    )
 
 
 def parse_platform(document: dict[str, Any]) -> Platform:
-    """Read luthier.yaml's content. Raises pydantic.ValidationError, naming each wrong field."""
-    return Platform.model_validate(document)
+    """Read luthier.yaml's content: its fields by their names there, not by Python's (max_gpus).
+
+    Raises pydantic.ValidationError, naming each wrong field.
+    """
+    return Platform.model_validate(document, by_alias=True, by_name=False)

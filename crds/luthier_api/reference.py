@@ -76,7 +76,7 @@ def resource_page(resource: CustomResource) -> str:
     return (
         f"{_NOTE}# {resource.kind}\n\n{resource.description}\n\n"
         f"`apiVersion: {API_VERSION}`, `kind: {resource.kind}`, short name "
-        f"`{resource.short_name}`; the same in a terminal: "
+        f"`{resource.of.short}`; the same in a terminal: "
         f"`kubectl explain {resource.kind.lower()}.spec --recursive`.\n\n"
         f"## spec\n\n{_table(properties['spec'])}\n"
         f"## What is refused at apply\n\n{refused}\n"
@@ -113,7 +113,8 @@ def _table(schema: Schema) -> str:
 
 def _type(node: Schema) -> str:
     if "type" not in node:
-        return "integer or `auto`"
+        number = "integer" if "x-kubernetes-int-or-string" in node else "number"
+        return f"{number} or `auto`"
     if node["type"] == "array":
         return f"list of {_type(node['items'])}"
     if "additionalProperties" in node:
@@ -135,7 +136,8 @@ def _constraints(node: Schema) -> str:
     if "enum" in node.get("items", {}):
         found.append("of " + " ".join(f"`{value}`" for value in node["items"]["enum"]))
     for key, words in _BOUNDS:
-        if key in node:
+        # Of a number or a word, the bounds of other types hold nothing.
+        if key in node and ("type" in node or not key.endswith(("Items", "Properties"))):
             strict = node.get("exclusive" + key[0].upper() + key[1:])
             found.append(words.format(node[key]).translate(_STRICT if strict else {}))
     return ", ".join(found)

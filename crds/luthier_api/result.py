@@ -8,6 +8,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from luthier_api.adapterbundle import BundleProof
+from luthier_api.bounds import (
+    MOST,
+    MOST_ADAPTERS,
+    MOST_CANDIDATES,
+    MOST_CHECKPOINTS,
+    MOST_RESOLVED,
+)
 from luthier_api.finetunejob import (
     CheckpointRef,
     DatasetFacts,
@@ -66,8 +73,8 @@ class RunError(Model):
 class RunEnd(Model):
     """The end of one pod of a run, whatever it makes."""
 
-    revision: str
-    attempt: int
+    revision: str = Field(max_length=64)
+    attempt: int = Field(ge=0, le=MOST)  # 0: the order couldn't be read
     outcome: Literal["Succeeded", "Failed", "Interrupted"]
     error: RunError | None = None
     usage: Usage | None = None
@@ -82,7 +89,9 @@ class RunEnd(Model):
         characters, which the API refuses).
         """
         for document in self._ever_smaller():
-            text = json.dumps(document.to_json(), separators=(",", ":"), ensure_ascii=False)
+            text = json.dumps(
+                document.to_json(sparse=True), separators=(",", ":"), ensure_ascii=False
+            )
             encoded = text.encode()
             if len(encoded) <= MAX_RESULT_BYTES:
                 return encoded
@@ -111,18 +120,22 @@ class RunEnd(Model):
 class RunResult(RunEnd):
     """The end of one pod of a fine-tuning run."""
 
-    dataset_digest: str | None = None
+    dataset_digest: str | None = Field(default=None, max_length=80)
     dataset_valid: bool | None = None
     dataset_summary: str | None = Field(default=None, max_length=200)
     dataset: DatasetFacts | None = None
     estimate: Estimate | None = None
-    resolved: dict[str, str] = {}
+    resolved: dict[str, str] = Field(default={}, max_length=MOST_RESOLVED)
     overfitting: str | None = Field(default=None, max_length=300)
     inexact_resume: str | None = Field(default=None, max_length=300)
     progress: Progress | None = None
-    checkpoints: list[CheckpointRef] = []
+    checkpoints: list[CheckpointRef] = Field(default=[], max_length=MOST_CHECKPOINTS)
     evaluation: EvaluationResult | None = None
     artifact: ArtifactRef | None = None
+    custom_code: bool = Field(
+        default=False,
+        description="Whether code of the user's own took part: the rest is then its word, too.",
+    )
 
     def _dispensable(self) -> tuple[dict[str, Any], ...]:
         return (
@@ -152,7 +165,7 @@ class OptimizeResult(RunEnd):
     """The end of one pod of a run that optimises."""
 
     baseline: Candidate | None = None
-    candidates: list[Candidate] = []
+    candidates: list[Candidate] = Field(default=[], max_length=MOST_CANDIDATES)
     artifact: OptimizedArtifact | None = None
 
     def _dispensable(self) -> tuple[dict[str, Any], ...]:
@@ -182,7 +195,7 @@ class AdapterEnd(Model):
 class BundleResult(RunEnd):
     """The end of one pod of a run that builds a bundle."""
 
-    adapters: list[AdapterEnd] = []
+    adapters: list[AdapterEnd] = Field(default=[], max_length=MOST_ADAPTERS)
     proof: BundleProof | None = None
     artifact: ArtifactRef | None = None
 

@@ -1,26 +1,55 @@
-"""The hash that decides whether a spec asks for a new result.
+"""The hashes that decide whether a spec asks for a new result, and for another attempt at it.
 
-It covers what shapes the result, and leaves out fields equal to their default, so
-that a field added later (with its default) changes no hash: an upgrade of the
-operator must not retrain the fleet. A golden test guards it.
+They leave out fields equal to their default, so that a field added later (with its default)
+changes no hash: an upgrade of the operator must not retrain the fleet. A golden test guards them.
+A field added later shapes the result unless it is named here (docs/adr/0014).
 """
 
 import hashlib
 import json
+import re
+from typing import Any
 
 from luthier_api.adapterbundle import Bundling
 from luthier_api.finetuning import FineTuning
 from luthier_api.optimizejob import Optimizing, SourceRef
+from luthier_api.runsettings import RunSettings
 
-# How a hub is logged in to changes nothing in the result.
-_NOT_SHAPING = {"model": {"token_secret_ref"}}
+# How a run is carried out, and how a hub is logged in to, is no part of what comes out.
+_NOT_SHAPING = {
+    "model": {"token_secret_ref"},
+    "training": {
+        "dataloader_workers",
+        "gradient_checkpointing",
+        "log_every_steps",
+        "save_every_steps",
+    },
+    "evaluation": {"batch_size"},
+}
+_NOT_SHAPING_OTHERS: dict[str, Any] = {
+    "base": {"token_secret_ref"},
+    "evaluation": {"batch_size"},
+}
+# What no attempt could come out otherwise for: it is about before and after.
+_NOT_OF_AN_ATTEMPT: dict[str, Any] = {
+    "limits": {"ttl_seconds_after_finished"},
+    "suspend": True,
+    "deletion_policy": True,
+    "promote": True,
+    "retrain": True,
+    "keep_last": True,
+    "serve": True,
+}
 
 
 def shape_hash(fine_tuning: FineTuning, output_uri: str) -> str:
     """sha256 (hex) over the canonical JSON of what was set to other than its default."""
+    left_out = dict(_NOT_SHAPING)
+    if fine_tuning.training.in_batch_negatives:
+        del left_out["evaluation"]  # its loss tells a pair from the others of its batch
     shape = {
         name: getattr(fine_tuning, name).model_dump(
-            mode="json", by_alias=True, exclude_defaults=True, exclude=_NOT_SHAPING.get(name)
+            mode="json", by_alias=True, exclude_defaults=True, exclude=left_out.get(name)
         )
         for name in ("model", "dataset", "method", "training", "evaluation")
     }
@@ -43,6 +72,16 @@ def bundle_hash(bundling: Bundling, adapters: dict[str, SourceRef], output_uri: 
     return _digest({**_shaped(bundling, ordered, output_uri), "names": sorted(adapters)})
 
 
+def attempt_hash(spec: RunSettings) -> str:
+    """As `shape_hash`, over all that may make another attempt at the same result end otherwise:
+    what shapes it, where it runs, with which limits, credentials and workers."""
+    document = spec.model_dump(
+        mode="json", by_alias=True, exclude_defaults=True, exclude=_NOT_OF_AN_ATTEMPT
+    )
+    # Of an object may be left what equals its default.
+    return _digest({name: value for name, value in document.items() if value != {}})
+
+
 def _shaped(
     shape: Optimizing | Bundling, sources: list[SourceRef], output_uri: str
 ) -> dict[str, object]:
@@ -51,7 +90,7 @@ def _shaped(
             mode="json",
             by_alias=True,
             exclude_defaults=True,
-            exclude={"base": {"token_secret_ref"}},
+            exclude=_NOT_SHAPING_OTHERS,
         ),
         "sources": [source.to_json() for source in sources],
         "output": {"uri": output_uri},
@@ -68,9 +107,17 @@ def revision_name(number: int, shape_sha256: str) -> str:
     return f"r{number}-{shape_sha256[:8]}"
 
 
+_REVISION = re.compile(r"r([1-9][0-9]{0,8})-[0-9a-z]{1,32}")
+
+
+def is_revision(name: str) -> bool:
+    """Whether it is the name of a revision."""
+    return _REVISION.fullmatch(name) is not None
+
+
 def revision_number(name: str) -> int:
     """The number in a revision's name. Raises ValueError for anything else."""
-    head, _, tail = name.partition("-")
-    if not (head.startswith("r") and head[1:].isdigit() and tail):
-        raise ValueError(f"not a revision: {name!r}")
-    return int(head[1:])
+    found = _REVISION.fullmatch(name)
+    if found is None:
+        raise ValueError(f"not a revision: {name[:64]!r}")
+    return int(found[1])

@@ -4,13 +4,16 @@ It never holds a secret: credentials reach the pod as environment variables that
 the kubelet fills from the tenant's Secret.
 """
 
+import json
 from typing import Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from luthier_api.adapterbundle import Bundling
+from luthier_api.bounds import MOST
 from luthier_api.finetunejob import Checkpoints
 from luthier_api.finetuning import FineTuning
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS
 from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Optimizing, SourceRef
 
@@ -35,11 +38,11 @@ class RunIdentity(Model):
     """Whose run it is."""
 
     kind: Literal["FineTuneJob", "OptimizeJob", "AdapterBundle"] = "FineTuneJob"
-    namespace: str
-    name: str
-    uid: str
-    revision: str
-    attempt: int = Field(ge=1)
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=253)
+    uid: str = Field(max_length=128)
+    revision: str = Field(max_length=64)
+    attempt: int = Field(ge=1, le=MOST)
 
 
 class S3Access(Model):
@@ -136,16 +139,39 @@ class BundleOrder(RunOrder):
     )
 
 
-_KINDS: dict[str, type[RunSpec] | type[OptimizeOrder] | type[BundleOrder]] = {
-    "FineTuneJob": RunSpec,
-    "OptimizeJob": OptimizeOrder,
-    "AdapterBundle": BundleOrder,
-}
 _DOCUMENT = TypeAdapter(dict[str, object])
 
 
+def write_order(order: RunOrder) -> str:
+    """The run spec's JSON: what differs from the defaults, and always what tells how to read it.
+
+    The same order is the same text, in whatever place its fields stand in the models.
+    """
+    document = order.to_json(sparse=True)
+    document |= {"apiVersion": order.api_version, "run": order.run.to_json()}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def read_order(document: bytes) -> RunSpec | OptimizeOrder | BundleOrder:
-    """The order in a run spec's JSON, by its run's kind. Raises pydantic.ValidationError."""
+    """The order in a run spec's JSON, by its run's kind; what it says in fields of a newer
+    version is ignored. Raises pydantic.ValidationError."""
+    return _kind_of(document).read_json(document)
+
+
+def ignored_fields(document: bytes) -> list[str]:
+    """The paths of what `read_order` ignores: somebody uses it, as defaults aren't written."""
+    try:
+        _kind_of(document).model_validate_json(document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        unknown = (it["loc"] for it in found if it["type"] == "extra_forbidden")
+        return [".".join(map(str, place)) for place in unknown]
+    return []
+
+
+def _kind_of(document: bytes) -> type[RunSpec] | type[OptimizeOrder] | type[BundleOrder]:
     run = _DOCUMENT.validate_json(document).get("run")
     kind = run.get("kind", "FineTuneJob") if isinstance(run, dict) else "FineTuneJob"
-    return _KINDS.get(str(kind), RunSpec).model_validate_json(document)
+    model = KINDS.get(str(kind), FINE_TUNE_JOB).order_model()
+    assert issubclass(model, RunSpec | OptimizeOrder | BundleOrder)
+    return model

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from luthier_api.bounds import MOST, Amount, Count
 from luthier_api.meta import Condition, Model, list_map
 
 
@@ -14,21 +15,28 @@ class ArtifactRef(Model):
     manifest_sha256: str = Field(max_length=64, description="Digest of its manifest.json.")
 
 
+class InUse(ArtifactRef):
+    """The result that whoever uses the resource should take."""
+
+    revision: str = Field(max_length=64, description="The revision that made it.")
+
+
 class Usage(Model):
     """Summed over all attempts and pods of this revision."""
 
-    cpu_seconds: float = Field(default=0, description="CPU time.")
-    gpu_seconds: float = Field(default=0, description="GPUs × time that the pods held them.")
-    trained_tokens: int = Field(default=0, description="Tokens learnt from, without padding.")
+    cpu_seconds: Amount = Field(default=0, description="CPU time.")
+    gpu_seconds: Amount = Field(default=0, description="GPUs × time that the pods held them.")
+    trained_tokens: Count = Field(default=0, description="Tokens learnt from, without padding.")
 
 
 class Restarts(Model):
     """Pods of this revision that ended early."""
 
-    failures: int = Field(default=0, description="Crashes and out-of-memory kills.")
-    disruptions: int = Field(default=0, description="Evictions, preemptions, deletions.")
-    total: int = Field(
-        default_factory=lambda counts: counts["failures"] + counts["disruptions"],
+    failures: Count = Field(default=0, description="Crashes and out-of-memory kills.")
+    disruptions: Count = Field(default=0, description="Evictions, preemptions, deletions.")
+    total: Count = Field(
+        # A default isn't checked: beyond its own bound no status with it could be written.
+        default_factory=lambda counts: min(MOST, counts["failures"] + counts["disruptions"]),
         description="The sum of both.",
     )
 
@@ -66,12 +74,23 @@ class RunStatus(Model):
     attempt: int | None = Field(
         default=None, description="Which try of this revision it is, from 1."
     )
+    attempt_hash: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Digest of what the attempt runs with; after a failure an edit that changes "
+        "it starts the next one.",
+    )
     retry_token: str | None = Field(
         default=None, max_length=256, description="Value of luthier.dev/retry that is served."
     )
     job_name: str | None = Field(default=None, max_length=63, description="The run's Job.")
     start_time: str | None = Field(default=None, max_length=32, description="First pod's start.")
     completion_time: str | None = Field(default=None, max_length=32, description="End of the run.")
+    in_use: InUse | None = Field(
+        default=None,
+        description="The last published result. It stays, and Ready stays True, while a newer "
+        "revision is made or has failed.",
+    )
     usage: Usage | None = Field(default=None, description="What this revision has cost so far.")
     restarts: Restarts | None = Field(
         default=None, description="Pods of this revision that ended early."
@@ -79,3 +98,8 @@ class RunStatus(Model):
     history: list[RevisionRecord] = Field(
         default=[], max_length=10, description="Earlier revisions, newest first."
     )
+
+    @property
+    def published(self) -> ArtifactRef | None:
+        """The result of this revision, under whatever name its kind has for it."""
+        return None

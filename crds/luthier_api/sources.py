@@ -1,35 +1,50 @@
-"""What a spec names beside S3: claims and ConfigMaps of its own namespace, and code. Pure."""
+"""What a run reads, as its spec names it: URIs, claims, ConfigMaps, code, a hub's token. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from luthier_api.adapterbundle import Bundling
+from luthier_api.adapterbundle import AdapterBundleSpec
 from luthier_api.dataset import Dataset
 from luthier_api.finetuning import FineTuning
-from luthier_api.meta import CodeRef, SecretKeyRef
+from luthier_api.meta import CodeRef, ConfigMapKeyRef, SecretKeyRef
 from luthier_api.optimizejob import OptimizeJobSpec
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What a run reads: (field, URI), (field, reference of code), and with which hub's token."""
+    """What a run reads, each with the field that names it, and with which hub's token.
+
+    What it takes from a FineTuneJob isn't named by a URI, and isn't among `uris`.
+    """
 
     uris: tuple[tuple[str, str], ...] = ()
     code: tuple[tuple[str, CodeRef], ...] = ()
+    texts: tuple[tuple[str, ConfigMapKeyRef], ...] = ()
     hub_token: SecretKeyRef | None = None
+    hub_login_field: str = ""
     optional: bool = False  # whether the run goes on without its ConfigMaps
 
     def claims(self) -> list[str]:
         """PersistentVolumeClaims, each once, in the order of the fields."""
-        return list(dict.fromkeys(path.split("/")[0] for path in _below("pvc", self.uris)))
+        return list(dict.fromkeys(claim for _, claim in self.claims_by_field()))
+
+    def claims_by_field(self) -> list[tuple[str, str]]:
+        """(field, PersistentVolumeClaim)."""
+        return [(field, path.split("/")[0]) for field, path in _below("pvc", self.uris)]
+
+    def config_map_keys(self) -> list[tuple[str, str, str]]:
+        """(field, ConfigMap, key)."""
+        found = []
+        for field, path in _below("configmap", self.uris):
+            name, _, key = path.partition("/")
+            found.append((field, name, key))
+        code = ((field, reference.config_map_ref) for field, reference in self.code)
+        return found + [(field, it.name, it.key) for field, it in (*code, *self.texts)]
 
     def config_maps(self) -> dict[str, list[str]]:
         """ConfigMaps, each with the keys that the run reads."""
-        wanted = [path.split("/", 1) for path in _below("configmap", self.uris)]
-        references = [reference.config_map_ref for _, reference in self.code]
-        wanted += [[reference.name, reference.key] for reference in references]
         found: dict[str, list[str]] = {}
-        for name, key in wanted:
+        for _, name, key in self.config_map_keys():
             keys = found.setdefault(name, [])
             if key not in keys:
                 keys.append(key)
@@ -41,7 +56,9 @@ def of_fine_tuning(spec: FineTuning) -> Reads:
     return Reads(
         uris=tuple((f"spec.{field}", uri) for field, uri in uris(spec)),
         code=tuple((f"spec.{field}", reference) for field, reference in code(spec)),
+        texts=tuple((f"spec.{field}", reference) for field, reference in texts(spec)),
         hub_token=spec.model.token_secret_ref,
+        hub_login_field="spec.model.tokenSecretRef",
     )
 
 
@@ -51,11 +68,14 @@ def of_optimizing(spec: OptimizeJobSpec, name: str = "", source: FineTuning | No
     The base is loaded and the rows are measured again; code of the user's own isn't run.
     """
     found: list[tuple[str, str]] = []
-    token = spec.source.token_secret_ref
+    token, field_of_token = spec.source.token_secret_ref, "spec.source.tokenSecretRef"
     if spec.source.model_uri is not None:
         found.append(("spec.source.modelUri", spec.source.model_uri))
+    if spec.source.adapter_uri is not None:
+        found.append(("spec.source.adapterUri", spec.source.adapter_uri))
     if source is not None:
         token = source.model.token_secret_ref
+        field_of_token = f"spec.model.tokenSecretRef of FineTuneJob {name}"
         found.append((f"spec.model.uri of FineTuneJob {name}", source.model.uri))
     measured = spec.evaluation
     if measured is not None:
@@ -64,10 +84,10 @@ def of_optimizing(spec: OptimizeJobSpec, name: str = "", source: FineTuning | No
         found += [
             (f"spec.{field} of FineTuneJob {name}", uri) for field, uri in _rows(source.dataset)
         ]
-    return Reads(tuple(found), (), token)
+    return Reads(tuple(found), hub_token=token, hub_login_field=field_of_token)
 
 
-def of_bundling(spec: Bundling, adapters: Mapping[str, FineTuning]) -> Reads:
+def of_bundling(spec: AdapterBundleSpec, adapters: Mapping[str, FineTuning]) -> Reads:
     """All that a run reads that builds a bundle; `adapters`: what their FineTuneJobs ask for.
 
     Each adapter is measured on its own rows. Unless that decides about it, a bundle doesn't
@@ -75,16 +95,22 @@ def of_bundling(spec: Bundling, adapters: Mapping[str, FineTuning]) -> Reads:
     """
     judged = spec.max_metric_drop is not None
     found = [("spec.base.uri", spec.base.uri)]
-    tokens = [spec.base.token_secret_ref]
+    found += [
+        (f"spec.adapters[{index}].uri", adapter.uri)
+        for index, adapter in enumerate(spec.adapters)
+        if adapter.uri is not None
+    ]
+    tokens = [("spec.base.tokenSecretRef", spec.base.token_secret_ref)]
     for name, source in adapters.items():
         found += [
             (f"spec.{field} of FineTuneJob {name}", uri)
             for field, uri in _rows(source.dataset)
             if judged or not uri.startswith(("pvc://", "file://"))
         ]
-        tokens.append(source.model.token_secret_ref)
-    token = next((it for it in tokens if it), None)
-    return Reads(tuple(found), hub_token=token, optional=not judged)
+        field_of_token = f"spec.model.tokenSecretRef of FineTuneJob {name}"
+        tokens.append((field_of_token, source.model.token_secret_ref))
+    field, token = next((it for it in tokens if it[1]), ("", None))
+    return Reads(tuple(found), hub_token=token, hub_login_field=field, optional=not judged)
 
 
 def uris(spec: FineTuning) -> Iterator[tuple[str, str]]:
@@ -101,6 +127,13 @@ def code(spec: FineTuning) -> Iterator[tuple[str, CodeRef]]:
         yield "evaluation.script", spec.evaluation.script
 
 
+def texts(spec: FineTuning) -> Iterator[tuple[str, ConfigMapKeyRef]]:
+    """(field, reference) of texts that are no code: templates run in a sandbox."""
+    template = spec.dataset.chat_template
+    if template is not None and template.config_map_ref is not None:
+        yield "dataset.chatTemplate", template.config_map_ref
+
+
 def config_maps(spec: FineTuning) -> dict[str, list[str]]:
     """ConfigMaps, each with the keys that a fine-tuning run reads."""
     return of_fine_tuning(spec).config_maps()
@@ -112,6 +145,6 @@ def _rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield f"dataset.mix[{index}].uri", source.uri
 
 
-def _below(scheme: str, found: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _below(scheme: str, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     prefix = f"{scheme}://"
-    return (uri.removeprefix(prefix) for _, uri in found if uri.startswith(prefix))
+    return ((field, uri.removeprefix(prefix)) for field, uri in found if uri.startswith(prefix))

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, Rule
+from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, NumberOr, Rule
 from luthier_api.optimizers import REFUSED, Optimizer
 
 # Schedulers that go by the loss on eval.
@@ -85,6 +86,7 @@ class Similarity(Model):
 
 # A number, or `auto`: the one union that structural schemas have is int-or-string.
 BatchSize = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+LearningRate = Annotated[float | Literal["auto"], NumberOr("auto", above=0, most=1)]
 
 
 class Training(Model):
@@ -96,7 +98,10 @@ class Training(Model):
     epochs: float | None = Field(
         default=None, gt=0, le=1000, description="Passes over the data; or give maxSteps."
     )
-    learning_rate: float = Field(default=2.0e-4, gt=0, le=1, description="Peak learning rate.")
+    learning_rate: LearningRate = Field(
+        default=2.0e-4,
+        description="Peak learning rate; auto: one that suits the method, with a warm-up.",
+    )
     scheduler: Literal[
         "linear",
         "cosine",
@@ -132,7 +137,8 @@ class Training(Model):
     )
     per_device_batch_size: BatchSize = Field(
         default=8,
-        description="Examples per step and device; auto: the largest that the memory allows.",
+        description="Examples per step and device; auto: the largest that the memory allows and "
+        "that leaves an epoch some 50 steps.",
     )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=4096, description="Batches per optimiser step."
@@ -274,12 +280,6 @@ class Training(Model):
             field=".schedulerOptions.decayRatio",
         ),
         Rule(
-            "!has(self.schedulerOptions) || !has(self.schedulerOptions.minLearningRate) || "
-            "self.schedulerOptions.minLearningRate < self.learningRate",
-            "minLearningRate is where the rate ends: set it below learningRate",
-            field=".schedulerOptions.minLearningRate",
-        ),
-        Rule(
             "!has(self.loss) || self.labelSmoothing == 0.0",
             "a loss of your own decides about smoothing itself: remove labelSmoothing",
             field=".labelSmoothing",
@@ -336,6 +336,23 @@ class Training(Model):
             field=".warmupRatio",
         ),
     )
+
+    @model_validator(mode="after")
+    def _fits_the_rate(self) -> "Training":
+        """What a CEL rule can't say: it sees no field that is a number or a word."""
+        lowest = self.scheduler_options and self.scheduler_options.min_learning_rate
+        if self.learning_rate == "auto":
+            if self.optimizer == "sgd":
+                raise PydanticCustomError(
+                    "luthier_rule", "sgd has no rate that suits most models: set learningRate"
+                )
+        elif lowest and lowest >= self.learning_rate:
+            raise PydanticCustomError(
+                "luthier_rule",
+                "schedulerOptions.minLearningRate is where the rate ends: set it below "
+                "learningRate",
+            )
+        return self
 
     @property
     def in_batch_negatives(self) -> bool:

@@ -13,16 +13,20 @@ DATASET_SCHEMES = ("s3", "hf", "https", "pvc", "configmap", "file")
 Uri = Annotated[
     str,
     Field(min_length=6, max_length=1024),
-    Matches(r"^[a-z0-9]+://", "a URI begins with a scheme, e.g. s3://BUCKET/KEY"),
+    Matches(
+        r"^[a-z0-9]+://",
+        "a URI begins with a scheme: hf://OWNER/NAME of a hub, s3://BUCKET/KEY, file:///PATH",
+    ),
     Matches(
         r"[@?#]",
         "a URI holds no @, ? or #: credentials belong in the Secret that storage.secretName "
-        "names, a revision in its own field",
+        "names, a revision in its own field; in a name write %40, %3F or %23",
         unwanted=True,
     ),
     Matches(
         r"[\s{}<>|\\^`\"\x27]",
-        "a URI holds no blanks, braces or quotes: fill in the placeholder, or rename the object",
+        "a URI holds no blanks, braces or quotes: fill in the placeholder, or write %20 for a "
+        "blank in a name, and the others alike",
         unwanted=True,
     ),
     Matches(
@@ -52,14 +56,20 @@ def scheme_rule(what: str, schemes: tuple[str, ...], field: str = "uri") -> Rule
     )
 
 
+def claim_rule(field: str = "uri") -> Rule:
+    """What a pvc:// names must be the name of a claim. A `field` other than uri may be left out."""
+    absent = "" if field == "uri" else f"!has(self.{field}) || "
+    return Rule(
+        f"{absent}!self.{field}.startsWith('pvc://') || "
+        f"self.{field}.matches('^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/|$)')",
+        "write pvc://CLAIM/PATH with the name of a PersistentVolumeClaim: a-z, 0-9, - and . only",
+        field=f".{field}",
+    )
+
+
 # What a pvc:// or configmap:// names must be the name of such an object.
 OBJECT_RULES = (
-    Rule(
-        "!self.uri.startsWith('pvc://') || "
-        "self.uri.matches('^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/|$)')",
-        "write pvc://CLAIM/PATH with the name of a PersistentVolumeClaim: a-z, 0-9, - and . only",
-        field=".uri",
-    ),
+    claim_rule(),
     Rule(
         "!self.uri.startsWith('configmap://') || "
         "self.uri.matches('^configmap://[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._a-zA-Z0-9]+$')",

@@ -1,6 +1,7 @@
 """The base model and the datasets of the demo's examples, made once and put in S3."""
 
 import hashlib
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from botocore.config import Config
 from luthier_cluster import Cluster
 from luthier_cluster.commands import run
 from luthier_cluster.layout import cache_root
+from luthier_cluster.locks import locked
 from luthier_cluster.output import step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,11 +34,15 @@ def folder(name: str, script: Path, imported: Sequence[Path] = ()) -> Path:
     sources = b"".join(source.read_bytes() for source in (script, *imported))
     digest = hashlib.sha256(sources).hexdigest()[:12]
     made = cache_root() / "content" / f"{name}-{digest}"
-    if not made.exists():
-        with step(f"make {name}"):
-            scratch = made.with_suffix(".part")
-            run([sys.executable, script, "--output", scratch], within=900)
-            scratch.rename(made)
+    if made.exists():
+        return made
+    with locked(made.with_suffix(".lock"), within=1000):
+        if not made.exists():
+            with step(f"make {name}"):
+                scratch = made.with_suffix(".part")
+                shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+                run([sys.executable, script, "--output", scratch], within=900)
+                scratch.rename(made)
     return made
 
 
@@ -75,13 +81,19 @@ def upload(cluster: Cluster, source: Path, bucket: str, prefix: str) -> None:
 
 def put_in_s3(cluster: Cluster) -> None:
     """The buckets, s3://models/<MODEL> and s3://datasets/<each of DATASETS>."""
-    base, rows = model(), {name: dataset(name) for name in DATASETS}
-    with step("base model and datasets in S3"):
+    put_data_in_s3(cluster)
+    with step("base model in S3"):
+        upload(cluster, model(), "models", MODEL)
+
+
+def put_data_in_s3(cluster: Cluster) -> None:
+    """The buckets, and s3://datasets/<each of DATASETS>."""
+    rows = {name: dataset(name) for name in DATASETS}
+    with step("datasets in S3"):
         client = s3_client(cluster)
         present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
         for bucket in BUCKETS:
             if bucket not in present:
                 client.create_bucket(Bucket=bucket)
-        upload(cluster, base, "models", MODEL)
         for name, files in rows.items():
             upload(cluster, files, "datasets", name)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from luthier_cluster import Cluster, binaries
+from luthier_cluster import Cluster, binaries, images
 from luthier_cluster.commands import CommandError, run
 from luthier_cluster.host_files import CLAIM, project_folders
 from luthier_cluster.images import HOST_ROOT
@@ -40,7 +40,7 @@ def mounted_pool(name: str = "cpu", memory: str = "4Gi") -> Json:
         "description": "CPU only; trains with the machine's own Python environment.",
         "image": HOST_ROOT,
         "imagePullPolicy": "Never",
-        "command": [f"{sys.prefix}/bin/python", "-m", "luthier_trainer"],
+        "command": [f"{sys.prefix}/bin/python", "-P", "-m", "luthier_trainer"],
         "mounts": [
             {"claim": CLAIM, "mountPath": str(folder), "subPath": str(folder).lstrip("/")}
             for folder in project_folders()
@@ -93,14 +93,17 @@ def install(cluster: Cluster, chart_values: Json, namespace: str = NAMESPACE) ->
                 "--create-namespace", "--values", str(file), "--wait", "--timeout", "120s",
             )  # fmt: skip
     except CommandError as error:
-        words = ["-n", namespace, "logs", f"deployment/{RELEASE}", "--tail=20"]
+        selector = f"app.kubernetes.io/instance={RELEASE}"
+        words = ["-n", namespace, "logs", "-l", selector, "--prefix", "--tail=20"]
         log = cluster.kubectl(*words, check=False).stdout
-        raise CommandError(f"{error}\nthe operator's log ends with:\n{log}") from error
+        raise CommandError(f"{error}\nthe operator's logs end with:\n{log}") from error
 
 
 def operator_image(cluster: Cluster) -> str:
     """The operator's image, on the cluster's node. Returns its tag."""
     tag, archive = build_image("operator")
     with step("operator image on the node"):
-        cluster.import_image(archive)
+        # The tag tells of the contents.
+        if tag not in images.loaded(cluster.layout):
+            cluster.import_image(archive)
     return tag

@@ -1,5 +1,6 @@
 """All that can be made ahead of a cluster: packages, programs, image, model and data."""
 
+import compileall
 import platform
 
 from luthier_cluster import binaries, packages
@@ -13,14 +14,20 @@ BUILD_PROGRAMS = {
     f"/usr/lib/{platform.machine()}-linux-gnu/libtcmalloc_minimal.so.4": "libtcmalloc-minimal4",
 }
 TEST_PROGRAMS = {"prometheus": "prometheus", "shellcheck": "shellcheck"}
+PROGRAMS = (binaries.KUBERNETES, binaries.COREDNS, binaries.PAUSE, binaries.HELM)
+# What tests put beside the cluster.
+ENGINES = (binaries.KUEUE, binaries.KWOK)
 
 
 def prepare(for_tests: bool = False) -> None:
     """What is there already is left as it is."""
     packages.ensure("full")
     packages.ensure_programs(BUILD_PROGRAMS | (TEST_PROGRAMS if for_tests else {}))
-    for binary in (binaries.KUBERNETES, binaries.COREDNS, binaries.PAUSE, binaries.HELM):
+    for binary in PROGRAMS + (ENGINES if for_tests else ()):
         binaries.ensure(binary)
+    # Pods run these sources, and can't keep what they compile.
+    for sources in ("crds", "trainer"):
+        compileall.compile_dir(install.REPOSITORY / sources, quiet=1)
     install.build_image("operator")
     content.model()
     for name in content.DATASETS:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from luthier_cli.kinds import KINDS
+from luthier_api.kinds import KINDS
 from luthier_cli.target import Target
 from luthier_cluster import Cluster, ClusterError, binaries
 from luthier_cluster.output import say

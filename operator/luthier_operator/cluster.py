@@ -1,20 +1,25 @@
 """The only Kubernetes I/O: plain dicts over the official client's asyncio half."""
 
 import json
+import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from luthier_operator import metrics
-from luthier_operator.errors import ApiError, ApiUnreachableError
+from luthier_operator.errors import ApiError, ApiUnreachableError, WatchSilentError
 from luthier_operator.resources import (
     EVENTS,
     FIELD_MANAGER,
+    OPTIONAL,
     TOKEN_REVIEWS,
-    WORKLOADS,
     Key,
     Obj,
     Resource,
@@ -22,7 +27,20 @@ from luthier_operator.resources import (
 )
 
 REQUEST_SECONDS = 30.0
-PAGE = 500
+PAGE = 200
+# An object may have a megabyte and a half: what is read at once is bounded by its bytes.
+PAGE_BYTES = 16 * 2**20
+# The API server ends a watch after so long: connections spread over its replicas anew.
+WATCH_SECONDS = (300, 600)
+# It sends a bookmark about once a minute: a watch that tells nothing for so long is dead.
+SILENCE_SECONDS = 150.0
+CONNECT_SECONDS = 10.0
+# Of what is asked for one run: every worker may be asking at once.
+RUN_PAGE_BYTES = 2**20
+# Of the Events about one object only so many are read, and so much of them is kept.
+MOST_EVENTS = 500
+MOST_NOTES = 20
+NOTE_LENGTH = 1024
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -37,15 +55,23 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
+class TooLargeError(Exception):
+    """An answer has more bytes than are read at once."""
+
+
 class Cluster:
     """Requests to one API server. Raises ApiError for its refusals, ApiUnreachableError without
     an answer."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._client = ApiClient(configuration)
+        # Each holds a connection for minutes: they must not take those of the requests.
+        self._watches = ApiClient(configuration)
+        self._watches.rest_client.maxsize = 0  # as many as there are
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._watches.close()
         await self._client.close()
 
     async def _request(
@@ -56,31 +82,24 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        most_bytes: int | None = None,
     ) -> Obj:
         try:
-            prepared = await self._client.param_serialize(
+            response = await _send(
+                self._client,
                 method,
                 path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                query or {},
+                REQUEST_SECONDS,
                 body=body,
-                auth_settings=["BearerToken"],
+                content_type=content_type,
             )
-            response = await self._client.call_api(*prepared, _request_timeout=REQUEST_SECONDS)
-            text = await response.read()
+            text = await _read(response.response, most_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiUnreachableError(f"{method} {path}: {error!r}") from error
-        try:
-            answer = json.loads(text) if text else {}
-        except ValueError:
-            answer = {"message": text[:500].decode(errors="replace")}
         if response.status >= 400:
-            raise ApiError(
-                response.status,
-                answer.get("reason") or str(response.reason),
-                answer.get("message") or str(response.reason),
-            )
-        return dict(answer)
+            raise _refused(response.status, str(response.reason), text)
+        return dict(_parsed(text))
 
     async def _write(
         self, verb: str, resource: Resource, method: str, path: str, **request: Any
@@ -105,30 +124,113 @@ class Cluster:
         labels: str = "",
         fields: str = "",
     ) -> tuple[list[Obj], int]:
-        """All objects, read in pages, and the version of the list."""
+        """All objects, and the version of the list. For short lists: `pages` holds less."""
         items: list[Obj] = []
-        query = {"limit": str(PAGE)}
-        if labels:
-            query["labelSelector"] = labels
-        if fields:
-            query["fieldSelector"] = fields
-        version = ""
-        async for page in self._pages(resource.path(namespace), query):
-            items.extend(page.get("items") or [])
-            # Pages of one list share a version: the newest object may be newer than the first's.
-            version = page["metadata"].get("resourceVersion", "")
-        return items, int(version) if version.isdigit() else 0
+        last = 0
+        async for page, version in self.pages(resource, namespace, labels=labels, fields=fields):
+            items += page
+            last = version
+        return items, last
 
-    async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Obj]:
-        token = ""
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        most_bytes: int | None = None,
+    ) -> AsyncIterator[tuple[list[Obj], int]]:
+        """The objects page by page, and the version of the list, the same with each.
+
+        A page is bounded by its bytes: with too many it is asked for again, half as long.
+        """
+        most_bytes = most_bytes or PAGE_BYTES
+        query = {"labelSelector": labels, "fieldSelector": fields, "continue": ""}
+        limit = PAGE
         while True:
-            page = await self._request(
-                "GET", path, query=query | ({"continue": token} if token else {})
-            )
-            yield page
-            token = page["metadata"].get("continue", "")
-            if not token:
+            asked = {name: value for name, value in query.items() if value}
+            try:
+                page = await self._request(
+                    "GET",
+                    resource.path(namespace),
+                    query=asked | {"limit": str(limit)},
+                    most_bytes=most_bytes if limit > 1 else None,
+                )
+            except TooLargeError:
+                limit = max(1, limit // 2)
+                continue
+            version = page["metadata"].get("resourceVersion", "")
+            yield page.get("items") or [], int(version) if version.isdigit() else 0
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
                 return
+
+    @asynccontextmanager
+    async def watch(
+        self, resource: Resource, namespace: str | None, version: int, *, labels: str = ""
+    ) -> AsyncIterator[AsyncIterator[Obj]]:
+        """An open watch from a version on: its events, until the API server ends it.
+
+        Bookmarks are among them. ApiError 410 where the version is too old, WatchSilentError where
+        nothing comes any more.
+        """
+        seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - a pause, not a secret
+        query = {
+            "watch": "true",
+            "resourceVersion": str(version),
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+            "labelSelector": labels,
+        }
+        path = resource.path(namespace)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+        )
+        try:
+            asked = {name: value for name, value in query.items() if value}
+            answer = await _send(self._watches, "GET", path, asked, timeout)
+            if answer.status >= 400:
+                raise _refused(answer.status, str(answer.reason), await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnreachableError(f"watch {path}: {error!r}") from error
+        try:
+            yield _events(answer.response, path)
+        finally:
+            answer.response.close()
+
+    async def discover(self, resource: Resource) -> Resource | None:
+        """An optional kind in the version to read it in, or None where the cluster lacks it.
+
+        Of the versions that the group serves it is the best that we know, else the group's own
+        preferred one: what is read of the kind has been the same in all of them.
+        """
+        try:
+            group = await self._request("GET", f"/apis/{resource.group}")
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        served = [it["version"] for it in group.get("versions") or []]
+        known = [version for version in OPTIONAL[resource] if version in served]
+        preferred = (group.get("preferredVersion") or {}).get("version")
+        if preferred in known:
+            known.sort(key=lambda version: version != preferred)
+        elif preferred:
+            known.append(preferred)
+        for version in known:
+            if await self._serves(resource, version):
+                return replace(resource, version=version)
+        return None
+
+    async def _serves(self, resource: Resource, version: str) -> bool:
+        try:
+            kinds = await self._request("GET", f"/apis/{resource.group}/{version}")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(it["name"] == resource.plural for it in kinds.get("resources") or [])
 
     async def create(self, resource: Resource, obj: Obj) -> Obj:
         """Create an object; ApiError 409 where the name is taken."""
@@ -152,6 +254,17 @@ class Cluster:
             query={"fieldManager": FIELD_MANAGER},
             body={"metadata": {"uid": obj["metadata"]["uid"]}, **changes},
             content_type=MERGE_PATCH,
+        )
+
+    async def replace(self, resource: Resource, obj: Obj) -> Obj:
+        """Write the whole object over exactly the version that it names, else ApiError 409."""
+        return await self._write(
+            "update",
+            resource,
+            "PUT",
+            resource.path(*key_of(obj)),
+            query={"fieldManager": FIELD_MANAGER},
+            body=obj,
         )
 
     async def patch_status(self, resource: Resource, obj: Obj, changes: Obj) -> Obj:
@@ -204,24 +317,96 @@ class Cluster:
         return dict(review.get("status") or {})
 
     async def warnings(self, namespace: str, uid: str) -> list[str]:
-        """Messages of the Warning events about one object, newest first."""
-        items, _ = await self.list_all(
-            EVENTS, namespace, fields=f"regarding.uid={uid},type=Warning"
-        )
-        items.sort(key=_last_seen, reverse=True)
-        return [f"{item.get('reason', '')}: {item.get('note', '')}" for item in items]
+        """The newest message of each reason of the Warning events about one object, newest first.
 
-    async def workload(self, namespace: str, job_uid: str) -> Obj | None:
-        """Kueue's Workload of a Job; None without one, or without Kueue."""
-        try:
-            items, _ = await self.list_all(
-                WORKLOADS, namespace, labels=f"kueue.x-k8s.io/job-uid={job_uid}"
-            )
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return items[0] if items else None
+        Whoever may write Events may put a megabyte into each: page by page only words are kept.
+        """
+        newest: dict[str, tuple[str, str]] = {}
+        read = 0
+        of_it = f"regarding.uid={uid},type=Warning"
+        pages = self.pages(EVENTS, namespace, fields=of_it, most_bytes=RUN_PAGE_BYTES)
+        async for page, _ in pages:
+            for event in page:
+                reason = str(event.get("reason") or "")[:NOTE_LENGTH]
+                told = (_last_seen(event), str(event.get("note") or "")[:NOTE_LENGTH])
+                newest[reason] = max(told, newest.get(reason, told))
+            read += len(page)
+            if read >= MOST_EVENTS:
+                break
+        ordered = sorted(newest.items(), key=lambda it: it[1][0], reverse=True)
+        return [f"{reason}: {note}" for reason, (_, note) in ordered[:MOST_NOTES]]
+
+
+async def _send(
+    client: ApiClient,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    within: float | aiohttp.ClientTimeout,
+    *,
+    body: Any = None,
+    content_type: str = "application/json",
+) -> RESTResponse:
+    """Below the client's own serialisation, which walks through each body that is plain already."""
+    headers = {"Accept": "application/json", "Content-Type": content_type}
+    if token := await client.configuration.get_api_key_with_prefix("BearerToken"):
+        headers["Authorization"] = token
+    url = client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+    return await client.rest_client.request(
+        method, url, headers=headers, body=body, _request_timeout=within
+    )
+
+
+def _parsed(text: bytes) -> Obj:
+    try:
+        return dict(json.loads(text)) if text else {}
+    except ValueError:
+        return {"message": text[:500].decode(errors="replace")}
+
+
+def _refused(status: int, reason: str, text: bytes) -> ApiError:
+    answer = _parsed(text)
+    return ApiError(status, answer.get("reason") or reason, answer.get("message") or reason)
+
+
+async def _events(response: aiohttp.ClientResponse, path: str) -> AsyncIterator[Obj]:
+    """The events of a watch: a line of JSON each."""
+    rest = b""
+    try:
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(
+                        status.get("code") or 500,
+                        status.get("reason") or "WatchError",
+                        status.get("message") or "the watch ended with an error",
+                    )
+                yield event
+            if len(rest) > PAGE_BYTES:
+                raise ApiUnreachableError(f"watch {path}: an event of more than {PAGE_BYTES} bytes")
+    except aiohttp.SocketTimeoutError as error:
+        raise WatchSilentError(f"watch {path}: nothing for {SILENCE_SECONDS:g} s") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise ApiUnreachableError(f"watch {path}: {error!r}") from error
+    except ValueError as error:
+        raise ApiUnreachableError(f"watch {path}: no JSON: {error}") from error
+
+
+async def _read(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    if most is None:
+        return await response.read()
+    text = bytearray()
+    async for chunk in response.content.iter_chunked(2**16):
+        text += chunk
+        if len(text) > most:
+            # The rest isn't wanted: the connection goes with it.
+            response.close()
+            raise TooLargeError
+    response.release()
+    return bytes(text)
 
 
 def _last_seen(event: Obj) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from luthier_api.meta import Condition
 
-_REASON = re.compile(r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 MESSAGE_LENGTH = 4096
 
 
@@ -17,7 +17,7 @@ def timestamp(moment: datetime) -> str:
 
 def reason_or(text: str, otherwise: str) -> str:
     """A reason that came from elsewhere, if it is one."""
-    return text if _REASON.match(text) and len(text) <= 1024 else otherwise
+    return text if _REASON.fullmatch(text) and len(text) <= 1024 else otherwise
 
 
 def shortened(text: str, most: int) -> str:
@@ -36,14 +36,20 @@ def is_true(conditions: Iterable[Condition], kind: str) -> bool:
     return condition is not None and condition.status == "True"
 
 
+def tell_an_end(conditions: Iterable[Condition]) -> bool:
+    """Whether they tell how the run ended: Complete or Failed."""
+    return any(it.type in ("Complete", "Failed") and it.status == "True" for it in conditions)
+
+
 class Conditions:
-    """Collects conditions; a status that didn't change keeps its time of transition."""
+    """Collects conditions, the last word on each; one whose status didn't change keeps its time of
+    transition."""
 
     def __init__(self, previous: Iterable[Condition], generation: int, now: datetime) -> None:
         self._previous = {condition.type: condition for condition in previous}
         self._generation = generation
         self._now = timestamp(now)
-        self._all: list[Condition] = []
+        self._all: dict[str, Condition] = {}
 
     def set(self, kind: str, holds: bool, reason: str, message: str = "") -> None:
         """Add a condition."""
@@ -61,17 +67,15 @@ class Conditions:
     def _add(self, kind: str, status: str, reason: str, message: str) -> None:
         known = self._previous.get(kind)
         same = known is not None and known.status == status
-        self._all.append(
-            Condition(
-                type=kind,
-                status=status,
-                observed_generation=self._generation,
-                last_transition_time=known.last_transition_time if known and same else self._now,
-                reason=reason,
-                message=shortened(message, MESSAGE_LENGTH),
-            )
+        self._all[kind] = Condition(
+            type=kind,
+            status=status,
+            observed_generation=self._generation,
+            last_transition_time=known.last_transition_time if known and same else self._now,
+            reason=reason,
+            message=shortened(message, MESSAGE_LENGTH),
         )
 
     def list(self) -> list[Condition]:
         """What was added, in that order."""
-        return self._all
+        return list(self._all.values())

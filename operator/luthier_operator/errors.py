@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from luthier_api import reasons
+
 Class = Literal["wait", "retry", "terminal"]
 
 
@@ -18,6 +20,14 @@ class ApiError(Exception):
 
 class ApiUnreachableError(Exception):
     """No answer from the API server: connection refused, reset or timed out."""
+
+
+class WatchSilentError(ApiUnreachableError):
+    """An open watch told nothing, not even a bookmark, for longer than it may."""
+
+
+class VersionsWentBackError(Exception):
+    """The API server's versions went back, as after an etcd restore: what is known is of no use."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,9 @@ def refusal_of(error: ApiError) -> Refusal | None:
     if kind == "retry":
         return None
     if kind == "terminal":
-        return Refusal("JobRejected", f"The API server rejects the Job: {error.message}", True)
+        return Refusal(
+            reasons.JOB_REJECTED, f"The API server rejects the Job: {error.message}", True
+        )
     return Refusal(creation_reason(error.message), error.message)
 
 
@@ -56,13 +68,13 @@ def creation_reason(message: str) -> str:
     """The cause in a message of the API server about an object it didn't admit."""
     lowered = message.lower()
     if "exceeded quota" in lowered or "must specify" in lowered:
-        return "QuotaExceeded"
+        return reasons.QUOTA_EXCEEDED
     if "violates podsecurity" in lowered:
-        return "PodSecurityViolation"
+        return reasons.POD_SECURITY_VIOLATION
     if "serviceaccount" in lowered and "not found" in lowered:
-        return "ServiceAccountNotFound"
+        return reasons.SERVICE_ACCOUNT_NOT_FOUND
     if "priorityclass" in lowered:
-        return "PriorityClassNotFound"
+        return reasons.PRIORITY_CLASS_NOT_FOUND
     if "being terminated" in lowered:
-        return "NamespaceTerminating"
-    return "CreationForbidden"
+        return reasons.NAMESPACE_TERMINATING
+    return reasons.CREATION_FORBIDDEN

@@ -1,39 +1,61 @@
-"""Every kopf decorator. kopf watches; it handles nothing and writes nothing."""
+"""Everything of kopf's: its run loop, with login, signals and cleanup. It watches nothing."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
 from kubernetes.aio.client import Configuration
 
-from luthier_operator.resources import CHILDREN, KIND_LABEL, OWNERS, Obj, Resource
 
-Seen = Callable[[Resource, str | None, Obj], None]
+async def run(work: Callable[[], Awaitable[None]], configuration: Configuration) -> None:
+    """Run until SIGTERM, or until `work` ends or raises; what it raises comes out here.
+
+    SIGTERM cancels `work`, and waits for its end.
+    """
+    ended = asyncio.Event()
+    # Before kopf's own tasks, which it would else take it for.
+    task = asyncio.ensure_future(work())
+    task.add_done_callback(lambda _: ended.set())
+    await asyncio.sleep(0)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    try:
+        await kopf.operator(
+            registry=build_registry(lambda: configuration, stop),
+            settings=build_settings(),
+            stop_flag=ended,
+            # kopf would look for the user's name, which a container's uid need not have.
+            identity=socket.gethostname(),
+            clusterwide=True,
+        )
+    finally:
+        await stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            task.result()
 
 
-def build_registry(login: Callable[[], Configuration], seen: Seen) -> kopf.OperatorRegistry:
-    """The handlers. `seen` gets resource, event type (None: listed) and object."""
+def build_registry(
+    login: Callable[[], Configuration], stop: Callable[[], Awaitable[None]]
+) -> kopf.OperatorRegistry:
+    """The handlers: none of a resource, since the reflectors watch."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator]
     async def authenticate(**_: Any) -> kopf.ConnectionInfo:
         return await connection(login())
 
-    for resource in (*OWNERS, *CHILDREN):
-        _watch(registry, resource, seen)
+    @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator]
+    async def clean_up(**_: Any) -> None:
+        # Or kopf waits up to five seconds for tasks that it takes for its own.
+        await stop()
+
     return registry
-
-
-def _watch(registry: kopf.OperatorRegistry, resource: Resource, seen: Seen) -> None:
-    @kopf.on.event(  # type: ignore[untyped-decorator]
-        group=resource.group,
-        version=resource.version,
-        plural=resource.plural,
-        id=f"watch-{resource.plural}",
-        registry=registry,
-    )
-    async def watched(event: Any, **_: Any) -> None:
-        seen(resource, event["type"], event["object"])
 
 
 class Endless:
@@ -47,7 +69,7 @@ class Endless:
 
 
 def build_settings() -> kopf.OperatorSettings:
-    """kopf as a watcher only; each setting is explained by what it prevents."""
+    """kopf as a run loop only; each setting is explained by what it prevents."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # no Events of kopf's own
     settings.scanning.disabled = True  # no rights on CRDs and namespaces
@@ -55,49 +77,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = Endless()
     settings.networking.request_timeout = 60.0
     settings.networking.connect_timeout = 10.0
-    settings.watching.chunk_size = 500
-    settings.queueing.idle_timeout = 0.5  # thousands of idle workers otherwise
-    settings.queueing.exit_timeout = 0.1  # nothing waits in kopf's own queues
-    settings.persistence.progress_storage = _NoProgress()
-    settings.persistence.diffbase_storage = _NoDiffBase()
-    for resource in CHILDREN:
-        key = (resource.group, resource.version, resource.plural)
-        settings.watching.label_selectors[key] = KIND_LABEL
     return settings
-
-
-class _NoProgress(kopf.ProgressStorage):  # type: ignore[misc]
-    """Stores nothing: no handler has progress."""
-
-    def fetch(self, **_: Any) -> None:
-        """Nothing."""
-
-    def store(self, **_: Any) -> None:
-        """Nothing."""
-
-    def purge(self, **_: Any) -> None:
-        """Nothing."""
-
-    def touch(self, **_: Any) -> None:
-        """Nothing."""
-
-    def clear(self, *, essence: Any) -> Any:
-        """The object as it is."""
-        return essence
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]
-    """Stores nothing: no handler looks at differences."""
-
-    def build(self, **_: Any) -> Any:
-        """Nothing to compare."""
-        return {}
-
-    def fetch(self, **_: Any) -> None:
-        """Nothing."""
-
-    def store(self, **_: Any) -> None:
-        """Nothing."""
 
 
 async def connection(configuration: Configuration) -> kopf.ConnectionInfo:

@@ -1,22 +1,27 @@
 """The three ports: metrics, health, progress."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from luthier_api.progress import MAX_REPORT_BYTES
+from luthier_operator.connections import Limited, Limits
+from luthier_operator.page import Page
 
 Check = Callable[[], str]  # empty: all is well
 
 
-def metrics_app(registry: CollectorRegistry) -> web.Application:
+def metrics_app(page: Page) -> web.Application:
     """/metrics."""
 
     async def scrape(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        answer = web.Response(body=await page.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        # A connection's time is short (connections.py): each scrape has its own.
+        answer.force_close()
+        return answer
 
     app = web.Application()
     app.router.add_get("/metrics", scrape)
@@ -46,10 +51,38 @@ def progress_app(add_routes: Callable[[web.Application], None]) -> web.Applicati
     return app
 
 
-async def serve(app: web.Application, port: int) -> web.AppRunner:
-    """Serve on all addresses. The caller cleans the runner up."""
+@dataclass(frozen=True)
+class Served:
+    """A port that is served."""
+
+    runner: web.AppRunner
+    server: asyncio.Server
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+        return int(self.server.sockets[0].getsockname()[1])
+
+    async def cleanup(self) -> None:
+        """Stop listening, and end what is connected."""
+        self.server.close()
+        await self.runner.cleanup()
+
+
+async def serve(
+    app: web.Application, port: int, limits: Limits | None = None, *, host: str | None = None
+) -> Served:
+    """Serve within limits, on all addresses unless told. The caller cleans up."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
     await runner.setup()
-    # A pod's port is reached at whatever address the pod gets.
-    await web.TCPSite(runner, None, port).start()
-    return runner
+    handlers = runner.server
+    assert handlers is not None
+    held = limits or Limits()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Limited(held, handlers),
+        # A pod's port is reached at whatever address the pod gets.
+        host,
+        port,
+        reuse_address=True,
+    )
+    return Served(runner, server)

@@ -1,9 +1,10 @@
 """The kinds that the operator reads and writes, and the labels it finds them by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from luthier_api import GROUP, VERSION
+from luthier_api.kinds import KINDS
 
 Obj = dict[str, Any]  # a Kubernetes object, as JSON
 Key = tuple[str, str]  # namespace, name
@@ -11,10 +12,10 @@ Key = tuple[str, str]  # namespace, name
 
 @dataclass(frozen=True)
 class Resource:
-    """A namespaced kind of the Kubernetes API."""
+    """A kind of the Kubernetes API, the same one in whatever version it is served."""
 
     group: str
-    version: str
+    version: str = field(compare=False)
     plural: str
     kind: str
 
@@ -25,28 +26,36 @@ class Resource:
         return "/".join(part for part in (f"{root}{where}/{self.plural}", name, sub) if part)
 
 
-FINE_TUNE_JOBS = Resource(GROUP, VERSION, "finetunejobs", "FineTuneJob")
-OPTIMIZE_JOBS = Resource(GROUP, VERSION, "optimizejobs", "OptimizeJob")
-ADAPTER_BUNDLES = Resource(GROUP, VERSION, "adapterbundles", "AdapterBundle")
+OWNERS = tuple(Resource(GROUP, VERSION, kind.plural, kind.name) for kind in KINDS.values())
+FINE_TUNE_JOBS, OPTIMIZE_JOBS, ADAPTER_BUNDLES = OWNERS
 JOBS = Resource("batch", "v1", "jobs", "Job")
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 
-OWNERS = (FINE_TUNE_JOBS, OPTIMIZE_JOBS, ADAPTER_BUNDLES)
 CHILDREN = (JOBS, PODS)
+# Kinds that a cluster may lack, with the versions of them that we can read, best first.
+OPTIONAL: dict[Resource, tuple[str, ...]] = {WORKLOADS: ("v1beta2", "v1beta1")}
 
 KIND_LABEL = f"{GROUP}/kind"
 NAME_LABEL = f"{GROUP}/name"
 UID_LABEL = f"{GROUP}/uid"
 REVISION_LABEL = f"{GROUP}/revision"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
+ROLE_LABEL = f"{GROUP}/role"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 POOL_ANNOTATION = f"{GROUP}/pool"
 RETRY_ANNOTATION = f"{GROUP}/retry"
+SETTINGS_ANNOTATION = f"{GROUP}/made-of"
+SUSPENDED_ANNOTATION = f"{GROUP}/suspended"
+CONTENT_ANNOTATION = f"{GROUP}/content-sha256"
 FIELD_MANAGER = "luthier"
 
 
@@ -57,6 +66,16 @@ def key_of(obj: Obj) -> Key:
 
 
 def controller_uid(obj: Obj) -> str | None:
-    """The uid of the object's controlling owner."""
-    owners = obj["metadata"].get("ownerReferences", [])
+    """The uid of the object's controlling owner.
+
+    Whoever may create the object wrote it there, in whatever namespace: it says nothing about
+    an owner of another namespace.
+    """
+    owners = obj["metadata"].get("ownerReferences") or []
     return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
+
+def label_of(obj: Obj, name: str) -> str | None:
+    """A label's value."""
+    value: str | None = (obj["metadata"].get("labels") or {}).get(name)
+    return value

@@ -1,35 +1,70 @@
-"""Every run in the store, as the metrics show it. Pure."""
+"""The runs of the store that live or have just ended, as the metrics show them. Pure."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
 from luthier_api.runstatus import RunStatus
-from luthier_operator.metrics import RunSample
-from luthier_operator.reports import Reports
+from luthier_operator.conditions import timestamp
+from luthier_operator.reports import Received, Reports
 from luthier_operator.resources import OWNERS, Key, Obj, Resource
 from luthier_operator.run.observe import parse_any_status
+from luthier_operator.series import RunSample
 from luthier_operator.store import Store
 
+log = logging.getLogger(__name__)
 
-def samples(
-    store: Store, reports: Reports, platform: Platform, now: datetime
-) -> Iterator[RunSample]:
-    """One sample a resource. What only reports tell is there while the operator remembers it."""
-    for resource in OWNERS:
-        for key, obj in store.all(resource):
-            yield _sample(resource, key, obj, reports, platform, now)
+# So long a run that has ended is shown: some scrapes must see its last values.
+ENDED_SECONDS = 3600
+
+# A resource, and what was last reported of it.
+Known = tuple[Resource, Key, Obj, Received | None]
+
+
+def take(store: Store, reports: Reports, now: datetime) -> list[Known]:
+    """What is known at this moment, for `samples` to look at while the store goes on.
+
+    Runs in the event loop: of what has ended no more than a word is read.
+    """
+    since = timestamp(now - timedelta(seconds=ENDED_SECONDS))
+    return [
+        (resource, key, obj, reports.get(resource, key))
+        for resource in OWNERS
+        for key, obj in store.all(resource)
+        # Times in a status are timestamp()'s, or Kubernetes': of one form, which sorts as text.
+        if (obj["status"].get("completionTime") or since) >= since
+    ]
+
+
+def samples(known: Sequence[Known], platform: Platform, now: datetime) -> Iterator[RunSample]:
+    """One sample a resource. What only reports tell is there while the operator remembers it.
+
+    One that can't be shown is left out: it mustn't cost anybody else's.
+    """
+    for resource, key, obj, received in known:
+        try:
+            sample = _sample(resource, key, obj, received, platform, now)
+        except Exception:
+            log.exception("no metrics kind=%s namespace=%s name=%s", resource.kind, *key)
+            continue
+        yield sample
 
 
 def _sample(
-    resource: Resource, key: Key, obj: Obj, reports: Reports, platform: Platform, now: datetime
+    resource: Resource,
+    key: Key,
+    obj: Obj,
+    received: Received | None,
+    platform: Platform,
+    now: datetime,
 ) -> RunSample:
     status = parse_any_status(resource, obj)
-    received = reports.get(resource, key)
     report = received.report if received else None
-    if report is not None and report.run.revision != status.revision:
+    of_now = (obj["metadata"]["uid"], status.revision)
+    if report is not None and (report.run.uid, report.run.revision) != of_now:
         report = None
     running = status.phase in ("Running", "Restarting")
     progress = status.progress if isinstance(status, FineTuneJobStatus) else None
@@ -52,7 +87,13 @@ def _sample(
     return RunSample(
         labels=(*key, resource.kind, _pool(obj, platform)),
         phase=status.phase or "Pending",
-        values=values | _totals(status, report) | (_machine(report) if running else {}),
+        values={
+            name: float(value)
+            for name, value in (
+                values | _totals(status, report) | (_machine(report) if running else {})
+            ).items()
+            if value is not None
+        },
         eval_metrics=report.eval_metrics if report and running else {},
         evaluation=_evaluation(status),
     )

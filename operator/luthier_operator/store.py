@@ -1,23 +1,39 @@
 """What the watches saw, trimmed to what the operator reads."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
-from luthier_api import GROUP
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
+    ATTEMPT_LABEL,
     CHILDREN,
+    JOB_UID_LABEL,
     JOBS,
+    KIND_LABEL,
+    NAME_LABEL,
+    NAMESPACES,
     OPTIMIZE_JOBS,
     OWNERS,
     PODS,
+    POOL_ANNOTATION,
+    QUEUE_LABEL,
+    RETRY_ANNOTATION,
+    REVISION_LABEL,
+    ROLE_LABEL,
+    SETTINGS_ANNOTATION,
+    SUSPENDED_ANNOTATION,
     UID_LABEL,
+    WORKLOADS,
     Key,
     Obj,
     Resource,
+    controller_uid,
     key_of,
+    label_of,
 )
+from luthier_operator.run.concurrency import Live
+from luthier_operator.run.pod import CONTAINER
 
 _METADATA = (
     "namespace",
@@ -27,16 +43,28 @@ _METADATA = (
     "generation",
     "creationTimestamp",
     "deletionTimestamp",
-    "labels",
-    "ownerReferences",
 )
-_JOB_SPEC = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds")
+# What we read; whoever may write an object may put a megabyte of others there.
+_LABELS = (
+    KIND_LABEL,
+    NAME_LABEL,
+    UID_LABEL,
+    REVISION_LABEL,
+    ATTEMPT_LABEL,
+    ROLE_LABEL,
+    QUEUE_LABEL,
+)
+_ANNOTATIONS = (POOL_ANNOTATION, RETRY_ANNOTATION, SETTINGS_ANNOTATION, SUSPENDED_ANNOTATION)
+ANNOTATION_LENGTH = 512
+_JOB_SPEC = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit")
 _JOB_STATUS = ("conditions", "active", "ready", "terminating", "failed", "succeeded", "startTime")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "startTime")
+_WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef", "queueName")
+_WORKLOAD_CONDITION = ("type", "status", "reason", "message")
+MOST_CONDITIONS = 16
+MESSAGE_LENGTH = 1024
 _CONTAINER = ("name", "state", "lastState")
-
-# So many deleted objects are remembered, lest a late answer bring one back.
-GRAVES = 10_000
+_CONDITIONS = {JOBS: ("Complete", "Failed"), PODS: ("PodScheduled", "DisruptionTarget")}
 
 
 def _pick(source: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -45,15 +73,7 @@ def _pick(source: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def trim(resource: Resource, obj: Obj) -> Obj:
     """The part of an object that the operator reads. At 10,000 runs the rest is most of it."""
-    metadata = _pick(obj["metadata"], _METADATA)
-    # Our annotations, but never the run spec: it is large and nobody here reads it back.
-    annotations = {
-        name: value
-        for name, value in (obj["metadata"].get("annotations") or {}).items()
-        if name.startswith(f"{GROUP}/") and len(value) <= 256
-    }
-    if annotations:
-        metadata["annotations"] = annotations
+    metadata = _metadata(obj["metadata"])
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if resource == JOBS:
         spec, status = _pick(spec, _JOB_SPEC), _pick(status, _JOB_STATUS)
@@ -61,9 +81,47 @@ def trim(resource: Resource, obj: Obj) -> Obj:
         spec, status = _pick(spec, ("nodeName",)), _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
             status["containerStatuses"] = [
-                _pick(container, _CONTAINER) for container in status["containerStatuses"]
+                _pick(container, _CONTAINER)
+                for container in status["containerStatuses"] or []
+                if container["name"] == CONTAINER
             ]
+    elif resource == WORKLOADS:
+        if label := _pick(obj["metadata"].get("labels") or {}, (JOB_UID_LABEL,)):
+            metadata["labels"] = label
+        spec, status = _pick(spec, _WORKLOAD_SPEC), {"conditions": _workload_conditions(status)}
+    elif resource == NAMESPACES:
+        spec, status = {}, {}
+    if resource in _CONDITIONS and "conditions" in status:
+        status["conditions"] = [
+            condition
+            for condition in status["conditions"] or []
+            if condition["type"] in _CONDITIONS[resource]
+        ]
     return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _workload_conditions(status: Obj) -> list[Obj]:
+    return [
+        {
+            name: str(value)[:MESSAGE_LENGTH]
+            for name, value in _pick(condition, _WORKLOAD_CONDITION).items()
+        }
+        for condition in (status.get("conditions") or [])[:MOST_CONDITIONS]
+    ]
+
+
+def _metadata(whole: dict[str, Any]) -> dict[str, Any]:
+    metadata = _pick(whole, _METADATA)
+    if labels := _pick(whole.get("labels") or {}, _LABELS):
+        metadata["labels"] = labels
+    annotations = _pick(whole.get("annotations") or {}, _ANNOTATIONS)
+    if short := {n: value for n, value in annotations.items() if len(value) <= ANNOTATION_LENGTH}:
+        metadata["annotations"] = short
+    for owner in whole.get("ownerReferences") or []:
+        if owner.get("controller"):
+            metadata["ownerReferences"] = [{"uid": owner["uid"], "controller": True}]
+            break
+    return metadata
 
 
 def version_of(obj: Obj) -> int:
@@ -73,20 +131,31 @@ def version_of(obj: Obj) -> int:
 
 
 class Store:
-    """Objects by resource and key; children also by the uid of the resource they serve.
+    """Objects by resource and key; children also by the object of their namespace they serve.
 
     The newest version wins, whoever brings it: a watch, a list, or the answer to a write.
+
+    A domain is a resource in one namespace, or in all (None). What its watch has told up to some
+    version is complete (`advance`): an earlier version of an object that the store lacks is of one
+    that has gone, such as a write's answer that comes after the object's end.
     """
 
     def __init__(self) -> None:
-        self._objects: dict[Resource, dict[Key, Obj]] = {
-            resource: {} for resource in (*OWNERS, *CHILDREN)
-        }
-        self._children: dict[tuple[Resource, str], dict[Key, Obj]] = {}
+        self._objects: defaultdict[Resource, dict[Key, Obj]] = defaultdict(dict)
+        self._children: dict[tuple[Resource, str, str], dict[Key, Obj]] = {}
         self._by_uid: dict[str, tuple[Resource, Key]] = {}
+        # Pods by kind, namespace and label of the name that they run for.
+        self._pods_for: dict[tuple[str, str, str], set[Key]] = {}
         # FineTuneJob → the resources that take its result.
         self._followers: dict[Key, set[tuple[Resource, Key]]] = {}
-        self._graves: OrderedDict[str, None] = OrderedDict()
+        self._complete: dict[tuple[Resource, str | None], float] = {}
+        self._running = 0
+        self.live = Live()
+
+    @property
+    def running(self) -> int:
+        """How many resources are in the phase Running, without a walk through all of them."""
+        return self._running
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         """The object of that name, or None."""
@@ -101,81 +170,155 @@ class Store:
         found = self._by_uid.get(uid)
         return (found[0], self._objects[found[0]][found[1]]) if found else None
 
-    def children(self, resource: Resource, owner_uid: str) -> list[Obj]:
-        """The Jobs or pods that carry the label of that owner."""
-        return list(self._children.get((resource, owner_uid), {}).values())
+    def children(self, resource: Resource, namespace: str, owner_uid: str) -> list[Obj]:
+        """The Jobs or pods of a namespace that carry the label of that owner.
+
+        Of a Job those Workloads that it controls.
+        """
+        return list(self._children.get((resource, namespace, owner_uid), {}).values())
+
+    def pods_for(self, kind: str, namespace: str, name_label: str) -> list[Obj]:
+        """The pods of a namespace whose labels say that they run for a resource of that name,
+        whatever its uid: of one that was deleted and created again, too."""
+        keys = self._pods_for.get((kind, namespace, name_label), ())
+        return [self._objects[PODS][key] for key in keys]
+
+    def owner(self, child: Obj) -> tuple[Resource, Obj] | None:
+        """The resource of its own namespace that a child serves, or None.
+
+        Jobs and pods name it in a label, a Workload through the Job that controls it.
+        """
+        uid = label_of(child, UID_LABEL)
+        found = self.find(uid or controller_uid(child) or "")
+        if found is None or key_of(found[1])[0] != key_of(child)[0]:
+            return None
+        if uid is None:
+            return self.owner(found[1]) if found[0] == JOBS else None
+        return found if found[0] in OWNERS else None
 
     def followers(self, fine_tune_job: Key) -> list[tuple[Resource, Key]]:
         """The OptimizeJobs and AdapterBundles that take the result of a FineTuneJob."""
         return list(self._followers.get(fine_tune_job, ()))
 
-    def put(self, resource: Resource, obj: Obj) -> bool:
-        """Remember an object; False where the store knows this version, a newer one, or its end."""
-        if obj["metadata"]["uid"] in self._graves:
-            return False
-        key = key_of(obj)
+    def put(self, resource: Resource, obj: Obj, *, listed: bool = False) -> bool:
+        """Remember an object; False where the store knows this version, a newer one, or its end.
+
+        One that a list of its whole domain has is there, whatever the watch has told before.
+        """
+        key, version = key_of(obj), version_of(obj)
         known = self._objects[resource].get(key)
         if known is not None:
             same = known["metadata"]["uid"] == obj["metadata"]["uid"]
-            if same and version_of(known) >= version_of(obj):
+            if version_of(known) > version or (same and version_of(known) == version):
                 return False
             self._remove(resource, key)
+        elif not listed and 0 < version <= self._known_until(resource, key[0]):
+            return False
         trimmed = trim(resource, obj)
         self._objects[resource][key] = trimmed
+        self._running += _is_running(resource, trimmed)
         self._by_uid[trimmed["metadata"]["uid"]] = (resource, key)
-        if resource in CHILDREN and (owner := _owner_label(trimmed)):
-            self._children.setdefault((resource, owner), {})[key] = trimmed
+        if resource == JOBS:
+            self.live.count(trimmed, 1)
+        if owner := _owner_uid(resource, trimmed):
+            self._children.setdefault((resource, key[0], owner), {})[key] = trimmed
+        if resource == PODS:
+            self._pods_for.setdefault(_named(trimmed), set()).add(key)
         for followed in _followed(resource, trimmed):
             self._followers.setdefault(followed, set()).add((resource, key))
         return True
 
     def remove(self, resource: Resource, obj: Obj) -> None:
-        """Forget an object for good, unless another one has taken its name."""
-        self._graves[obj["metadata"]["uid"]] = None
-        if len(self._graves) > GRAVES:
-            self._graves.popitem(last=False)
+        """Forget an object, unless another one has taken its name."""
         known = self._objects[resource].get(key_of(obj))
         if known is not None and known["metadata"]["uid"] == obj["metadata"]["uid"]:
             self._remove(resource, key_of(obj))
 
+    def advance(self, resource: Resource, namespace: str | None, version: int) -> None:
+        """All that happened in a domain up to this version is in the store."""
+        self._complete[(resource, namespace)] = version
+
+    def newest(self, resource: Resource, namespace: str | None) -> int:
+        """The newest version of an object of a domain; 0 without one."""
+        return max((version_of(obj) for obj in self._of(resource, namespace)), default=0)
+
+    def remove_unlisted(
+        self, resource: Resource, namespace: str | None, listed: Container[str], version: int
+    ) -> list[Obj]:
+        """Forget, and return, what a list of the domain taken at `version` lacks."""
+        gone = [
+            obj
+            for obj in self._of(resource, namespace)
+            if obj["metadata"]["uid"] not in listed and version_of(obj) <= version
+        ]
+        for obj in gone:
+            self._remove(resource, key_of(obj))
+        return gone
+
+    def drop(self, resource: Resource, namespace: str | None) -> list[Obj]:
+        """Forget, and return, a whole domain: its kind isn't served any more."""
+        self._complete.pop((resource, namespace), None)
+        dropped = self._of(resource, namespace)
+        for obj in dropped:
+            self._remove(resource, key_of(obj))
+        return dropped
+
+    def close(self, resource: Resource, namespace: str) -> list[Obj]:
+        """Forget, and return, a domain that isn't served any more; late answers stay out."""
+        dropped = self.drop(resource, namespace)
+        self._complete[(resource, namespace)] = float("inf")
+        return dropped
+
+    def open(self, resource: Resource, namespace: str) -> None:
+        """Take objects of a domain again."""
+        self._complete.pop((resource, namespace), None)
+
+    def _of(self, resource: Resource, namespace: str | None) -> list[Obj]:
+        objects = self._objects[resource].items()
+        return [obj for key, obj in objects if namespace in (None, key[0])]
+
+    def _known_until(self, resource: Resource, namespace: str) -> float:
+        everywhere = self._complete.get((resource, None), 0)
+        return self._complete.get((resource, namespace), everywhere)
+
     def _remove(self, resource: Resource, key: Key) -> None:
         obj = self._objects[resource].pop(key)
+        self._running -= _is_running(resource, obj)
         self._by_uid.pop(obj["metadata"]["uid"], None)
-        if resource in CHILDREN and (owner := _owner_label(obj)):
-            siblings = self._children.get((resource, owner), {})
+        if resource == JOBS:
+            self.live.count(obj, -1)
+        if owner := _owner_uid(resource, obj):
+            siblings = self._children.get((resource, key[0], owner), {})
             siblings.pop(key, None)
             if not siblings:
-                self._children.pop((resource, owner), None)
+                self._children.pop((resource, key[0], owner), None)
+        if resource == PODS:
+            pods = self._pods_for.get(_named(obj), set())
+            pods.discard(key)
+            if not pods:
+                self._pods_for.pop(_named(obj), None)
         for followed in _followed(resource, obj):
             followers = self._followers.get(followed, set())
             followers.discard((resource, key))
             if not followers:
                 self._followers.pop(followed, None)
 
-    def behind(self, resource: Resource, listed: Iterable[Obj]) -> list[Obj]:
-        """Objects of an earlier list that the store still lacks, or has an older version of."""
-        late = []
-        for obj in listed:
-            if obj["metadata"]["uid"] in self._graves:
-                continue
-            known = self.get(resource, key_of(obj))
-            if known is None or version_of(known) < version_of(obj):
-                late.append(obj)
-        return late
 
-    def ghosts(self, resource: Resource, listed: Iterable[Obj], version: int) -> list[Obj]:
-        """Objects of the store that a list taken at `version` lacks: deleted unseen."""
-        there = {obj["metadata"]["uid"] for obj in listed}
-        return [
-            obj
-            for _, obj in self.all(resource)
-            if obj["metadata"]["uid"] not in there and version_of(obj) <= version
-        ]
+def _owner_uid(resource: Resource, obj: Obj) -> str | None:
+    """What `children` finds an object by."""
+    if resource in CHILDREN:
+        return label_of(obj, UID_LABEL)
+    return controller_uid(obj) if resource == WORKLOADS else None
 
 
-def _owner_label(obj: Obj) -> str | None:
-    label: str | None = (obj["metadata"].get("labels") or {}).get(UID_LABEL)
-    return label
+def _named(pod: Obj) -> tuple[str, str, str]:
+    """What `pods_for` finds a pod by."""
+    kind, name = label_of(pod, KIND_LABEL), label_of(pod, NAME_LABEL)
+    return (kind or "", key_of(pod)[0], name or "")
+
+
+def _is_running(resource: Resource, obj: Obj) -> bool:
+    return resource in OWNERS and obj["status"].get("phase") == "Running"
 
 
 def _followed(resource: Resource, obj: Obj) -> set[Key]:

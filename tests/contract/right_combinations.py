@@ -69,6 +69,16 @@ _FORMS: dict[str, Changes] = {
         "spec.dataset.lossOn": "Completion",
         "spec.training.packing": "Always",
     },
+    "messages by a template of one's own": {
+        **_columns("extraction", messages="chat"),
+        "spec.dataset.chatTemplate": {"configMapRef": {"name": "chat", "key": "chat.jinja"}},
+    },
+    "instructions": {
+        **_columns("generation", instruction="instruction", input="input", output="output"),
+        "spec.dataset.chatTemplate": {"text": "{{ messages }}"},
+        "spec.evaluation.metrics": ["rouge", "perplexity"],
+    },
+    "instructions without an input": _columns("summarization", instruction="i", output="o"),
     "text and label": {
         **_columns("classification", text="phrase", label="tone"),
         "spec.evaluation.metrics": ["accuracy", "f1_micro", "f1_weighted", "precision", "recall"],
@@ -77,6 +87,10 @@ _FORMS: dict[str, Changes] = {
     "tokens and tags": {
         **_columns("extraction", tokens="words", tags="tags"),
         "spec.evaluation.metrics": ["entity_f1", "entity_precision", "entity_recall"],
+    },
+    "columns as people call them": {
+        **_columns("classification", text="Größe: 1. Satz {neu}", label="Ton (alt)"),
+        "spec.evaluation.metrics": ["accuracy"],
     },
     "text and spans": _columns("extraction", text="text", spans="entities"),
     "JSON by a template": {
@@ -130,6 +144,7 @@ _SOURCES: dict[str, Changes] = {
 }
 
 _OPTIMISATION: dict[str, Changes] = {
+    "rate by the method": {"spec.training.learningRate": "auto"},
     "batch size of its own choice": {"spec.training.perDeviceBatchSize": "auto"},
     "every option": {
         "spec.training.scheduler": "warmup_stable_decay",

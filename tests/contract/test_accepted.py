@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from contract.applied import answers
 from contract.manifests import (
     ADAPTER_BUNDLE,
     FINE_TUNE_JOB,
     OPTIMIZE_JOB,
     REMOVED,
-    Manifest,
     changed,
 )
 from contract.right_combinations import RIGHT_COMBINATIONS
@@ -27,6 +27,11 @@ ACCEPTED = {
     "literal braces": changed(
         FINE_TUNE_JOB, {"spec.dataset.template": '{{"text": "{phrase}"}} → {{{tone}}}'}
     ),
+    "columns as people call them": changed(
+        FINE_TUNE_JOB,
+        {"spec.dataset.template": r"{Größe: 1. Satz} {a-b.c (d)} {\0} {why\?\!} {a\{b\}}"},
+    ),
+    "tab-separated": changed(FINE_TUNE_JOB, {"spec.dataset.uri": "s3://datasets/phrases.tsv.gz"}),
     "column twice in the prompt": changed(
         FINE_TUNE_JOB, {"spec.dataset.template": "{phrase} {phrase} {{tone}} {tone} {{end}}"}
     ),
@@ -110,7 +115,7 @@ ACCEPTED = {
             },
             "spec.checkpoints": {"keepLast": 1},
             "spec.storage": {"secretName": "luthier-s3", "serviceAccountName": "trainer"},
-            "spec.placement": {"pool": "cpu", "gpus": 1, "queueName": "team-a"},
+            "spec.placement": {"pool": "cpu", "gpus": 1, "queueName": "team-a", "priority": "high"},
             "spec.limits": {
                 "activeDeadlineSeconds": 86400,
                 "maxRestarts": 0,
@@ -171,9 +176,17 @@ ACCEPTED = {
 }
 
 
-@pytest.mark.parametrize("manifest", ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_accepted(control_plane: Cluster, manifest: Manifest) -> None:
-    control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
+@pytest.fixture(scope="module")
+def said(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What `kubectl apply` says against each."""
+    manifests = [json.dumps(manifest) for manifest in ACCEPTED.values()]
+    found = answers(control_plane, manifests, tmp_path_factory.mktemp("accepted"))
+    return dict(zip(ACCEPTED, found, strict=True))
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(said: dict[str, str], name: str) -> None:
+    assert said[name] == ""
 
 
 @pytest.mark.parametrize("number", ["1e-6", "2.0e-4", "1"])

@@ -81,7 +81,7 @@ def test_explain_describes_every_field(control_plane: Cluster, resource: CustomR
 
 def test_explain_training_recursively(control_plane: Cluster) -> None:
     explained = control_plane.kubectl("explain", "finetunejob.spec.training", "--recursive").stdout
-    for field in ("maxSteps\t<integer>", "learningRate\t<number>", "patience\t<integer>"):
+    for field in ("maxSteps\t<integer>", "warmupRatio\t<number>", "patience\t<integer>"):
         assert field in explained
     one = control_plane.kubectl("explain", "ftj.spec.training.scheduler").stdout
     assert "cosine_with_restarts" in one
@@ -104,7 +104,7 @@ def test_category_and_short_names(control_plane: Cluster, stored: str) -> None:
         in control_plane.kubectl("get", "luthier", "-n", stored, "-o", "name").stdout
     )
     for resource in CUSTOM_RESOURCES:
-        control_plane.kubectl("get", resource.short_name, "-n", stored)
+        control_plane.kubectl("get", resource.of.short, "-n", stored)
 
 
 def test_status_is_a_subresource(control_plane: Cluster, stored: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract.applied import answers
 
 from luthier_api import GROUP
 from luthier_cluster import Cluster
@@ -33,12 +34,26 @@ def _manifests() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("manifest", _manifests())
-def test_accepted(control_plane: Cluster, manifest: str) -> None:
-    """As text: numbers are kubectl's to read. An example's namespace needn't exist here."""
-    here = re.sub(r"\bnamespace: [a-z0-9-]+", "namespace: default", manifest)
-    control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=here)
+MANIFESTS = _manifests()
+
+
+@pytest.fixture(scope="module")
+def said(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What `kubectl apply` says against each.
+
+    As text: numbers are kubectl's to read. An example's namespace needn't exist here.
+    """
+    here = [
+        re.sub(r"\bnamespace: [a-z0-9-]+", "namespace: default", case.values[0])
+        for case in MANIFESTS
+    ]
+    return answers(control_plane, here, tmp_path_factory.mktemp("documented"))
+
+
+@pytest.mark.parametrize("number", range(len(MANIFESTS)), ids=[str(case.id) for case in MANIFESTS])
+def test_accepted(said: list[str], number: int) -> None:
+    assert said[number] == ""
 
 
 def test_there_are_examples() -> None:
-    assert len(_manifests()) >= 1
+    assert len(MANIFESTS) >= 1

@@ -22,10 +22,35 @@ FORMS = [
         "spec.dataset.columns",
         "columns that go together",
     ),
+    wrong(
+        "input without an instruction",
+        {**WORDS, **columns(input="input", output="output")},
+        "spec.dataset.columns",
+        "instruction and output",
+    ),
+    wrong(
+        "chat template of texts",
+        {"dataset.chatTemplate": {"text": "{{ messages }}"}},
+        "spec.dataset.chatTemplate",
+        "chatTemplate writes conversations",
+    ),
+    wrong(
+        "chat template in two places",
+        {
+            **WORDS,
+            **columns(messages="chat"),
+            "dataset.chatTemplate": {
+                "text": "{{ messages }}",
+                "configMapRef": {"name": "chat", "key": "chat.jinja"},
+            },
+        },
+        "spec.dataset.chatTemplate.text",
+        "either text or configMapRef",
+    ),
     wrong("no columns", columns(), "spec.dataset.columns", "columns that go together"),
     wrong(
-        "column of a sentence",
-        columns(text="the phrase", label="tone"),
+        "column over two lines",
+        columns(text="the\nphrase", label="tone"),
         "spec.dataset.columns.text",
         "rename the column",
     ),

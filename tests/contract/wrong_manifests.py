@@ -101,6 +101,12 @@ _DATASET = [
         "position", {"dataset.template": "{0} {tone}"}, "spec.dataset.template", "neither {column}"
     ),
     _wrong(
+        "blank before a column",
+        {"dataset.template": "{ phrase} {tone}"},
+        "spec.dataset.template",
+        "neither {column}",
+    ),
+    _wrong(
         "format",
         {"dataset.template": "{phrase!r} {tone:>9}"},
         "spec.dataset.template",
@@ -144,8 +150,8 @@ _DATASET = [
         "keep one",
     ),
     _wrong(
-        "stratified by a sentence",
-        {"dataset.stratifyBy": "the tone"},
+        "stratified by a name over two lines",
+        {"dataset.stratifyBy": "the\ntone"},
         "spec.dataset.stratifyBy",
         "rename",
     ),
@@ -207,7 +213,13 @@ _TRAINING = [
         "rate in words",
         {"training.learningRate": "2e-4"},
         "spec.training.learningRate",
-        "type number",
+        "auto",
+    ),
+    *(
+        _wrong(
+            f"rate {value!r}", {"training.learningRate": value}, "spec.training.learningRate", ""
+        )
+        for value in (True, False, [], [0.1], {}, {"value": 0.1})
     ),
     _wrong(
         "rate 2",

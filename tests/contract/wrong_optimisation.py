@@ -121,15 +121,6 @@ OPTIMISATION = [
         )
     ),
     wrong(
-        "ends above its peak",
-        {
-            "training.scheduler": "cosine_with_min_lr",
-            "training.schedulerOptions": {"minLearningRate": 0.1},
-        },
-        "spec.training.schedulerOptions.minLearningRate",
-        "below learningRate",
-    ),
-    wrong(
         "more than all steps",
         {
             "training.scheduler": "warmup_stable_decay",

@@ -27,6 +27,26 @@ WRONG_OPTIMIZE_JOBS = [
         "spec.source.modelUri",
         "copy it to one of them",
     ),
+    *(
+        wrong(
+            f"model in the claim {claim}",
+            {"source": {"modelUri": f"pvc://{claim}/m"}},
+            "spec.source.modelUri",
+            "a PersistentVolumeClaim",
+        )
+        for claim in ("My_Claim", "-a", "a..")
+    ),
+    wrong(
+        "rows in a claim",
+        {
+            "evaluation": {
+                "task": "generation",
+                "dataset": {"uri": "pvc://My_Claim/a.csv", "template": "{text}"},
+            }
+        },
+        "spec.evaluation.dataset.uri",
+        "a PersistentVolumeClaim",
+    ),
     wrong(
         "revision in a bucket",
         {"source": {"modelUri": "s3://models/m", "revision": "main"}},
@@ -51,6 +71,22 @@ WRONG_OPTIMIZE_JOBS = [
         "spec.evaluation.script",
         "remove script",
     ),
+    wrong(
+        "chat template of one's own",
+        {
+            "evaluation": {
+                "task": "generation",
+                "dataset": {
+                    "uri": "s3://datasets/chats.jsonl",
+                    "columns": {"messages": "messages"},
+                    "chatTemplate": {"text": "{{ messages }}"},
+                    "evalFraction": 0.1,
+                },
+            }
+        },
+        "spec.evaluation.dataset.chatTemplate",
+        "save it with the model's tokenizer",
+    ),
     wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
 ]
 
@@ -64,6 +100,7 @@ WRONG_ADAPTER_BUNDLES = [
         "Duplicate value",
     ),
     wrong("base from nowhere", {"base.uri": "gs://a/m"}, "spec.base.uri", "copy it to one"),
+    wrong("base in a claim", {"base.uri": "pvc://_/m"}, "spec.base.uri", "a PersistentVolumeClaim"),
     wrong("base's revision", {"base.revision": "main"}, "spec.base", "remove them"),
     wrong("serving", {"serve": {"replicas": 2}}, "spec.serve", "isn't built yet"),
     wrong("for a GPU", {"target": {"device": "cuda"}}, "spec.target.device", "leave target out"),

@@ -1,7 +1,6 @@
 """Where packages and bundles are built that go wrong: a namespace, a base and adapters in S3."""
 
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from e2e.runs import Json, Run
-from e2e.test_methods import BASE, TEMPLATE, rows
+from e2e.specs import BASE, TEMPLATE, rows
+from e2e.tenants import namespace_for
 from unit.trainer.bundle_support import SHAPES, make_adapter, make_base
 from unit.trainer.tiny import tiny_tokenizer_of
 
 from luthier_cluster import Cluster
-from luthier_demo import content, tenant
+from luthier_demo import content
 
 WEIGHTS = "adapter_model.safetensors"
 # name → shape; the same base takes them all.
@@ -67,29 +67,23 @@ class Place:
 @contextmanager
 def made(cluster: Cluster, s3: Any, name: str, folder: Path) -> Iterator[Place]:
     """A place, gone (with its pods) afterwards. The base and its adapters are in `folder` too."""
-    # Random: a kept cluster has the results of an earlier test run, which would be found.
-    tag = f"{name}-{uuid.uuid4().hex[:6]}"
     base = make_base(folder / "base", tiny_tokenizer_of("llama"))
-    content.upload(cluster, base, "models", tag)
     for seed, (adapter, shape) in enumerate(GOOD.items()):
         make_adapter(base, folder / "adapters" / adapter, seed, **SHAPES[shape])
-    content.upload(cluster, folder / "adapters", "artifacts", tag)
-    tenant.create(cluster, tag)
-    try:
-        yield Place(cluster, s3, tag, tag)
-    finally:
-        cluster.kubectl("delete", "namespace", tag, "--wait=false", check=False)
-        cluster.kubectl("delete", "pv", f"host-files-{tag}", "--wait=false", check=False)
+    with namespace_for(cluster, name) as namespace:
+        place = Place(cluster, s3, namespace, namespace)
+        content.upload(cluster, base, "models", place.tag)
+        content.upload(cluster, folder / "adapters", "artifacts", place.tag)
+        yield place
 
 
-def train(place: Place) -> Run:
-    """A FineTuneJob with a result, of another base."""
+def start_training(place: Place) -> Run:
+    """A FineTuneJob of another base."""
     lines = "".join(json.dumps(row) + "\n" for row in rows(40))
     place.s3.put_object(Bucket="datasets", Key=f"{place.tag}/train.jsonl", Body=lines.encode())
     run = Run(place.cluster, place.namespace, "trained", place.s3, BASE)
     data = {**TEMPLATE["dataset"], "uri": f"s3://datasets/{place.tag}"}
     run.apply({"task": "classification", "dataset": data})
-    run.wait("Ready", within=300)
     return run
 
 

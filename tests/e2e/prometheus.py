@@ -14,14 +14,14 @@ PORT = 9190
 
 
 class Prometheus:
-    """Runs in the cluster's network namespace and scrapes one target every second."""
+    """Runs in the cluster's network namespace and scrapes its targets every second."""
 
-    def __init__(self, cluster: Cluster, target: str, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, targets: list[str], folder: Path) -> None:
         self._cluster = cluster
         self._folder = folder
         config = {
             "global": {"scrape_interval": "1s"},
-            "scrape_configs": [{"job_name": "luthier", "static_configs": [{"targets": [target]}]}],
+            "scrape_configs": [{"job_name": "luthier", "static_configs": [{"targets": targets}]}],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config))
 

@@ -1,11 +1,18 @@
-"""What can't heal fails within seconds of the pod's start, says why and where, and only once."""
+"""What can't heal fails within seconds of the pod's start, says why and where, and only once.
+
+All of it is applied together; each test judges its own.
+"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e.runs import Json, Run
+from e2e.runs import Json, Run, deep_merge, eventually
+from e2e.specs import TINY
+from e2e.tenants import namespace_for
+
+from luthier_cluster import Cluster
 
 WRONG: dict[str, tuple[Json, str, list[str]]] = {
     # name: (what differs, reason, words of the message)
@@ -63,8 +70,17 @@ GOOD_ROWS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def broken_data(s3: Any) -> None:
+BRIEF: Json = {"training": {"maxSteps": 20}}
+# name → pool, reason
+HOMELESS = {"not-there": ("gpu", "PoolNotFound"), "not-allowed": ("reserved", "PoolNotAllowed")}
+OTHERS: dict[str, Json] = {
+    "denied": {"storage": {"secretName": "wrong"}},
+    "waiting": {"storage": {"secretName": "later"}, **BRIEF},
+    **{name: {"placement": {"pool": pool}, **BRIEF} for name, (pool, _) in HOMELESS.items()},
+}
+
+
+def put_broken_data(s3: Any) -> None:
     lines = [json.dumps(row) for row in GOOD_ROWS]
     files = {
         "broken/train.jsonl": "\n".join([*lines[:2], '{"gloss": "half a row', *lines[2:]]),
@@ -76,12 +92,28 @@ def broken_data(s3: Any) -> None:
         s3.put_object(Bucket="datasets", Key=key, Body=body.encode())
 
 
+@pytest.fixture(scope="module")
+def runs(luthier: Cluster, s3: Any) -> Iterator[dict[str, Run]]:
+    """All of them in one namespace."""
+    put_broken_data(s3)
+    cases = {name: changes for name, (changes, _, _) in WRONG.items()} | OTHERS
+    with namespace_for(luthier, "bad-data") as namespace:
+        spec = deep_merge(TINY, {"dataset": {"train": None}})
+        found = {name: Run(luthier, namespace, name, s3, spec) for name in cases}
+        found["denied"].kubectl(
+            "create", "secret", "generic", "wrong", "--from-literal=AWS_ACCESS_KEY_ID=nobody",
+            "--from-literal=AWS_SECRET_ACCESS_KEY=guess-me-not",
+        )  # fmt: skip
+        for name, run in found.items():
+            run.apply(cases[name])
+        yield found
+
+
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_heal_fails_at_once(tiny_run: Callable[[str], Run], case: str) -> None:
-    changes, reason, words = WRONG[case]
-    run = tiny_run(case)
-    run.apply(changes)
-    failed = run.wait("Failed", within=60)
+def test_what_cannot_heal_fails_at_once(runs: dict[str, Run], case: str) -> None:
+    _, reason, words = WRONG[case]
+    run = runs[case]
+    failed = run.wait("Failed", within=120)
     assert failed["reason"] == reason, run.story()
     for word in words:
         assert word in failed["message"], failed["message"]
@@ -91,54 +123,34 @@ def test_what_cannot_heal_fails_at_once(tiny_run: Callable[[str], Run], case: st
     assert len(run.pods()) == 1, "no restarts"
 
 
-def test_wrong_credentials(tiny_run: Callable[[str], Run]) -> None:
-    run = tiny_run("denied")
-    run.kubectl(
-        "create", "secret", "generic", "wrong", "--from-literal=AWS_ACCESS_KEY_ID=nobody",
-        "--from-literal=AWS_SECRET_ACCESS_KEY=guess-me-not",
-    )  # fmt: skip
-    run.apply({"storage": {"secretName": "wrong"}})
-    failed = run.wait("Failed", within=60)
+def test_wrong_credentials(runs: dict[str, Run]) -> None:
+    run = runs["denied"]
+    failed = run.wait("Failed", within=120)
     assert failed["reason"] == "StorageDenied"
     assert "guess-me-not" not in run.story()
 
 
-def test_a_missing_secret_is_explained_and_heals(tiny_run: Callable[[str], Run]) -> None:
-    run = tiny_run("waiting")
-    run.apply({"storage": {"secretName": "later"}, "training": {"maxSteps": 20}})
-    waiting = run.wait("Scheduled", status="False", within=60)
-    assert "later" in waiting["message"]
+def test_a_missing_secret_is_explained_and_heals(runs: dict[str, Run]) -> None:
+    run = runs["waiting"]
+    eventually(
+        "it says which secret it waits for",
+        lambda: "later" in run.condition("Scheduled").get("message", ""),
+        within=60,
+    )
+    assert run.condition("Scheduled")["status"] == "False"
     found = json.loads(run.kubectl("get", "secret", "luthier-s3", "-o", "json"))
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "later"}}
     run.kubectl("apply", "-f", "-", input=json.dumps({**secret, "data": found["data"]}))
-    run.wait("Ready", within=180)
+    run.wait("Ready", within=300)
 
 
-def test_unreachable_storage_ends_the_run_after_the_pools_patience(
-    luthier: Any, tiny_run: Callable[[str], Run]
-) -> None:
-    run = tiny_run("unreachable")
-    luthier.stop("s3")
-    try:
-        run.apply({"placement": {"pool": "impatient"}})
-        failed = run.wait("Failed", within=120)
-    finally:
-        luthier.start("s3")
-    assert failed["reason"] == "StorageUnavailable"
-
-
-@pytest.mark.parametrize(
-    ("pool", "reason"), [("gpu", "PoolNotFound"), ("reserved", "PoolNotAllowed")]
-)
-def test_a_pool_that_is_not_there_or_not_allowed(
-    tiny_run: Callable[[str], Run], pool: str, reason: str
-) -> None:
-    run = tiny_run("homeless")
-    run.apply({"placement": {"pool": pool}})
-    stalled = run.wait("Stalled", within=30)
+@pytest.mark.parametrize("name", HOMELESS)
+def test_a_pool_that_is_not_there_or_not_allowed(runs: dict[str, Run], name: str) -> None:
+    run, (pool, reason) = runs[name], HOMELESS[name]
+    stalled = run.wait("Stalled", within=60)
     assert stalled["reason"] == reason
     assert pool in stalled["message"]
     assert "cpu" in stalled["message"], "the pools that there are"
     assert not run.jobs()
-    run.apply({"placement": {"pool": "cpu"}, "training": {"maxSteps": 20}})
-    run.wait("Ready", within=180)
+    run.apply({"placement": {"pool": "cpu"}, **BRIEF})
+    run.wait("Ready", within=300)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import own
 from e2e.runs import Json, Run, eventually
 
 from luthier_cluster import Cluster
@@ -33,7 +34,7 @@ SPEC: Json = {
 def cluster() -> Iterator[Cluster]:
     """LUTHIER_TEST_CHART_CLUSTER names one to reuse and keep."""
     kept = os.environ.get("LUTHIER_TEST_CHART_CLUSTER")
-    cluster = Cluster(kept or f"chart-{os.getpid()}")
+    cluster = Cluster(kept or own("chart"))
     try:
         cluster.up()
         for namespace in (install.NAMESPACE, "team-a", "team-b"):
@@ -109,13 +110,27 @@ def read(cluster: Cluster, namespace: str, *what: str) -> Json:
 
 
 def operator_log(cluster: Cluster) -> str:
-    return cluster.kubectl("-n", install.NAMESPACE, "logs", "deploy/luthier").stdout
+    """Of all replicas."""
+    words = ("logs", "-l", "app.kubernetes.io/name=luthier", "--tail=-1")
+    return cluster.kubectl("-n", install.NAMESPACE, *words).stdout
+
+
+def operator_pods(cluster: Cluster) -> list[Json]:
+    """Those that aren't about to end."""
+    pods = read(cluster, install.NAMESPACE, "pods")["items"]
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def operator_metrics(cluster: Cluster) -> str:
+    """Of all replicas: one of them leads, and shows the runs."""
+    path = f"/api/v1/namespaces/{install.NAMESPACE}/pods/{{}}:8080/proxy/metrics"
+    names = [pod["metadata"]["name"] for pod in operator_pods(cluster)]
+    return "".join(cluster.kubectl("get", "--raw", path.format(name)).stdout for name in names)
 
 
 def children(one: Run, kind: str) -> list[Json]:
     """A run's Jobs or pods, without those of earlier tests that are still being removed."""
-    found = read(one.cluster, one.namespace, kind, "-l", f"luthier.dev/name={one.name}")
-    return list(found["items"])
+    return one.api.list(kind, one.namespace, f"?labelSelector=luthier.dev/name={one.name}")
 
 
 def running_pod(one: Run) -> Json:
@@ -139,20 +154,23 @@ def test_installs_into_a_restricted_namespace_and_works(
 ) -> None:
     install.install(cluster, values)
     deployment = read(cluster, install.NAMESPACE, "deployment", "luthier")
-    assert deployment["status"]["readyReplicas"] == 1
+    assert deployment["status"]["readyReplicas"] == 2
 
     one = run("team-a", "first")
     running_pod(one)
     eventually("a phase", lambda: one.status.get("phase"), within=30)
 
     metrics = f"/api/v1/namespaces/{install.NAMESPACE}/services/luthier:metrics/proxy/metrics"
-    scraped = cluster.kubectl("get", "--raw", metrics).stdout
+    assert "luthier_operator_leader" in cluster.kubectl("get", "--raw", metrics).stdout
+    scraped = operator_metrics(cluster)
+    assert scraped.count("\nluthier_operator_leader 1.0\n") == 1
+    assert scraped.count("\nluthier_operator_leader 0.0\n") == 1
     assert "luthier_run_state{" in scraped
     assert 'name="first"' in scraped
     log = operator_log(cluster)
     assert "forbidden" not in log.lower(), log
-    (pod,) = read(cluster, install.NAMESPACE, "pods")["items"]
-    assert sum(status["restartCount"] for status in pod["status"]["containerStatuses"]) == 0
+    containers = [it for pod in operator_pods(cluster) for it in pod["status"]["containerStatuses"]]
+    assert [it["restartCount"] for it in containers] == [0, 0]
 
 
 def test_an_upgrade_carries_a_crd_change_and_leaves_a_running_job_alone(
@@ -161,27 +179,27 @@ def test_an_upgrade_carries_a_crd_change_and_leaves_a_running_job_alone(
     install.install(cluster, values)
     one = run("team-a", "long")
     before = traces(one)
-    operator_before = read(cluster, install.NAMESPACE, "pods")["items"][0]["metadata"]["uid"]
+    operators_before = {pod["metadata"]["uid"] for pod in operator_pods(cluster)}
 
     chart = tmp_path / "luthier"
     shutil.copytree(install.CHART, chart)
     add_optional_field(chart / "templates/crds.yaml", "note")
-    values["luthier"]["progressIntervalSeconds"] = 7  # a new pod of the operator as well
+    values["luthier"]["progressIntervalSeconds"] = 7  # new pods of the operator as well
     install_chart(cluster, chart, values, tmp_path)
 
-    (operator,) = [
-        pod
-        for pod in read(cluster, install.NAMESPACE, "pods")["items"]
-        if "deletionTimestamp" not in pod["metadata"]
-    ]
-    assert operator["metadata"]["uid"] != operator_before
+    # Helm waits for the new ones alone.
+    cluster.kubectl(
+        "-n", install.NAMESPACE, "rollout", "status", "deploy/luthier", "--timeout=60s", within=70
+    )
+    operators = {pod["metadata"]["uid"] for pod in operator_pods(cluster)}
+    assert len(operators) == 2
+    assert not operators & operators_before
     explained = cluster.kubectl("explain", "finetunejob.spec.note").stdout
     assert "Added by an upgrade" in explained
     # The new operator has seen the run: it counts its state.
-    query = f"/api/v1/namespaces/{install.NAMESPACE}/services/luthier:metrics/proxy/metrics"
     eventually(
         "the new operator's series of the run",
-        lambda: 'name="long"' in cluster.kubectl("get", "--raw", query).stdout,
+        lambda: 'name="long"' in operator_metrics(cluster),
         within=30,
     )
     assert traces(one) == before
@@ -206,8 +224,9 @@ def test_uninstall_keeps_crds_resources_and_runs(
 
     helm(cluster, "uninstall", install.RELEASE, "--wait")
     left = cluster.kubectl(
-        "get", "deploy,service,configmap,serviceaccount,networkpolicy,pdb,clusterrole,"
-        "clusterrolebinding", "-A", "-l", "app.kubernetes.io/part-of=luthier", "-o", "name",
+        "get", "deploy,service,configmap,serviceaccount,networkpolicy,pdb,lease,role,"
+        "rolebinding,clusterrole,clusterrolebinding",
+        "-A", "-l", "app.kubernetes.io/part-of=luthier", "-o", "name",
     ).stdout.split()  # fmt: skip
     assert left == []
     assert len(cluster.kubectl("get", "crd", "-o", "name").stdout.split()) == 3

@@ -1,7 +1,6 @@
 """The local cluster itself: what pods can and can't do, faults of its components, its S3."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,25 +10,25 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from clusters import own
 from e2e.pods import apply, pod, succeeded, tenant
 
 from luthier_cluster import Cluster, ComponentError, binaries, images, processes, s3, supervise
 
-NAME = f"t-{os.getpid()}"
 # What a pod hears from the servers behind S3, which would ask it for no credentials.
 REFUSED = "filer: <urlopen error [Errno 111] Connection refused>"
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Cluster]:
-    with Cluster(f"{NAME}-n", "full") as cluster:
+    with Cluster(own("node"), "full") as cluster:
         tenant(cluster, "tenant")
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[Cluster]:
-    with Cluster(f"{NAME}-p", "control-plane") as cluster:
+    with Cluster(own("plane"), "control-plane") as cluster:
         yield cluster
 
 

@@ -1,18 +1,21 @@
 """Clusters of the tests' own: side by side, interrupted, and gone without a trace."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clusters import of_run, own
 from e2e.pods import apply, pod, succeeded, tenant
 
 from luthier_cluster import Cluster, processes, record, s3, supervise, wait
 from luthier_cluster.layout import Layout
 
-NAME = f"t-{os.getpid()}"
+ROOT = Path(__file__).parents[2]
 
 
 def host_firewall() -> str:
@@ -46,15 +49,16 @@ def traces(layout: Layout) -> list[str]:
     for pattern in (f"luthier-{name}", f"*/luthier-{name}"):
         folders += Path("/sys/fs/cgroup").glob(pattern)
     found += [str(folder) for folder in folders if folder.exists()]
-    logs = Path("/var/log/containers")
-    found += [str(log) for log in logs.glob("*") if f"/{name}/" in str(log.readlink())]
+    for log in Path("/var/log/containers").glob("*"):
+        with suppress(FileNotFoundError):  # another cluster's, gone meanwhile
+            found += [str(log)] if f"/{name}/" in str(log.readlink()) else []
     found += [str(file) for file in Path("/var/lib/cni/results").glob(f"luthier-{name}-*")]
     return found
 
 
 def test_two_nodes_side_by_side_keep_their_pods_and_leave_no_trace() -> None:
     firewall = host_firewall()
-    clusters = [Cluster(f"{NAME}-a", "full"), Cluster(f"{NAME}-b", "full")]
+    clusters = [Cluster(own("left"), "full"), Cluster(own("right"), "full")]
     try:
         for cluster in clusters:
             cluster.up()
@@ -92,7 +96,7 @@ def test_two_nodes_side_by_side_keep_their_pods_and_leave_no_trace() -> None:
 def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(
     tmp_path: Path, finished: bool
 ) -> None:
-    name = f"{NAME}-i"
+    name = own("interrupted")
     command = [sys.executable, "-m", "luthier_cluster", "{}", "--name", name]
     up = [word.format("up") for word in command] + ["--flavour", "control-plane"]
     log = tmp_path / "log"
@@ -113,6 +117,37 @@ def test_an_interrupted_start_is_finished_by_the_next_or_taken_away(
     finally:
         subprocess.run([word.format("down") for word in command], check=True, timeout=120)
     assert traces(layout) == []
+
+
+def test_an_interrupted_test_run_leaves_no_trace(tmp_path: Path) -> None:
+    """Ctrl-C while its two workers have a control plane each."""
+    files = ["tests/contract/test_crds.py", "tests/contract/test_accepted.py"]
+    words = [*files, "-n2", f"--basetemp={tmp_path / 'run'}", "-pno:cacheprovider"]
+    environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *words],
+            stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True,
+        )  # fmt: skip
+
+    def layouts() -> list[Layout]:
+        return [Cluster(name).layout for name in of_run(str(run.pid), record.names())]
+
+    def both_up() -> bool:
+        found = layouts()
+        servers = [supervise.pid_file(each, "kube-apiserver").exists() for each in found]
+        return servers == [True, True]
+
+    try:
+        await_first(run, both_up)
+        was = layouts()
+        assert all(traces(each) for each in was)
+    finally:
+        os.killpg(run.pid, signal.SIGINT)
+        code = run.wait(120)
+    assert code == pytest.ExitCode.INTERRUPTED, (tmp_path / "log").read_text()
+    assert layouts() == []
+    assert [traces(each) for each in was] == [[], []]
 
 
 def await_first(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.places import WEIGHTS, Place, flipped, made, manifests, put, states, train
+from e2e.places import WEIGHTS, Place, flipped, made, manifests, put, start_training, states
 from e2e.runs import Json, Run
 
 from luthier_cluster import Cluster
@@ -59,10 +59,11 @@ def spoil(good: Path, place: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def copies(place: Place) -> None:
+def copies(place: Place, hopeless: dict[str, Run]) -> None:
     """Two of a FineTuneJob's result: `other-base`, and `changed` with an adapter that is no longer
     what the manifest says."""
-    run = train(place)
+    run = start_training(place)
+    run.wait("Ready", within=300)
     uri = run.status["artifact"]["uri"]
     for key in run.objects(f"{uri}/"):
         name = f"s3://artifacts/{key}".removeprefix(f"{uri}/")
@@ -90,7 +91,7 @@ def test_bad_adapters_are_left_out_each_for_its_own_reason(place: Place) -> None
     skipping.apply(adapters)
     failing.apply({**adapters, "onIncompatible": "Fail"})
 
-    failed = failing.wait("Failed", within=90)
+    failed = failing.wait("Failed", within=180)
     assert failed["reason"] == "IncompatibleAdapter"
     assert "set onIncompatible to Skip" in failed["message"]
     # What isn't finite shows when it is converted: the others end the run before.
@@ -168,7 +169,7 @@ def hopeless(place: Place) -> dict[str, Run]:
 def test_what_cannot_be_built_fails_once(hopeless: dict[str, Run], name: str) -> None:
     _, reason, words = HOPELESS[name]
     run = hopeless[name]
-    failed = run.wait("Failed", within=120)
+    failed = run.wait("Failed", within=240)
     assert failed["reason"] == reason, run.story()
     for word in words:
         assert word in failed["message"], failed["message"]

@@ -1,18 +1,19 @@
 """From fine-tuned adapters to ONNX, by `kubectl apply`: one package, and a bundle of two."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.runs import Json, Run, eventually
-from e2e.test_methods import BASE, TEMPLATE, rows
+from e2e.specs import BASE, TEMPLATE, rows
+from e2e.tenants import namespace_for
 
 from luthier_cluster import Cluster
-from luthier_demo import answers, artifacts, tenant
+from luthier_demo import answers, artifacts
 from luthier_demo.answers import Question, Score
 
-NAMESPACE = "packages"
 COLOURED = ((1, "green"), (2, "blue"), (3, "red"), (44, "green"))
 TUNED: Json = {
     **TEMPLATE,
@@ -44,27 +45,27 @@ BUNDLE: Json = {
 
 
 @pytest.fixture(scope="module")
-def runs(luthier: Cluster, s3: Any) -> dict[str, Run]:
+def runs(luthier: Cluster, s3: Any) -> Iterator[dict[str, Run]]:
     """All applied together, those that wait for the others first."""
     content = "".join(json.dumps(row) + "\n" for row in rows(40))
     s3.put_object(Bucket="datasets", Key="things/train.jsonl", Body=content.encode())
-    tenant.create(luthier, NAMESPACE)
-    found = {
-        "opt": Run(luthier, NAMESPACE, "opt", s3, OPTIMIZE, "OptimizeJob"),
-        "both": Run(luthier, NAMESPACE, "both", s3, BUNDLE, "AdapterBundle"),
-        "red": Run(luthier, NAMESPACE, "red", s3, BASE),
-        "blue": Run(luthier, NAMESPACE, "blue", s3, BASE),
-    }
-    found["opt"].apply()
-    found["both"].apply()
-    eventually(
-        "opt says what it waits for",
-        lambda: found["opt"].condition("SourceReady").get("reason") == "SourceNotFound",
-        within=60,
-    )
-    found["red"].apply(TUNED)
-    found["blue"].apply({**TUNED, "method": {"lora": {"rank": 8}}, "training": {"seed": 7}})
-    return found
+    with namespace_for(luthier, "packages") as namespace:
+        found = {
+            "opt": Run(luthier, namespace, "opt", s3, OPTIMIZE, "OptimizeJob"),
+            "both": Run(luthier, namespace, "both", s3, BUNDLE, "AdapterBundle"),
+            "red": Run(luthier, namespace, "red", s3, BASE),
+            "blue": Run(luthier, namespace, "blue", s3, BASE),
+        }
+        found["opt"].apply()
+        found["both"].apply()
+        eventually(
+            "opt says what it waits for",
+            lambda: found["opt"].condition("SourceReady").get("reason") == "SourceNotFound",
+            within=60,
+        )
+        found["red"].apply(TUNED)
+        found["blue"].apply({**TUNED, "method": {"lora": {"rank": 8}}, "training": {"seed": 7}})
+        yield found
 
 
 def downloaded(run: Run, uri: str, folder: Path) -> Path:
@@ -109,32 +110,36 @@ def test_an_optimized_model_is_published(runs: dict[str, Run], tmp_path: Path) -
     assert len(generate(folder / "model")) == 16
 
 
-def test_a_bundle_holds_both_adapters(runs: dict[str, Run], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def first(runs: dict[str, Run]) -> Json:
+    """The bundle's status with its first package of both adapters."""
     run = runs["both"]
     runs["red"].wait("Ready", within=600)
     runs["blue"].wait("Ready", within=600)
 
-    def complete() -> bool:
-        states = [it.get("state") for it in run.status.get("adapters", [])]
-        return states == ["Included", "Included"] and bool(run.status.get("current"))
+    def complete() -> Json | None:
+        status = run.status
+        states = [it.get("state") for it in status.get("adapters", [])]
+        return status if states == ["Included", "Included"] and status.get("current") else None
 
     try:
-        eventually("the bundle has both", complete, within=600)
+        return eventually("the bundle has both", complete, within=600)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{run.story()}") from None
-    status = run.status
-    assert status["proof"]["isolated"] is True
-    assert status["proof"]["logitsDifference"] < 1e-3
-    folder = downloaded(run, status["current"]["uri"], tmp_path)
+
+
+def test_a_bundle_holds_both_adapters(runs: dict[str, Run], first: Json, tmp_path: Path) -> None:
+    assert first["proof"]["isolated"] is True
+    assert first["proof"]["logitsDifference"] < 1e-3
+    folder = downloaded(runs["both"], first["current"]["uri"], tmp_path)
     index = json.loads((folder / "index.json").read_text())
     assert {it["name"] for it in index["adapters"]} == {"red", "blue"}
 
 
-def test_the_demo_asks_each_adapter(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_the_demo_asks_each_adapter(s3: Any, first: Json, tmp_path: Path) -> None:
     """What an adapter says is right of that adapter; the same package isn't asked twice."""
-    run = runs["both"]
     package, kept = tmp_path / "package", tmp_path / "answers.json"
-    artifacts.download_all(run.s3, run.status["current"], package)
+    artifacts.download_all(s3, first["current"], package)
     bundle = answers.load(package)
     prompts = [f"thing number {number} is {colour}\nColour:" for number, colour in COLOURED]
     said = {
@@ -167,9 +172,9 @@ def test_the_demo_asks_each_adapter(runs: dict[str, Run], tmp_path: Path) -> Non
     assert kept.stat().st_mtime_ns > written
 
 
-def test_a_new_result_refreshes_the_bundle(runs: dict[str, Run]) -> None:
+def test_a_new_result_refreshes_the_bundle(runs: dict[str, Run], first: Json) -> None:
     run = runs["both"]
-    before = run.status["current"]["uri"]
+    before = first["current"]["uri"]
     runs["blue"].apply(
         {**TUNED, "method": {"lora": {"rank": 8}}, "training": {"seed": 8, "maxSteps": 14}}
     )

@@ -1,15 +1,17 @@
 """A causal language model that trains in seconds: SmolLM2's tokenizer, 3 million random weights."""
 
-import sys
+import argparse
 from pathlib import Path
 
 
-def main(tokenizer: str, output: str) -> None:
+def main(output: Path) -> None:
     """Write the model to the folder `output`."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    known = AutoTokenizer.from_pretrained(tokenizer)
+    from luthier_demo import content
+
+    known = AutoTokenizer.from_pretrained(content.model())
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -24,9 +26,11 @@ def main(tokenizer: str, output: str) -> None:
             eos_token_id=known.eos_token_id,
         )
     )
-    model.to(torch.bfloat16).save_pretrained(Path(output))
+    model.to(torch.bfloat16).save_pretrained(output)
     known.save_pretrained(output)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    options = argparse.ArgumentParser()
+    options.add_argument("--output", type=Path, required=True)
+    main(options.parse_args().output)

@@ -122,7 +122,7 @@ def test_the_chosen_batch_fits_and_one_of_four_times_the_size_does_not(
     monkeypatch.setattr(memory, "limit_bytes", lambda *_: room)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(room / total)
-    run = Run(make("llama", method, 256, 600, perDeviceBatchSize="auto"))
+    run = Run(make("llama", method, 256, 2400, perDeviceBatchSize="auto"))
     run.execute()
     chosen = int(run.reporter.report.resolved["perDeviceBatchSize"])
     estimate = run.reporter.report.estimate

@@ -5,27 +5,38 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import clusters
 import pytest
 from integration.kube import Kube
 from integration.kubelet import Kubelet, heartbeat, join
-from integration.operatorprocess import OperatorProcess
+from integration.operatorprocess import OperatorProcess, make_lease
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User
 
-from luthier_cluster import Cluster, ExternalCluster
+from luthier_cluster import Cluster
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def kube(control_plane: Cluster | ExternalCluster) -> Iterator[Kube]:
-    """The API server, with one node."""
-    if control_plane.is_external:
+def control_plane() -> Iterator[Cluster]:
+    """Another than that of the other folders' tests: operators run on it, and would look after
+    whatever is there."""
+    if Cluster.external():
         pytest.fail(
             "these tests play a node and kill the operator: they don't run on the cluster that "
             "CLUSTER_KUBECONFIG names; unset it"
         )
+    with Cluster(clusters.own("integration"), "control-plane") as cluster:
+        clusters.apply_crds(cluster)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kube(control_plane: Cluster) -> Iterator[Kube]:
+    """The API server, with one node."""
     kube = Kube(str(control_plane.kubeconfig))
     join(kube)
+    make_lease(kube)
     stop = threading.Event()
 
     def beat() -> None:

@@ -57,20 +57,31 @@ class Kube:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> Obj:
         """One request; ApiException for a refusal."""
+        text = self.text(path, method, body, content_type)
+        return dict(json.loads(text)) if text else {}
+
+    def text(
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> str:
+        """The answer as it comes, e.g. a log."""
         prepared = self._client.param_serialize(
             method,
             path,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": "application/json, */*", "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )
         response = self._client.call_api(*prepared, _request_timeout=30)
-        text = response.read()
+        text: str = response.read().decode(errors="replace")
         if response.status >= 400:
             error = ApiException(status=response.status, reason=response.reason)
-            error.body = text.decode()
+            error.body = text
             raise error
-        return dict(json.loads(text)) if text else {}
+        return text
 
     def path(self, plural: str, namespace: str | None, *rest: str) -> str:
         """URL path of a kind."""

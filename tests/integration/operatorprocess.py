@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,12 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from integration.kube import Kube
+from ports import ReservedPort
+
 ROOT = Path(__file__).parents[2]
+
+LEASE = ("luthier-system", "luthier")
 
 CONFIG = """
 defaultPool: cpu
@@ -34,30 +38,45 @@ consent: {customCode: [trusted]}
 """
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def make_lease(kube: Kube, lease: tuple[str, str] = LEASE) -> None:
+    """As the chart makes it, with its namespace."""
+    namespace, name = lease
+    kube.create("namespaces", None, {"metadata": {"name": namespace}})
+    kube.create("leases", namespace, {"metadata": {"name": name}})
 
 
 class OperatorProcess:
     """`python -m luthier_operator` against one API server."""
 
     def __init__(
-        self, kubeconfig: Path, folder: Path, *, namespaces: str = "", config: str = CONFIG
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        *,
+        namespaces: str = "",
+        selector: str = "",
+        config: str = CONFIG,
+        lease: tuple[str, str] = LEASE,
+        times: tuple[int, int, int] = (15, 10, 2),
     ) -> None:
         self._kubeconfig = kubeconfig
         self._folder = folder
-        self._namespaces = namespaces
+        self._namespaces, self._selector = namespaces, selector
+        self._lease, self._times = lease, times
+        self._pod = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self.metrics_port, self.health_port, self.progress_port = (free_port() for _ in range(3))
+        self._ports = [ReservedPort() for _ in range(3)]
+        self.metrics_port, self.health_port, self.progress_port = (it.number for it in self._ports)
         self.log = folder / "operator.log"
         self.progress_url = f"http://127.0.0.1:{self.progress_port}"
         (folder / "luthier.yaml").write_text(config + f"progressUrl: {self.progress_url}\n")
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, and wait until it is ready."""
+        """Start it, and wait until it is ready. One that was killed leaves its Lease to run out,
+        which takes its time: that is for test_replicas.py to wait for."""
+        if self._pod:
+            self._free()
+        self._pod = f"operator-{self.progress_port}"
         environment = {
             # The operator of these sources, wherever this Python finds them.
             **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
@@ -65,10 +84,16 @@ class OperatorProcess:
             "KUBECONFIG": str(self._kubeconfig),
             "LUTHIER_CONFIG": str(self._folder / "luthier.yaml"),
             "WATCH_NAMESPACES": self._namespaces,
+            "WATCH_NAMESPACE_SELECTOR": self._selector,
             "LUTHIER_METRICS_PORT": str(self.metrics_port),
             "LUTHIER_HEALTH_PORT": str(self.health_port),
             "LUTHIER_PROGRESS_PORT": str(self.progress_port),
-            "LUTHIER_RELIST_SECONDS": "15",
+            "POD_NAMESPACE": self._lease[0],
+            "POD_NAME": self._pod,
+            "LUTHIER_LEASE_NAME": self._lease[1],
+            "LUTHIER_LEASE_SECONDS": str(self._times[0]),
+            "LUTHIER_RENEW_SECONDS": str(self._times[1]),
+            "LUTHIER_RETRY_SECONDS": str(self._times[2]),
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -80,6 +105,14 @@ class OperatorProcess:
             )
         if wait:
             self.wait_ready()
+
+    def _free(self) -> None:
+        kube, (namespace, name) = Kube(str(self._kubeconfig)), self._lease
+        lease = kube.get("leases", namespace, name)
+        spec = lease.get("spec") or {}
+        if (spec.get("holderIdentity") or "").startswith(f"{self._pod}_"):
+            freed = lease | {"spec": spec | {"holderIdentity": ""}}
+            kube.request("PUT", kube.path("leases", namespace, name), freed)
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait for /readyz. A step counts a second at most, as in `eventually`."""
@@ -111,6 +144,11 @@ class OperatorProcess:
         return {name: float(value) for name, value in pairs}
 
     @property
+    def leads(self) -> bool:
+        """Whether this replica leads, by its own word."""
+        return self.running and self.metrics()["luthier_operator_leader"] == 1
+
+    @property
     def pid(self) -> int:
         """The process's id."""
         assert self._process is not None
@@ -120,6 +158,11 @@ class OperatorProcess:
     def running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout=seconds)
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> float:
         """End it; seconds that it took."""

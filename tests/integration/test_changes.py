@@ -86,7 +86,8 @@ def test_a_queued_run_waits_for_kueue(operator: OperatorProcess, user: User) -> 
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     assert job["spec"]["suspend"] is True
     user.phase("Queued")
-    assert "queue team" in user.sees("Scheduled", "False", "Queued")["message"]
+    # Nobody has installed Kueue here, which is found out and told.
+    assert "queue team" in user.sees("Scheduled", "False", "KueueNotInstalled")["message"]
 
 
 def test_a_failed_run_stays_failed_until_it_is_retried(

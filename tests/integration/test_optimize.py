@@ -235,6 +235,6 @@ def test_reports_reach_status_and_metrics_under_its_own_kind(
     labels = f'kind="OptimizeJob",name="tone",namespace="{user.namespace}"'
     series = operator.metrics()
     assert series[f'luthier_run_state{{{labels},phase="Running",pool="cpu"}}'] == 1
-    assert series[f'luthier_run_restarts_disruptions{{{labels},pool="cpu"}}'] == 1
+    assert series[f'luthier_run_restarts_disruptions_total{{{labels},pool="cpu"}}'] == 1
     finish(optimizer, kubelet, optimizer.job()["metadata"]["name"])
     assert post(operator, token(kube, theirs), report(user, theirs)) == 204

@@ -16,18 +16,20 @@ from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User, published
 
 from luthier_cluster import Cluster, binaries
 
-RBAC = ("ClusterRole", "ClusterRoleBinding", "RoleBinding", "ServiceAccount")
+APPLIED = ("ClusterRole", "ClusterRoleBinding", "Lease", "Role", "RoleBinding", "ServiceAccount")
 
 
-def install(cluster: Cluster, folder: Path, system: str, namespaces: list[str]) -> None:
-    """Apply the service account and the rights of the chart."""
+def install(
+    cluster: Cluster, folder: Path, system: str, namespaces: list[str], *, selector: str = ""
+) -> None:
+    """Apply the service account, the rights and the Lease of the chart."""
     values = folder / "values.json"
     values.write_text(
         json.dumps(
             {
                 "image": {"repository": "operator"},
                 "trainerImage": {"repository": "trainer"},
-                "rbac": {"namespaces": namespaces},
+                "rbac": {"namespaces": namespaces, "namespaceSelector": selector},
             }
         )
     )
@@ -41,7 +43,7 @@ def install(cluster: Cluster, folder: Path, system: str, namespaces: list[str]) 
         timeout=60,
         check=True,
     )
-    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in RBAC]
+    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in APPLIED]
     cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(objects))
 
 
@@ -66,6 +68,17 @@ def kubeconfig_of(cluster: Cluster, kube: Kube, folder: Path, system: str) -> Pa
     return path
 
 
+def _goes_with_its_job(kube: Kube, namespace: str, name: str) -> bool:
+    owners = kube.get("configmaps", namespace, name)["metadata"]["ownerReferences"]
+    return [owner["kind"] for owner in owners] == ["Job"]
+
+
+def lease_of(kube: Kube, system: str) -> tuple[str, str]:
+    """Namespace and name of the chart's Lease."""
+    [name] = [it["metadata"]["name"] for it in kube.list("leases", system)]
+    return system, name
+
+
 def _started(user: User) -> bool:
     return "Started" in user.events()
 
@@ -87,7 +100,10 @@ def test_a_whole_run_with_the_charts_rights(
     install(control_plane, tmp_path, system, served)
     credentials = kubeconfig_of(control_plane, kube, tmp_path, system)
     user, kubelet = User(kube, namespace), Kubelet(kube, namespace)
-    with OperatorProcess(credentials, tmp_path, namespaces=",".join(served)) as operator:
+    process = OperatorProcess(
+        credentials, tmp_path, namespaces=",".join(served), lease=lease_of(kube, system)
+    )
+    with process as operator:
         # A run spec too long for an annotation, so that its ConfigMap is made as well.
         template = "{text}: {label}" + "🎻" * 65_000
         user.create(
@@ -96,6 +112,7 @@ def test_a_whole_run_with_the_charts_rights(
         )
         name = user.job()["metadata"]["name"]
         assert kube.get("configmaps", namespace, name)["data"]["runspec.json"]
+        eventually(partial(_goes_with_its_job, kube, namespace, name))
         pod = kubelet.run(name)
         status = user.phase("Running")
         assert post(operator, token(kube, pod), report(user, pod)) == 204

@@ -7,17 +7,22 @@ still runs.
 
 import json
 import os
+import time
 import uuid
 from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from luthier_api.meta import Model
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunIdentity
 from luthier_api.runstatus import Restarts, Usage
-from luthier_trainer.errors import OUT_OF_MEMORY, Superseded, TrainerError
+from luthier_trainer.documents import DocumentError, parse
+from luthier_trainer.errors import OUT_OF_MEMORY, Superseded, TrainerError, output_unusable
 from luthier_trainer.storage.objectstore import ObjectStore
 
 FOLDER = "attempts"
+POLL_SECONDS = 2.0
 _PODS_WITHOUT_PROGRESS = 2
 # Where pods died that came no further, by the kind of run.
 _NO_FURTHER = {
@@ -51,9 +56,7 @@ class Attempts:
         self._store = store
         self._run = run
         self._names = {entry.key for entry in store.entries(f"{FOLDER}/")}
-        self.earlier = sorted(
-            (self._read(name) for name in self._names), key=lambda record: record.ordinal
-        )
+        self.earlier = self._read_all()
         if any(r.uid == run.uid and r.attempt > run.attempt for r in self.earlier):
             raise Superseded
         pod = os.environ.get("POD_UID") or uuid.uuid4().hex
@@ -90,6 +93,13 @@ class Attempts:
     def others_ended(self) -> bool:
         """Whether no pod of another resource may still write here."""
         return all(r.outcome is not None for r in self.earlier if r.uid != self._run.uid)
+
+    def await_others(self, seconds: float) -> None:
+        """Wait until no pod of another resource may still write here, at most so long."""
+        until = time.monotonic() + seconds
+        while not self.others_ended() and time.monotonic() < until:
+            time.sleep(min(POLL_SECONDS, max(0.0, until - time.monotonic())))
+            self.earlier = self._read_all()
 
     @property
     def began(self) -> bool:
@@ -145,8 +155,18 @@ class Attempts:
         self.own = self.own.model_copy(update=changes)
         self._store.write(self._name, json.dumps(self.own.to_json(), indent=2).encode())
 
+    def _read_all(self) -> list[AttemptRecord]:
+        records = (self._read(name) for name in self._names)
+        return sorted(records, key=lambda record: record.ordinal)
+
     def _read(self, name: str) -> AttemptRecord:
-        return AttemptRecord.model_validate_json(self._store.read(name) or b"")
+        data = self._store.read(name)
+        if data is None:
+            raise FileNotFoundError(f"{self._store.uri}/{name} has just been deleted")
+        try:
+            return AttemptRecord.read(parse(data))
+        except (DocumentError, ValidationError) as error:
+            raise output_unusable(self._store.uri, name, error) from error
 
 
 def _now() -> str:

@@ -2,12 +2,16 @@
 one base."""
 
 import json
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from luthier_api.meta import Model
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder
 from luthier_trainer.attempts import Attempts
-from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.documents import DocumentError, parse
+from luthier_trainer.errors import TrainerError, data_error, output_unusable
 from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore
 
@@ -17,7 +21,8 @@ _KEY = "claim.json"
 class Claim(Model):
     """Contents of claim.json. `dataset_digest`: of the dataset, or of the sources that the run
     makes something else of. `base`: identity of the model that is fine-tuned (cache.identity);
-    claims of older versions have none."""
+    claims of older versions have none. `began`: when the revision did, which chat templates that
+    write the date see in every attempt; older claims don't say."""
 
     kind: str = "FineTuneJob"
     uid: str
@@ -26,17 +31,32 @@ class Claim(Model):
     shape_hash: str
     dataset_digest: str
     base: str | None = None
+    began: datetime | None = None
 
 
 def read_claim(store: ObjectStore) -> Claim | None:
     """The claim on an output, if there is one."""
     data = store.read(_KEY)
-    return Claim.model_validate_json(data) if data else None
+    return _parsed(store, data) if data else None
+
+
+def began_of(store: ObjectStore) -> datetime | None:
+    """When the run began whose output it is; None where no claim tells.
+
+    Raises TrainerError where storage is down.
+    """
+    try:
+        claim = read_claim(store)
+    except TrainerError as error:
+        if error.error.code == "StorageUnavailable":
+            raise
+        return None
+    return claim.began if claim else None
 
 
 def take_claim(
     store: ObjectStore, order: RunOrder, digest: str, attempts: Attempts, base: str | None = None
-) -> None:
+) -> Claim:
     """Claim the output for this resource, or take it over from one that has ended.
 
     Raises TrainerError: DatasetChanged, SourceChanged, BaseChanged, OutputClaimed.
@@ -49,16 +69,19 @@ def take_claim(
         shape_hash=order.shape_hash,
         dataset_digest=digest,
         base=base,
+        began=datetime.now(UTC).replace(microsecond=0),
     )
-    data = json.dumps(wanted.to_json(), indent=2).encode()
-    if store.write_once(_KEY, data):
-        return
+    if store.write_once(_KEY, _written(wanted)):
+        return wanted
     tagged = store.read_tagged(_KEY)
     if tagged is None:
         raise _claimed(store, "another resource")
-    held = Claim.model_validate_json(tagged[0])
+    held = _parsed(store, tagged[0])
     owner = f"{held.kind} {held.namespace}/{held.name} (uid {held.uid})"
     same_owner = held.uid == wanted.uid
+    if (held.kind, held.namespace, held.name) == (wanted.kind, wanted.namespace, wanted.name):
+        # Deleted and applied again: the pod of before has its grace to end in.
+        attempts.await_others(order.grace_seconds)
     takeable = held.shape_hash == wanted.shape_hash and attempts.others_ended()
     if not (same_owner or takeable):
         raise _claimed(store, owner)
@@ -67,9 +90,22 @@ def take_claim(
     if base and held.base not in (None, base):
         raise base_changed(f"the base model is {base} now", held.base)
     if not same_owner:
-        if not store.replace(_KEY, data, tagged[1]):
+        held = wanted.model_copy(update={"began": held.began})
+        if not store.replace(_KEY, _written(held), tagged[1]):
             raise _claimed(store, "another resource")
         log(f"output: taken over from {owner}, whose pods have ended")
+    return held
+
+
+def _written(claim: Claim) -> bytes:
+    return json.dumps(claim.to_json(), indent=2).encode()
+
+
+def _parsed(store: ObjectStore, data: bytes) -> Claim:
+    try:
+        return Claim.read(parse(data))
+    except (DocumentError, ValidationError) as error:
+        raise output_unusable(store.uri, _KEY, error) from error
 
 
 def _changed(order: RunOrder, found: str, began: str) -> TrainerError:

@@ -2,8 +2,13 @@
 
 import errno
 import os
+import re
+import traceback
+from pathlib import Path
 
 from luthier_api.result import ExitCode, RunError
+from luthier_trainer.documents import DocumentError
+from luthier_trainer.redaction import redacted
 
 # What to do about a lack of memory, by the kind of run; and the field that it is about.
 OUT_OF_MEMORY = {
@@ -20,6 +25,10 @@ OUT_OF_MEMORY = {
     "AdapterBundle": ("use a pool with more memory (placement.pool)", "placement.pool"),
 }
 
+# What is said of a model is said of a FineTuneJob's; the fields of the other kinds.
+_TUNED_MODEL = "model.uri"
+_MODEL = {"OptimizeJob": "source", "AdapterBundle": "base.uri"}
+
 # How torch says that a process that loads data died, and what of.
 _LOADER_DIED = (
     "exited unexpectedly",
@@ -29,9 +38,16 @@ _LOADER_DIED = (
     "unable to allocate shared memory",
 )
 
+# In place of words that may quote a row: a status may not have these.
+IN_LOG = "the pod's log has its words"
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As libraries in other languages say it, such as safetensors.
 _FULL_WORDS = tuple(map(os.strerror, _FULL))
+
+# Of torch, where a GPU fails: its first line is the driver's.
+_OF_A_GPU = "AcceleratorError"
+_ESCAPED_BLANK, _BLANKS = re.compile(r"\\[nrt]"), re.compile(r"\s+")
 
 
 class TrainerError(Exception):
@@ -44,9 +60,15 @@ class TrainerError(Exception):
     def __init__(
         self, exit_code: ExitCode, code: str, message: str, param: str | None = None
     ) -> None:
+        message = redacted(message)  # before it is cut: half a secret is one, too
         super().__init__(f"{code}: {message}")
         self.exit_code = exit_code
         self.error = RunError(code=code, message=message[:1500], param=param)
+
+
+def blaming(error: TrainerError, param: str) -> TrainerError:
+    """The same error, of another field."""
+    return TrainerError(error.exit_code, error.error.code, error.error.message, param)
 
 
 def data_error(code: str, message: str, param: str = "dataset.uri") -> TrainerError:
@@ -57,6 +79,18 @@ def data_error(code: str, message: str, param: str = "dataset.uri") -> TrainerEr
 def unsupported(code: str, message: str, param: str) -> TrainerError:
     """The model can't do what is asked."""
     return TrainerError(ExitCode.UNSUPPORTED, code, message, param)
+
+
+def output_unusable(uri: str, name: str, error: Exception) -> TrainerError:
+    """What lies in an output under a name of ours isn't ours."""
+    why = str(error) if isinstance(error, DocumentError) else "its fields aren't"
+    return TrainerError(
+        ExitCode.OUTPUT_CLAIMED,
+        "OutputUnusable",
+        f"{uri}/{name} is none of Luthier's: {why}; choose another output.uri, or delete what "
+        "lies there",
+        "output.uri",
+    )
 
 
 class Interrupted(BaseException):
@@ -76,14 +110,16 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
     """Any exception as a failure of a run of that kind: a known one, a lack of memory or disk,
     or a defect of ours."""
     if isinstance(error, TrainerError):
-        return error
+        own = _MODEL.get(kind, _TUNED_MODEL)
+        return blaming(error, own) if error.error.param == _TUNED_MODEL else error
     text = f"{type(error).__name__}: {error}"
-    if "DataLoader worker" in text and any(words in text for words in _LOADER_DIED):
+    died = next((words for words in _LOADER_DIED if words in text), None)
+    if "DataLoader worker" in text and died:
         return TrainerError(
             ExitCode.INTERNAL,
             "OutOfMemory",
             "A process that loads data died, most often because the pod's memory or its /dev/shm "
-            f"is full ({' '.join(str(error).split())[-300:]}): lower training.dataloaderWorkers "
+            f"is full (DataLoader worker: {died}): lower training.dataloaderWorkers "
             "(0: no such processes) or training.perDeviceBatchSize, or use a pool with more "
             "memory or a larger sharedMemory (which counts as memory).",
             "training.dataloaderWorkers",
@@ -97,7 +133,8 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
             f"The run needs more memory than {place} has; {remedy}.",
             param,
         )
-    if is_disk_full(error) or any(words in text for words in _FULL_WORDS):
+    full = next((words for words in _FULL_WORDS if words in text), None)
+    if is_disk_full(error) or full:
         smaller = (
             "; checkpoints are smaller with a method that trains fewer weights (lora), or an "
             "optimizer with a smaller state"
@@ -107,14 +144,47 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
         return TrainerError(
             ExitCode.INTERNAL,
             "DiskFull",
-            f"No room is left on the disk: {_place(error) or text[:300]}. Make "
+            f"No room is left on the disk: {_place(error) or full or type(error).__name__}. Make "
             "room there, or use a pool with more ephemeral storage (its scratchSize, cacheSize, "
             f"sharedMemory) or with a larger volume as cacheClaim{smaller}.",
             "placement.pool",
         )
     return TrainerError(
-        ExitCode.INTERNAL, "InternalError", f"{text[:1200]} (the pod's log has the traceback)"
+        ExitCode.INTERNAL, "InternalError", f"{_unquoted(error)} (the pod's log has the traceback)"
     )
+
+
+def words_of(error: BaseException, source: str) -> str:
+    """What code of others raised, as a status may have it: what stands in the code itself. Other
+    words may quote a row."""
+    name, text = type(error).__name__, str(error)
+    if not text:
+        return name
+    return f"{name}: {text if stands_in(text, source) else IN_LOG}"
+
+
+def stands_in(text: str, source: str) -> bool:
+    """Whether code has a text among its literals, as far as blanks and escapes let it be seen."""
+    return _bare(text) in _bare(source)
+
+
+def _bare(text: str) -> str:
+    return _BLANKS.sub(" ", _ESCAPED_BLANK.sub(" ", text).replace("\\", "")).strip()
+
+
+def _unquoted(error: Exception) -> str:
+    """What was raised, and where, without words of a library that may quote a row."""
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        place = _place(error)
+        return f"{name}: {error.strerror}{f': {place}' if place else ''}"
+    if name == _OF_A_GPU:
+        return f"{name}: {str(error).partition(chr(10))[0][:300]}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return name
+    file = "/".join(Path(frames[-1].filename).parts[-2:])
+    return f"{name} in {file}, line {frames[-1].lineno}"
 
 
 def _place(error: Exception) -> str | None:

@@ -1,4 +1,5 @@
-"""SIGTERM: raised at once in the stages that have nothing to save, noted while training.
+"""SIGTERM: raised at once in the stages that have nothing to save, noted while training, and raised
+again in the parts of training that can be left at any point.
 
 Python runs signal handlers in the main thread, so an exception from the handler
 unwinds the main thread wherever it is.
@@ -60,6 +61,17 @@ class Interrupt:
             yield
         finally:
             self._deferred = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within it, inside of `deferred`, a stop is raised again: also one noted before. For what
+        changes no state that is to be saved, and may take longer than there is time."""
+        deferred, self._deferred = self._deferred, False
+        try:
+            self.check()
+            yield
+        finally:
+            self._deferred = deferred
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         first = self._requested_at is None

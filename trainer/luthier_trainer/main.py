@@ -6,7 +6,7 @@ until the order, storage, sources and data have been checked.
 
 import os
 import sys
-import traceback
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -19,12 +19,18 @@ from luthier_api.runspec import (
     BundleOrder,
     OptimizeOrder,
     RunSpec,
+    ignored_fields,
     read_order,
 )
+from luthier_api.visible import in_json
+from luthier_trainer import credentials
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
-from luthier_trainer.log import log
+from luthier_trainer.log import log, log_traceback
 from luthier_trainer.pod import Pod
+from luthier_trainer.redaction import redacted_values
 from luthier_trainer.runtime import restart_with_settings
+from luthier_trainer.usercode import has_code
+from luthier_trainer.versions import installed
 
 _USAGE = "usage: python -m luthier_trainer RUNSPEC.json"
 
@@ -47,6 +53,8 @@ def main() -> None:
     """Run, write the result, and exit with the code that says whose fault it was."""
     if len(sys.argv) != 2:
         raise SystemExit(_USAGE)
+    _log_what_nobody_catches()
+    credentials.take_over()
     try:
         order = _read(Path(sys.argv[1]))
     except TrainerError as failure:
@@ -56,7 +64,8 @@ def main() -> None:
             RunEnd(revision="", attempt=0, outcome="Failed", error=failure.error),
             failure.exit_code,
         )
-    restart_with_settings(order.scratch_dir)
+    # Code of the user's finds no credentials in its environment, nor in /proc.
+    restart_with_settings(order.scratch_dir, order.gpus, apart=has_code(order))
     _finish(*_execute(run_of(order)))
 
 
@@ -94,7 +103,7 @@ def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:
         if failure.exit_code == ExitCode.INTERNAL:
             if pod.interrupt.requested:  # extension modules tell it so while they are imported
                 return _interrupted(run)
-            traceback.print_exc()
+            log_traceback(error)
         log(f"failed: {failure}")
         pod.record_end("Failed", failure.error.code)
         return run.result("Failed", failure), failure.exit_code
@@ -108,20 +117,41 @@ def _interrupted(run: AnyRun) -> tuple[RunEnd, ExitCode]:
 
 def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
     try:
-        return read_order(path.read_bytes())
+        document = path.read_bytes()
+        order = read_order(document)
+        if ignored := ignored_fields(document):
+            log(f"warning: fields of the order are ignored: {', '.join(ignored)}; {_skew()}")
+        return order
     except OSError as error:
         problem = f"{path}: {error.strerror}"
     except ValidationError as error:
         problem = ": ".join((str(path), *first_error(error)))
-    raise TrainerError(
-        ExitCode.INVALID_RUN_SPEC,
-        "InvalidRunSpec",
-        f"{problem}; operator and trainer image may be of different versions",
+    raise TrainerError(ExitCode.INVALID_RUN_SPEC, "InvalidRunSpec", f"{problem}; {_skew()}")
+
+
+def _skew() -> str:
+    """What to do about an order that this version can't read."""
+    own = installed(["luthier"]).get("luthier")
+    this = f" (this one is of {own})" if own else ""
+    return (
+        f"operator and trainer{this} may be of different versions, and at most one minor version "
+        "apart: give the pool the image of the operator's release"
     )
 
 
+def _log_what_nobody_catches() -> None:
+    """Through the log, which hides secrets: in threads, and where the end itself fails."""
+
+    def told(error: BaseException | None) -> None:
+        if error is not None:
+            log_traceback(error)
+
+    sys.excepthook = lambda _, error, __: told(error)
+    threading.excepthook = lambda it: told(it.exc_value)
+
+
 def _finish(result: RunEnd, code: ExitCode) -> None:
-    text = result.to_bytes().decode()
+    text = redacted_values(result).to_bytes().decode()
     target = Path(os.environ.get("LUTHIER_TERMINATION_LOG", TERMINATION_LOG_PATH))
     try:
         # The kubelet makes /dev/termination-log; elsewhere there is none, and none is made.
@@ -129,7 +159,7 @@ def _finish(result: RunEnd, code: ExitCode) -> None:
             raise FileNotFoundError(target)
         target.write_text(text)
     except OSError:
-        print(text, flush=True)
+        print(in_json(text), flush=True)
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads (uploads, torch) must not keep an ended run alive.

@@ -6,18 +6,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from luthier_api.readable import readable_part
 from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import ArtifactRef, Usage
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.claim import take_claim
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, output_unusable
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
 from luthier_trainer.progress import Reporter
+from luthier_trainer.publish import MANIFEST
 from luthier_trainer.runtime import cpu_seconds
 from luthier_trainer.storage.objectstore import ObjectStore
 
@@ -33,6 +38,7 @@ class Pod:
         name = os.environ.get("POD_NAME", "local")
         self.reporter = Reporter(order.run, name, order.progress, self.interrupt.supersede)
         self.attempts: Attempts | None = None
+        self.began: datetime | None = None  # this revision, in whichever attempt
         self.trained_tokens = 0
         self._started = time.monotonic()
 
@@ -55,7 +61,7 @@ class Pod:
         """
         attempts = Attempts(output, self.order.run)
         self.attempts = attempts
-        take_claim(output, self.order, digest, attempts, base)
+        self.began = take_claim(output, self.order, digest, attempts, base).began
         return attempts
 
     def begin(self, reached: int) -> None:
@@ -98,7 +104,10 @@ class Pod:
         """The result of an output that was finished before."""
         log("the output is finished already: its result again")
         self.reporter.close()
-        result = kind.model_validate(manifest["result"])
+        try:
+            result = readable_part(kind, manifest["result"])
+        except ValidationError as error:
+            raise output_unusable(artifact.uri, MANIFEST, error) from error
         run = self.order.run
         return result.model_copy(
             update={"revision": run.revision, "attempt": run.attempt, "artifact": artifact}

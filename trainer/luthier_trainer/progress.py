@@ -14,11 +14,21 @@ from luthier_api.finetunejob import Progress
 from luthier_api.progress import PROGRESS_ROUTE, ProgressReport
 from luthier_api.runspec import ProgressTarget, RunIdentity
 from luthier_trainer.log import log
+from luthier_trainer.redaction import redacted_values
 from luthier_trainer.runtime import resident_bytes
 
 _TIMEOUT = 5
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the pod's token is for the operator alone."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 # In the cluster the operator is next door: a proxy is for the way out.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
 
 class Reporter:
@@ -91,7 +101,7 @@ class Reporter:
             try:
                 self._send(self._target)
             except Exception as error:  # a report may fail, the run must not
-                log(f"progress: report not sent: {error}")
+                log(f"progress: report not sent: {type(error).__name__}")
             if last:
                 return
 
@@ -110,7 +120,7 @@ class Reporter:
             self._report = self._report.model_copy(
                 update={"sequence": self._report.sequence + 1, "progress": progress}
             )
-            body = json.dumps(self._report.to_json()).encode()
+            body = json.dumps(redacted_values(self._report.to_json(sparse=True))).encode()
         request = urllib.request.Request(  # noqa: S310 - the operator's URL
             target.url.rstrip("/") + PROGRESS_ROUTE, data=body, method="POST"
         )

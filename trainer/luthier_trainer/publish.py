@@ -14,8 +14,11 @@ from luthier_api.meta import Model
 from luthier_api.result import RunEnd
 from luthier_api.runspec import BundleOrder, OptimizeOrder, RunOrder, RunSpec
 from luthier_api.runstatus import ArtifactRef
+from luthier_trainer import documents
 from luthier_trainer.digests import sha256_of
+from luthier_trainer.errors import output_unusable
 from luthier_trainer.parallel import run_all
+from luthier_trainer.redaction import redacted_values
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.versions import installed
 
@@ -38,21 +41,23 @@ def publish(
     `copied`: files that are there already, each with its sha256 and bytes. A half-published
     artifact has no manifest, and the next pod publishes it anew.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Not what a link leads to: code of the user's can make one to whatever the pod can read.
+    files = sorted(it for it in folder.rglob("*") if it.is_file() and not it.is_symlink())
     keys = {path: path.relative_to(folder).as_posix() for path in files}
     fence()
     run_all(partial(store.upload, key, path) for path, key in keys.items())
     manifest = {
         "apiVersion": order.api_version,
-        "run": order.run.to_json(),
+        # Without its uid, by which the cluster knows the resource: artifacts are shared.
+        "run": {name: value for name, value in order.run.to_json().items() if name != "uid"},
         "shapeHash": order.shape_hash,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "spec": own_part(order).to_json(),
-        **details,
+        **redacted_values(details),
         "image": os.environ.get("LUTHIER_IMAGE"),
         "versions": versions(onnx=not isinstance(order, RunSpec)),
         "files": {**(copied or {}), **{key: describe(path) for path, key in keys.items()}},
-        "result": result.to_json(),
+        "result": redacted_values(result.to_json()),
     }
     data = json.dumps(manifest, indent=2).encode()
     fence()
@@ -63,7 +68,15 @@ def publish(
 def read_published(store: ObjectStore) -> tuple[dict[str, Any], ArtifactRef] | None:
     """The manifest of a finished output and its reference, or None."""
     data = store.read(MANIFEST)
-    return (json.loads(data), _reference(store, data)) if data else None
+    if not data:
+        return None
+    try:
+        manifest = documents.parse(data)
+        if not isinstance(manifest["shapeHash"], str) or not isinstance(manifest["result"], dict):
+            raise documents.DocumentError("it has no result")
+    except (documents.DocumentError, KeyError) as error:
+        raise output_unusable(store.uri, MANIFEST, error) from error
+    return manifest, _reference(store, data)
 
 
 def own_part(order: RunOrder) -> Model:

@@ -17,9 +17,16 @@ from luthier_trainer.evaluation.sheet import Answered, sheet
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
 from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.models.save import write_ends
+from luthier_trainer.objectives.ends import end_tokens
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.objective import Item
+from luthier_trainer.report import ask as asking
+from luthier_trainer.report.ask import Ask
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.write import write_report
+from luthier_trainer.training import memory
+from luthier_trainer.usercode import has_code
 
 if TYPE_CHECKING:
     from luthier_trainer.stages import Stages
@@ -49,6 +56,7 @@ class Results:
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()
+        self.run.interrupt.check()
         facts = self._write_report(merged)
         return self._publish(facts, merged)
 
@@ -62,7 +70,8 @@ class Results:
         started = time.monotonic()
         rows = stages.examples.reported
         self.items = stages.objective.encode(rows)
-        progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(rows))
+        check = self.run.interrupt.check
+        progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(rows), check)
         tuned = self._measured(stages.tuned.model, progress)
         with stages.tuned.base() as model:
             base = self._measured(model, progress)
@@ -98,7 +107,9 @@ class Results:
         stages.tuned.save(folders[0])
         merged: dict[str, Any] = {}
         if stages.tuning.method.merge:
-            done = stages.tuned.merge(self.folder / "model")
+            done = stages.tuned.merge(
+                self.folder / "model", memory.machine_bytes(self.run.spec.memory_bytes)
+            )
             folders.append(done.folder)
             log(f"merged: logits differ by at most {done.difference:.1e}")
             merged = {"difference": done.difference}
@@ -107,16 +118,38 @@ class Results:
                 merged["warning"] = done.warning
             if self.comparison and stages.tuning.method.type == "qlora":
                 merged["metrics"] = self._against_quantized(done.folder)
+        self.ask = self._ask()
         for folder in folders:
             stages.tokenizer.save_pretrained(folder)
+            asking.write(folder, self.ask)
+            if self.ask.stop:
+                ends = [stop.id for stop in self.ask.stop]
+                write_ends(folder, unwrapped(stages.tuned.model), ends)
         return merged
+
+    def _ask(self) -> Ask:
+        """How the model is asked, with the first short row of those that were measured."""
+        stages = self.stages
+        model = unwrapped(stages.tuned.model)
+        generates = getattr(model, "generation_config", None) is not None
+        return asking.describe(
+            stages.tuning,
+            stages.objective,
+            stages.tokenizer,
+            [stages.examples.reported[index] for index in range(len(self.answers))],
+            [self.items[index] for index in range(len(self.answers))],
+            self.answers,
+            stages.examples.train[0],
+            end_tokens(model, stages.tokenizer) if generates else [],
+        )
 
     def _against_quantized(self, folder: Path) -> dict[str, dict[str, float]]:
         """The merged model's metrics, and how they differ from those on the 4-bit base."""
         assert self.comparison
         model = replace(self.stages.source, folder=folder).load(self.stages.precision)
         model.to(self.stages.tuned.model.device)
-        progress = RowProgress(self.run.reporter, "Checking merge", len(self.items))
+        check = self.run.interrupt.check
+        progress = RowProgress(self.run.reporter, "Checking merge", len(self.items), check)
         values = self._measured(model, progress).values(self.stages.values)
         self.run.reporter.update(stage="Publishing")
         tuned = self.comparison.result.tuned
@@ -157,8 +190,17 @@ class Results:
             merged_metrics=merged.get("metrics", {}),
             resolved=stages.notes,
             warnings=tuple(
-                filter(None, [*stages.examples.warnings, told.overfitting, merged.get("warning")])
+                filter(
+                    None,
+                    [
+                        *stages.examples.warnings,
+                        told.overfitting,
+                        merged.get("warning"),
+                        self.run.writer.warning if self.run.writer else None,
+                    ],
+                )
             ),
+            ask=self.ask,
             estimate=told.estimate or stages.resolved.estimate,
         )
         if self.answers:
@@ -189,6 +231,7 @@ class Results:
             "estimate": facts.estimate.to_json(),
             "resolved": stages.notes,
             "merged": merged or None,
+            "customCode": has_code(self.spec),
         }
         result = self.run.result("Succeeded")
         ref = publish.publish(

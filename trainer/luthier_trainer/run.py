@@ -14,10 +14,12 @@ from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.models.files import check_files
 from luthier_trainer.pod import Pod
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
+from luthier_trainer.usercode import has_code
 
 if TYPE_CHECKING:
     from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -64,6 +66,7 @@ class Run:
             progress=told.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
+            custom_code=has_code(self.spec),
         )
 
     def save_what_waits(self) -> None:
@@ -105,6 +108,7 @@ class Run:
 
         self.reporter.stage("Loading")
         model_folder = modelcache.local_folder(base, self.spec)
+        check_files(model_folder, self.spec.fine_tuning.method)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.stages import Stages
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from luthier_trainer import credentials, device
+
 # Tensors of a few MB are allocated and freed all the time: what was freed is kept, or the kernel
 # would have it back, and fault it in again, each time. Into the hole of an aligned tensor glibc
 # (before 2.38) fits no other of its size, so that activations take half as much again (6.1 GB
@@ -50,23 +52,34 @@ _LIBRARIES = Path("/usr")
 ALLOCATOR = ("LD_PRELOAD", *_TCMALLOC, *_GLIBC)
 
 
-def restart_with_settings(scratch_dir: str) -> None:
-    """Execute this process anew (same pid) with the settings that are read at its start."""
-    settings = {
+def restart_with_settings(scratch_dir: str, gpus: int = 0, *, apart: bool = False) -> None:
+    """Execute this process anew (same pid) with the settings that are read at its start.
+    `apart`: and with its credentials out of the environment (credentials.py)."""
+    wanted = settings(scratch_dir, gpus)
+    apart = apart and bool(credentials.in_environment())
+    if not apart and all(os.environ.get(name) == value for name, value in wanted.items()):
+        return
+    environment = {**os.environ, **wanted}
+    if apart:
+        environment = credentials.without_credentials(environment)
+    os.execve(  # noqa: S606 - the same program
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], environment
+    )
+
+
+def settings(scratch_dir: str, gpus: int = 0) -> dict[str, str]:
+    """Of the environment, for a process that trains."""
+    return {
+        **device.visible(gpus),
         **allocator(),
         **_OFFLINE,
         **_QUIET,
         **_THREADS,
-        "OMP_NUM_THREADS": str(cpu_limit()),
-        "RAYON_NUM_THREADS": str(cpu_limit()),  # of tokenizers
+        "OMP_NUM_THREADS": str(threads()),
+        "RAYON_NUM_THREADS": os.environ.get("RAYON_NUM_THREADS", str(threads())),  # of tokenizers
         "HF_HOME": f"{scratch_dir}/huggingface",
         "MPLCONFIGDIR": f"{scratch_dir}/matplotlib",
     }
-    if all(os.environ.get(name) == value for name, value in settings.items()):
-        return
-    os.execve(  # noqa: S606 - the same program
-        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **settings}
-    )
 
 
 def allocator(usr: Path = _LIBRARIES) -> dict[str, str]:
@@ -109,6 +122,12 @@ def all_packages() -> Iterator[None]:
 def _hide(names: Iterable[str]) -> None:
     for name in names:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+def threads() -> int:
+    """That compute beside each other: what the environment says (a pool's `env`), or a CPU each."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cpu_limit()
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:

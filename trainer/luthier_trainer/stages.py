@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from luthier_api.result import RunResult
-from luthier_trainer import inspection, usercode
+from luthier_trainer import device, inspection, usercode
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
@@ -17,27 +18,35 @@ from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.log import log
-from luthier_trainer.methods.apply import tune
+from luthier_trainer.methods.apply import check_modules, tune
+from luthier_trainer.methods.merge import MERGING
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
+from luthier_trainer.models.files import stored_bytes
+from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer, stored_type
 from luthier_trainer.models.precision import resolve_precision
+from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.choose import choose, packs
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item
+from luthier_trainer.objectives.owntemplate import use_own_template
 from luthier_trainer.objectives.packing import pack
 from luthier_trainer.objectives.positions import positions_of
+from luthier_trainer.objectives.specials import special_token_warnings
 from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.objectives.unfold import unfolded
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
 from luthier_trainer.results import Results
 from luthier_trainer.run import Run
-from luthier_trainer.runtime import cpu_limit, has_tcmalloc
+from luthier_trainer.runtime import has_tcmalloc, resident_bytes, threads
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training import checkpoint, memory
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.rate import notes as rate_notes
+from luthier_trainer.training.rate import with_rate
 from luthier_trainer.training.resolve import resolve
 from luthier_trainer.training.usercode import load_loss
 
@@ -60,7 +69,8 @@ class Stages:
 
     def execute(self, base: BaseModel, model_folder: Path) -> RunResult:
         """Raises TrainerError, Interrupted or Superseded."""
-        torch.set_num_threads(cpu_limit())
+        device.decide(self.run.spec.gpus)
+        torch.set_num_threads(threads())
         started = time.monotonic()
         self._check_code()
         self._encode(model_folder)
@@ -89,14 +99,24 @@ class Stages:
         """Rows as tokens, and what the user is told about them."""
         tuning = self.tuning
         self.tokenizer = load_tokenizer(model_folder)
+        architecture = describe(model_folder)
+        check_vocabulary(model_folder, self.tokenizer)
+        use_own_template(self.tokenizer, self.run.spec)
         self.objective = choose(
             tuning,
             self.examples,
             self.tokenizer,
-            describe(model_folder),
+            architecture,
             positions=positions_of(base_config(model_folder)),
             custom=self.custom_loss,
+            now=self.run.pod.began,
         )
+        check_modules(tuning, model_folder, self.objective.head)
+        self.examples = unfolded(self.objective, self.examples)
+        special = special_token_warnings(self.objective, self.tokenizer)
+        for warning in special:
+            log(f"warning: model: {warning}")
+        self.examples = replace(self.examples, warnings=[*self.examples.warnings, *special])
         self.values = metrics.chosen(tuning.evaluation.metrics, self.objective)
         self._check_gold(self.values, self.examples.reported)
         stopping = tuning.training.early_stopping
@@ -115,6 +135,8 @@ class Stages:
                 f"warning: data: {share:.1f}% of the rows are longer than "
                 f"{self.objective.max_length:,} tokens, up to {max(found.lengths):,}: cut"
             )
+        for line in found.told:
+            log(line)
         self.facts = found.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
         self.eval_items = self.objective.encode(self.examples.watched)
@@ -125,7 +147,9 @@ class Stages:
 
     def _load(self, model_folder: Path) -> None:
         """Base model and method, and what `auto` comes to."""
-        training = self.tuning.training
+        wish = self.tuning.training
+        kind = describe(model_folder).kind
+        self.training = training = with_rate(wish, self.tuning.method.type, kind)
         self.precision = resolve_precision(training.precision, self.run.spec.gpus)
         self.autocast = None if self.precision.name == "fp32" else self.precision.dtype
         self.source = BaseSource(
@@ -137,6 +161,8 @@ class Stages:
             pad_id=pad_token(self.tokenizer),
         )
         self.tuned = tune(self.tuning, self.source, self.precision)
+        if self.custom_loss:
+            self.custom_loss.to(self.tuned.model.device)
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         found = checkpoint.read_latest(self.output, self.folder)
         self.snapshot: Snapshot | None = found[0] if found else None
@@ -146,7 +172,8 @@ class Stages:
             self.tuning,
             self.objective,
             self.tuned.model,
-            on_gpu=torch.cuda.is_available(),
+            on_gpu=device.on_gpu(),
+            autocast=self.autocast,
             kept=kept.get("packing"),
         )
         self.resolved = resolve(
@@ -160,9 +187,12 @@ class Stages:
             may_checkpoint=self.tuning.method.type != "prefix",
             kept=kept,
         )
+        if self.tuning.method.merge:
+            self._expect_merge(model_folder)
         self.notes = {
             "precision": self.precision.name,
             "threads": str(torch.get_num_threads()),
+            **rate_notes(wish, training),
             **self.resolved.notes,
             **self.tuned.resolved,
         }
@@ -170,6 +200,31 @@ class Stages:
             self.notes["maxLength"] = str(self.objective.max_length)
             log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    def _expect_merge(self, model_folder: Path) -> None:
+        """What merging will need of the machine's memory at the end: the base once more, or in fp32
+        where its own type would round away what was learnt."""
+        stored, resident = round(MERGING * stored_bytes(model_folder)), resident_bytes()
+        needed = resident + stored
+        kind = stored_type(model_folder)
+        room = memory.machine_bytes(self.run.spec.memory_bytes)
+        told = f"merging at the end needs about {needed / 1e9:.1f} GB of the machine's memory"
+        if kind != torch.float32:
+            unrounded = resident + stored * torch.float32.itemsize // kind.itemsize
+            told += f" ({unrounded / 1e9:.1f} GB if its type would round the adapter away)"
+        if needed > room:
+            log(
+                f"warning: {told}, and there are {room / 1e9:.1f} GB: use a pool with more memory, "
+                "or set method.merge to false and merge the adapter elsewhere"
+            )
+        else:
+            log(told)
+        if not device.on_gpu():
+            estimate = self.resolved.estimate
+            most = max(needed, estimate.memory_bytes or 0)
+            self.resolved = replace(
+                self.resolved, estimate=estimate.model_copy(update={"memory_bytes": most})
+            )
 
     def _show(self) -> None:
         """What was found of the data and what training will need, to be read while it trains."""
@@ -183,6 +238,7 @@ class Stages:
             self.inspection.lengths,
             self.inspection.truncated,
             self.inspection.shown,
+            self.inspection.told,
             max_length=self.objective.max_length,
             expected=needs,
         )
@@ -206,9 +262,10 @@ class Stages:
             self._on_checkpoint,
             self.folder,
             self.found_checkpoint,
+            self.run.interrupt.seconds_left(),
         )
         session = Session(
-            training=self.tuning.training,
+            training=self.training,
             precision=self.precision,
             resolved=self.resolved,
             scratch=self.folder,
@@ -249,7 +306,9 @@ class Stages:
             [self.watched],
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,
-            on_rows=RowProgress(self.run.reporter, "Evaluating", len(items)),
+            on_rows=RowProgress(
+                self.run.reporter, "Evaluating", len(items), self.run.interrupt.check
+            ),
         )
         self.run.reporter.update(stage="Training")
         return found

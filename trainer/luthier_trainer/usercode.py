@@ -7,31 +7,66 @@ import contextlib
 import io
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from luthier_api.meta import CodeRef
-from luthier_api.runspec import RunSpec
-from luthier_trainer.errors import TrainerError, from_exception, unsupported
-from luthier_trainer.log import log
+from luthier_api.meta import CodeRef, ConfigMapKeyRef
+from luthier_api.runspec import RunOrder, RunSpec
+from luthier_trainer.data.row import hidden
+from luthier_trainer.errors import (
+    TrainerError,
+    from_exception,
+    stands_in,
+    unsupported,
+    words_of,
+)
+from luthier_trainer.log import log, log_traceback
 from luthier_trainer.runtime import all_packages
+from luthier_trainer.storage.filestore import FileStore
 
 _LACKS = ("OutOfMemory", "DiskFull")
+_BRIEF = 80
+
+
+def has_code(order: RunOrder) -> bool:
+    """Whether a run executes code of the user's."""
+    if not isinstance(order, RunSpec):
+        return False
+    tuning = order.fine_tuning
+    return bool(tuning.training.loss or tuning.evaluation.script)
+
+
+def made_with_code(manifest: Mapping[str, Any]) -> bool:
+    """Whether code of the user's took part in a run, by the manifest of its artifact: what is made
+    of it is then that code's word, too."""
+    if manifest.get("customCode"):
+        return True
+    spec = manifest.get("spec")
+    parts = (
+        [spec.get(name) for name in ("training", "evaluation")] if isinstance(spec, dict) else []
+    )
+    return any(part.get("loss") or part.get("script") for part in parts if isinstance(part, dict))
 
 
 def source_of(code: CodeRef, spec: RunSpec, param: str) -> Path:
     """The mounted file. Raises TrainerError (UserCodeMissing)."""
-    reference = code.config_map_ref
-    path = Path(spec.config_maps_dir, reference.name, reference.key)
-    if not path.is_file():
+    return mounted(code.config_map_ref, spec, param, "UserCodeMissing")
+
+
+def mounted(reference: ConfigMapKeyRef, spec: RunSpec, param: str, missing: str) -> Path:
+    """The file of a ConfigMap's key. Raises TrainerError with the code `missing`."""
+    mount = Path(spec.config_maps_dir, reference.name)
+    try:
+        path = FileStore(mount, [mount.resolve()], param).local(reference.key)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise unsupported(
-            "UserCodeMissing",
+            missing,
             f"the ConfigMap {reference.name} isn't mounted, or has no key {reference.key}",
             param,
-        )
+        ) from None
     return path
 
 
@@ -45,10 +80,10 @@ class UserCode:
 
     def entrypoint(self, name: str) -> Any:
         """What the file, run as a module, calls `name`. Raises TrainerError (UserCodeFailed)."""
-        module = ModuleType(f"luthier_user_{self.param.rpartition('.')[2]}")
+        module = ModuleType(self._module)
         module.__file__ = str(self.source)
         sys.modules[module.__name__] = module  # as dataclasses expect
-        with self.running():
+        with self.running(seen_rows=False):
             code = compile(self.source.read_bytes(), str(self.source), "exec")
             exec(code, module.__dict__)  # noqa: S102
         found = getattr(module, name, None)
@@ -58,11 +93,20 @@ class UserCode:
             )
         return found
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """What the file defines, once its entrypoint was looked up."""
+        return vars(sys.modules[self._module])
+
+    @property
+    def _module(self) -> str:
+        return f"luthier_user_{self.param.rpartition('.')[2]}"
+
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, *, seen_rows: bool = True) -> Iterator[None]:
         """What it prints goes to the log. What it raises becomes a TrainerError
         (UserCodeFailed) with the innermost line of the user's file; a lack of memory or disk
-        stays one.
+        stays one. Of code that has `seen_rows` the log alone has words that may be theirs.
         """
         printed = _Log(self.what)
         try:
@@ -73,8 +117,8 @@ class UserCode:
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and from_exception(error).error.code in _LACKS:
                 raise
-            log("".join(traceback.format_exception(error)).rstrip())
-            raise self._failed(error) from error
+            log_traceback(error)
+            raise self._failed(error, seen_rows) from error
         finally:
             printed.end()
 
@@ -82,14 +126,26 @@ class UserCode:
         """It ran, and can't be used."""
         return unsupported("UserCodeFailed", f"your {self.what}: {problem}", self.param)
 
-    def _failed(self, error: BaseException) -> TrainerError:
+    def brief(self, value: Any) -> str:
+        """What it returned, as a status may have it: a number, or what stands in the code."""
+        text = repr(value)
+        if value is None or isinstance(value, int | float) or stands_in(text, self._text):
+            return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 1]}…"
+        return hidden(self.what, value)
+
+    @property
+    def _text(self) -> str:
+        return self.source.read_text("utf-8", errors="replace")
+
+    def _failed(self, error: BaseException, seen_rows: bool) -> TrainerError:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == self.source]
-        text = str(error)
+        cause = f"{type(error).__name__}: {str(error)[:600]}".rstrip(": ")
+        if seen_rows:
+            cause = words_of(error, self._text)[:600]
         if isinstance(error, SyntaxError) and error.filename == str(self.source):
-            lines, text = [error.lineno], error.msg
+            lines, cause = [error.lineno], f"{type(error).__name__}: {error.msg}"
         place = f"{self.source.name}, line {lines[-1]}" if lines else self.source.name
-        cause = f"{type(error).__name__}: {text[:600]}".rstrip(": ")
         return unsupported(
             "UserCodeFailed",
             f"your {self.what} failed in {place}: {cause}; correct the code",

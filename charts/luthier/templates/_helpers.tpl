@@ -83,6 +83,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- toYaml $platform -}}
 {{- end -}}
 
+{{/* The times of the Lease, checked: else two could lead at once. */}}
+{{- define "luthier.election" -}}
+{{- $times := .Values.leaderElection -}}
+{{- if le (int $times.leaseSeconds) (int $times.renewSeconds) -}}
+{{- fail (printf "leaderElection.leaseSeconds: %v must be more than renewSeconds, %v" $times.leaseSeconds $times.renewSeconds) -}}
+{{- end -}}
+{{- if le (mul 10 (int $times.renewSeconds)) (mul 12 (int $times.retrySeconds)) -}}
+{{- fail (printf "leaderElection.renewSeconds: %v must be more than 1.2 × retrySeconds, %v" $times.renewSeconds $times.retrySeconds) -}}
+{{- end -}}
+- name: LUTHIER_LEASE_SECONDS
+  value: {{ int $times.leaseSeconds | quote }}
+- name: LUTHIER_RENEW_SECONDS
+  value: {{ int $times.renewSeconds | quote }}
+- name: LUTHIER_RETRY_SECONDS
+  value: {{ int $times.retrySeconds | quote }}
+{{- end -}}
+
 {{/* What the operator may do in the namespaces that it serves: what its code calls, no more. */}}
 {{- define "luthier.rules" -}}
 - apiGroups: [luthier.dev]
@@ -101,15 +118,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Run specs too long for an annotation. Read only to learn whose one of that name is.
+# Run specs too long for an annotation. Read only to learn whose one of that name is; patched to go
+# with their Job.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, get]
+  verbs: [create, get, patch]
 # Written for people; read for what keeps a Job from making its pod.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, list]
+# What Kueue says of queued runs; patched where a user suspends one.
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
-  verbs: [list]
+  verbs: [list, patch, watch]
 {{- end -}}

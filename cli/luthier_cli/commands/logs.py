@@ -26,6 +26,7 @@ def logs(
     [dim]luthier logs tone -f[/]
     """
     with told_errors():
+        from luthier_api.visible import one_line
         from luthier_cli.kube import connect
         from luthier_cli.logs import Logs
         from luthier_cli.target import parse_target
@@ -35,6 +36,7 @@ def logs(
         Logs(
             connect(kubeconfig, context, namespace),
             target,
-            write=lambda line: print(line, flush=follow),
-            note=lambda text: error.print(f"── {text}", style="dim", markup=False),
+            # A pod prints what is in its data, and what its user's code likes.
+            write=lambda line: print(one_line(line), flush=follow),
+            note=lambda text: error.print(f"── {one_line(text)}", style="dim"),
         ).show(follow=follow, all_attempts=all_attempts, tail=tail)

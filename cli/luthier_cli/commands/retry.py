@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from luthier_cli.commands.console import told_errors
+from luthier_cli.commands.console import say, told_errors
 from luthier_cli.commands.options import Context, Kubeconfig, Name, Namespace
 
 
 def retry(
     name: Name,
-    force: Annotated[bool, typer.Option("--force", help="Even if the run hasn't failed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="A run that goes on: as soon as it fails.")
+    ] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -26,5 +28,6 @@ def retry(
 
         target = parse_target(name)
         cluster = connect(kubeconfig, context, namespace)
-        command.retry(cluster, target, force)
-        print(f"{name} will be tried again; follow it: luthier watch {name} -n {cluster.namespace}")
+        now = command.retry(cluster, target, force)
+        when = "will be tried again" if now else "hasn't failed: it is tried again if it does"
+        say(f"{name} {when}; follow it: luthier watch {name} -n {cluster.namespace}")

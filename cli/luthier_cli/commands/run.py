@@ -1,12 +1,10 @@
 """`luthier run`: run a manifest on this machine."""
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from luthier_cli.commands.console import show_text, stderr, told_errors
+from luthier_cli.commands.console import print_json, show_text, stderr, stdout, told_errors
 from luthier_cli.commands.options import Output
 from luthier_cli.errors import Exit
 
@@ -29,11 +27,16 @@ def run(
         ),
     ] = None,
     model: Annotated[
-        Path | None,
-        typer.Option("--model", help="Folder of the base model: model.uri, base.uri, modelUri."),
+        str | None,
+        typer.Option(
+            "--model",
+            help="Folder of the base model: model.uri, base.uri, modelUri.",
+            metavar="DIR|URI",
+        ),
     ] = None,
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", help="File or folder: dataset.uri.")
+        str | None,
+        typer.Option("--dataset", help="File or folder: dataset.uri.", metavar="PATH|URI"),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Which resource, if the file has several.")
@@ -77,8 +80,6 @@ def run(
     [dim]luthier run finetunejob.yaml --set training.maxSteps=5 --output /tmp/try[/]
     """
     with told_errors():
-        from rich.console import Console
-
         from luthier_cli import order as orders
         from luthier_cli.several import run_all
 
@@ -103,9 +104,8 @@ def run(
             show(Report(findings=error.findings), OFFLINE, stderr())
             raise typer.Exit(Exit.FAILED) from None
         if output_format is Output.text:
-            raise typer.Exit(run_all(manifests, options, Console(), stderr(), show_text))
+            raise typer.Exit(run_all(manifests, options, stdout(), stderr(), show_text))
         summaries: list[dict[str, object]] = []
         code = run_all(manifests, options, stderr(), stderr(), summaries.append)
-        document = summaries if every else summaries[0]
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print_json(summaries if every else summaries[0], indent=2)
         raise typer.Exit(code)

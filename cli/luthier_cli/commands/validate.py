@@ -1,11 +1,10 @@
 """`luthier validate`: check manifests."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from luthier_cli.commands.console import told_errors
+from luthier_cli.commands.console import print_json, stdout, told_errors
 from luthier_cli.commands.options import Context, Kubeconfig, Namespace, Output, OutputFormat
 from luthier_cli.errors import Exit
 
@@ -35,8 +34,6 @@ def validate(
     [dim]helm template ./mine | luthier validate - --offline -o json[/]
     """
     with told_errors():
-        from rich.console import Console
-
         from luthier_cli import offline as here
         from luthier_cli import validate as command
         from luthier_cli.kubeconfig import configured
@@ -53,7 +50,7 @@ def validate(
             check = server.checker(cluster)
         report = command.validate(sources, check)
         if output is Output.json:
-            print(json.dumps(report.to_json(how), ensure_ascii=False, indent=2))
+            print_json(report.to_json(how), indent=2)
         else:
-            command.show(report, how, Console())
+            command.show(report, how, stdout())
         raise typer.Exit(Exit.FAILED if report.findings else Exit.OK)

@@ -1,11 +1,10 @@
 """`luthier watch`: follow a run on a cluster."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from luthier_cli.commands.console import show_text, stderr, told_errors
+from luthier_cli.commands.console import print_json, show_text, stderr, stdout, told_errors
 from luthier_cli.commands.options import Context, Kubeconfig, Name, Namespace, Output, OutputFormat
 from luthier_cli.errors import Exit
 
@@ -32,8 +31,6 @@ def watch(
     [dim]luthier watch tone -o json --timeout 3600 | jq -c .status.progress[/]
     """
     with told_errors():
-        from rich.console import Console
-
         from luthier_cli import watch as command
         from luthier_cli.display import open_display
         from luthier_cli.kube import connect
@@ -45,7 +42,7 @@ def watch(
         cluster = connect(kubeconfig, context, namespace)
         note = "Ctrl-C leaves the view; the run goes on"
         try:
-            with open_display(Console(), output.value, note) as display:
+            with open_display(stdout(), output.value, note) as display:
                 resource = command.follow(cluster, target, display, timeout)
         except KeyboardInterrupt:
             stderr().print(
@@ -56,7 +53,7 @@ def watch(
         if summary:
             found = summarize(resource)
             if output is Output.json:
-                print(json.dumps({"event": "end", "summary": found}, ensure_ascii=False))
+                print_json({"event": "end", "summary": found})
             else:
                 show_text(found)
         raise typer.Exit(Exit.OK if outcome(resource) == "Complete" else Exit.FAILED)

@@ -8,9 +8,9 @@ from luthier_api.runspec import AdapterOrder, BundleOrder
 from luthier_api.sources import Reads
 from luthier_operator.adapterbundle.observe import Members
 from luthier_operator.resources import Obj
-from luthier_operator.run.build import build as build_run
-from luthier_operator.run.build import run_order
+from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
+from luthier_operator.run.sources import Taken
 
 
 def build(
@@ -46,9 +46,9 @@ def bundle_order(
         **dict(run_order(owner, spec, revision, platform)),
         bundling=bundling(spec),
         adapters=[
-            AdapterOrder(name=name, source=it.taken)
+            AdapterOrder(name=name, source=it.ref)
             for name, it in members.items()
-            if it.taken is not None
+            if isinstance(it, Taken)
         ],
         previous=previous.current.uri if previous.current else None,
         keep_last=spec.keep_last,
@@ -63,7 +63,7 @@ def bundling(spec: AdapterBundleSpec) -> Bundling:
 
 def reads(spec: AdapterBundleSpec, members: Members) -> Reads:
     """What the run reads beside S3."""
-    wanted = {it.job: it.spec for it in members.values() if it.taken and it.spec}
+    wanted = {it.job: it.spec for it in members.values() if isinstance(it, Taken) and it.spec}
     return sources.of_bundling(spec, wanted)
 
 

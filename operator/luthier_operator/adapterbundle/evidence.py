@@ -6,7 +6,7 @@ from luthier_api.adapterbundle import AdapterBundleStatus, BundleProof
 from luthier_api.progress import ProgressReport
 from luthier_api.result import AdapterEnd, BundleResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
-from luthier_operator.run.evidence import told
+from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
 
 
@@ -27,8 +27,8 @@ class Evidence:
             self,
             adapters=self.adapters
             | {it.name: _fuller(self.adapters.get(it.name), it) for it in newer.adapters},
-            usage=newer.usage or self.usage,
-            restarts=newer.restarts or self.restarts,
+            usage=used(self.usage, newer.usage),
+            restarts=restarted(self.restarts, newer.restarts),
         )
         if isinstance(newer, BundleResult):
             return replace(merged, stage=None, proof=newer.proof, artifact=newer.artifact)
@@ -40,8 +40,10 @@ def gather(
     revision: Revision,
     report: ProgressReport | None,
     pods: list[Pod],
+    output: str,
 ) -> Evidence:
-    """`pods` are the Job's, oldest first; a pod's report comes before its result.
+    """`pods` are the Job's, oldest first; a pod's report comes before its result. `output`: the
+    only folder that an artifact may be in.
 
     What was told of the adapters before stands in the status, adapter by adapter.
     """
@@ -49,7 +51,7 @@ def gather(
     # After a restart of the operator the status is all that is left of earlier reports.
     if previous.revision == revision.name:
         evidence = Evidence(stage=previous.stage, usage=previous.usage, restarts=previous.restarts)
-    for newer in told(revision, report, pods, BundleResult):
+    for newer in statements(revision, report, pods, BundleResult, output):
         evidence = evidence.after(newer)
     return evidence
 

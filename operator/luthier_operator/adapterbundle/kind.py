@@ -8,7 +8,7 @@ from luthier_operator.adapterbundle.members import ADAPTERS_COMPATIBLE, LEFT_OUT
 from luthier_operator.adapterbundle.observe import Members, observe
 from luthier_operator.adapterbundle.status import compute
 from luthier_operator.resources import ADAPTER_BUNDLES
-from luthier_operator.run.events import Told
+from luthier_operator.run.events import ConditionEvent
 from luthier_operator.run.reconcile import Kind
 
 
@@ -22,5 +22,5 @@ ADAPTER_BUNDLE: Kind[AdapterBundleSpec, AdapterBundleStatus, Members] = Kind(
     decide=decide,
     compute=compute,
     essence=_essence,
-    told=(Told(ADAPTERS_COMPATIBLE, status="False", reason=LEFT_OUT, warning=True),),
+    events=(ConditionEvent(ADAPTERS_COMPATIBLE, status="False", reason=LEFT_OUT, warning=True),),
 )

@@ -1,15 +1,16 @@
 """What became of each adapter of the spec, and the conditions that tell it. Pure."""
 
+from luthier_api import reasons
 from luthier_api.adapterbundle import AdapterBundleStatus, BundledRevision
 from luthier_api.result import AdapterEnd
 from luthier_operator.adapterbundle.decide import awaited
 from luthier_operator.adapterbundle.observe import Members, source_of
 from luthier_operator.conditions import Conditions, shortened
-from luthier_operator.run.followed import Followed
+from luthier_operator.run.sources import Awaited, Source, Taken
 
 ADAPTERS_READY = "AdaptersReady"
 ADAPTERS_COMPATIBLE = "AdaptersCompatible"
-LEFT_OUT = "AdaptersLeftOut"
+LEFT_OUT = reasons.ADAPTERS_LEFT_OUT
 MESSAGE_LENGTH = 400
 
 
@@ -31,25 +32,24 @@ def bundled(
 
 def _bundled(
     name: str,
-    member: Followed,
+    member: Source,
     before: BundledRevision | None,
     end: AdapterEnd | None,
     *,
     published: bool,
 ) -> BundledRevision:
-    if member.taken is None:
-        assert member.missing is not None
+    if isinstance(member, Awaited):
         return BundledRevision(
             name=name,
-            reason=member.missing.reason,
-            message=shortened(member.missing.message, MESSAGE_LENGTH),
+            reason=member.why.reason,
+            message=shortened(member.why.message, MESSAGE_LENGTH),
         )
-    known = before if before is not None and source_of(before) == member.taken else None
+    known = before if before is not None and source_of(before) == member.ref else None
     adapter = BundledRevision(
         name=name,
-        uri=member.taken.uri,
-        revision=member.taken.revision,
-        manifest_sha256=member.taken.manifest_sha256,
+        uri=member.ref.uri,
+        revision=member.ref.revision,
+        manifest_sha256=member.ref.manifest_sha256,
         state=known.state if known else "Pending",
         reason=known.reason if known else None,
         message=known.message if known else None,
@@ -69,12 +69,16 @@ def add_conditions(
     if pending := awaited(members):
         conditions.set(ADAPTERS_READY, False, pending.reason, pending.message)
     else:
-        kept = [it.missing.message for it in members.values() if it.missing is not None]
+        kept = [
+            it.outdated.message
+            for it in members.values()
+            if isinstance(it, Taken) and it.outdated is not None
+        ]
         message = f"Kept as they were: {' '.join(kept)}" if kept else ""
-        conditions.set(ADAPTERS_READY, True, "Ready", message)
+        conditions.set(ADAPTERS_READY, True, reasons.ADAPTERS_ALL_READY, message)
     left_out = [it for it in adapters if it.state == "LeftOut"]
     if left_out:
         words = [f"{it.name} ({it.reason or 'left out'}): {it.message or ''}" for it in left_out]
         conditions.set(ADAPTERS_COMPATIBLE, False, LEFT_OUT, " ".join(words).strip())
     elif any(it.state == "Included" for it in adapters):
-        conditions.set(ADAPTERS_COMPATIBLE, True, "AllIncluded")
+        conditions.set(ADAPTERS_COMPATIBLE, True, reasons.ALL_INCLUDED)

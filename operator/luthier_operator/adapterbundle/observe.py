@@ -1,5 +1,7 @@
 """The AdapterBundle, its adapters' sources, and what is around it, as models."""
 
+from dataclasses import replace
+
 from luthier_api.adapterbundle import (
     AdapterBundleSpec,
     AdapterBundleStatus,
@@ -9,12 +11,11 @@ from luthier_api.adapterbundle import (
 from luthier_api.optimizejob import SourceRef
 from luthier_operator.resources import ADAPTER_BUNDLES, Obj
 from luthier_operator.run import model
-from luthier_operator.run.followed import Followed, follow_job
 from luthier_operator.run.model import Around
-from luthier_operator.run.observe import observe as put_together
-from luthier_operator.run.observe import parse_spec, parse_status
+from luthier_operator.run.observe import assemble, is_building, parse_spec, parse_status
+from luthier_operator.run.sources import Source, Taken, held, source_of_job
 
-Members = dict[str, Followed]  # by the adapter's name, in the spec's order
+Members = dict[str, Source]  # by the adapter's name, in the spec's order
 Observed = model.Observed[AdapterBundleSpec, AdapterBundleStatus, Members]
 
 
@@ -24,18 +25,23 @@ def observe(obj: Obj, around: Around) -> Observed:
     previous = parse_status(AdapterBundleStatus, obj)
     namespace = obj["metadata"]["namespace"]
     before = {it.name: source_of(it) for it in previous.adapters}
-    return put_together(
+    members = {
+        adapter.name: _member(adapter, namespace, before.get(adapter.name), around)
+        for adapter in (spec.adapters if spec else [])
+    }
+    observed: Observed = assemble(
         ADAPTER_BUNDLES,
         obj,
         around,
         spec=spec,
         invalid=invalid,
         previous=previous,
-        sources={
-            adapter.name: _member(adapter, namespace, before.get(adapter.name), around)
-            for adapter in (spec.adapters if spec else [])
-        },
+        sources=members,
     )
+    if is_building(observed):
+        members = {name: held(it, before.get(name)) for name, it in members.items()}
+        return replace(observed, sources=members)
+    return observed
 
 
 def source_of(adapter: BundledRevision) -> SourceRef | None:
@@ -49,9 +55,9 @@ def source_of(adapter: BundledRevision) -> SourceRef | None:
 
 def _member(
     adapter: BundledAdapter, namespace: str, before: SourceRef | None, around: Around
-) -> Followed:
+) -> Source:
     if adapter.fine_tune_job_ref is not None:
         name = adapter.fine_tune_job_ref.name
-        return follow_job(namespace, name, around.look_up(name), before)
+        return source_of_job(namespace, name, around.look_up(name), before)
     assert adapter.uri is not None
-    return Followed(SourceRef(uri=adapter.uri))
+    return Taken(SourceRef(uri=adapter.uri))

@@ -1,8 +1,6 @@
-"""Observed and Plan → Status. Pure; computed anew every time.
+"""What an AdapterBundle's status says beside what every kind's does. Pure."""
 
-Read back from the status so far are only the times of transitions, the end of an attempt
-(its children may be gone), the package in use, and what was told of its adapters.
-"""
+from typing import Any
 
 from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.result import BundleResult
@@ -16,84 +14,74 @@ from luthier_operator.adapterbundle.members import (
     bundled,
 )
 from luthier_operator.adapterbundle.observe import Observed
-from luthier_operator.conditions import Conditions, is_true
+from luthier_operator.conditions import Conditions
 from luthier_operator.errors import Refusal
-from luthier_operator.run import lifecycle
+from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
-from luthier_operator.run.words import Words
+from luthier_operator.run.lifecycle import Run
+from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.status import HISTORY, Rules
 
-WORDS = Words(
-    memory="choose a pool with more memory (placement.pool)",
-    deadline="starts again",
-    suspending="ends",
-    found_again="without building it again",
+SENTENCES = Sentences(
+    more_memory="Choose a pool with more memory (placement.pool).",
+    goes_on="The next attempt begins again.",
+    suspending="The pod ends.",
+    found_again="Run `luthier retry`: the finished artifact is found again, without building it "
+    "again.",
 )
-_OWN = (ADAPTERS_READY, ADAPTERS_COMPATIBLE)
-_ORDER = (*lifecycle.SHARED, ADAPTERS_READY, "Running", ADAPTERS_COMPATIBLE)
 
 
 def compute(observed: Observed, plan: Plan, refused: Refusal | None = None) -> AdapterBundleStatus:
     """The status of this moment. `refused`: the API server didn't take what the plan creates."""
-    previous, members = observed.previous, observed.sources
-    conditions = Conditions(previous.conditions, observed.generation, observed.now)
-    if observed.spec is None:
-        changes = lifecycle.unreadable(observed, plan, conditions)
-    elif plan.ended:
-        changes = lifecycle.on_record(observed, plan, conditions, anew=_OWN)
-        changes["adapters"] = bundled(members, previous, {}, published=False)
-        add_conditions(conditions, members, changes["adapters"])
-    else:
-        moment = lifecycle.begin(observed, plan, refused)
-        evidence = Evidence()
-        if plan.revision is not None:
-            evidence = gather(previous, plan.revision, observed.report, moment.pods)
-        complete = moment.end is not None and moment.end.complete
-        package = evidence.artifact if complete else None
-        adapters = bundled(members, previous, evidence.adapters, published=package is not None)
-        add_conditions(conditions, members, adapters)
-        in_use = previous.current.uri if previous.current else None
-        phase = _life(conditions, moment, package.uri if package else None, in_use)
-        return AdapterBundleStatus(
-            **lifecycle.fields(moment, _history(moment, previous)),
-            phase=phase,
-            conditions=lifecycle.ordered(conditions, _ORDER),
-            stage=evidence.stage if moment.running else None,
-            adapters=adapters,
-            proof=evidence.proof if package else previous.proof,
-            current=package or previous.current,
-            usage=evidence.usage,
-            restarts=evidence.restarts,
-        )
-    changes["conditions"] = lifecycle.ordered(conditions, _ORDER)
-    return previous.model_copy(update=changes)
+    return status.compute(RULES, observed, plan, refused)
 
 
-def _life(
-    conditions: Conditions, moment: lifecycle.Moment, published: str | None, in_use: str | None
-) -> str:
-    """Add the conditions of the run; returns the phase."""
-    end, hold = moment.end, moment.plan.hold
-    if end is not None:
-        return lifecycle.ended(
-            conditions,
-            moment,
-            end,
-            published=published,
-            result=BundleResult,
-            words=WORDS,
-            in_use=in_use,
-        )
-    awaited = hold if hold is not None and hold.reason == ADAPTERS_NOT_READY else None
-    return lifecycle.going_on(conditions, moment, words=WORDS, in_use=in_use, awaited=awaited)
+def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict[str, Any]:
+    previous, sources = run.observed.previous, run.observed.sources
+    package = evidence.artifact if run.complete else None
+    adapters = bundled(sources, previous, evidence.adapters, published=package is not None)
+    add_conditions(conditions, sources, adapters)
+    return {
+        "stage": evidence.stage if run.running else None,
+        "adapters": adapters,
+        "proof": evidence.proof if package else previous.proof,
+        "current": package or previous.current,
+        "usage": evidence.usage,
+        "restarts": evidence.restarts,
+    }
 
 
-def _history(moment: lifecycle.Moment, previous: AdapterBundleStatus) -> list[RevisionRecord]:
-    """Earlier revisions, newest first. Those without a package go first: the others are needed
-    to know which packages there are."""
-    current = previous.current if is_true(previous.conditions, "Complete") else None
-    records = lifecycle.history(moment, current.uri if current else None)
-    while len(records) > lifecycle.HISTORY:
+def _awaited(run: Run[Observed]) -> Refusal | None:
+    hold = run.plan.hold
+    return hold if hold is not None and hold.reason == ADAPTERS_NOT_READY else None
+
+
+def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    adapters = bundled(observed.sources, observed.previous, {}, published=False)
+    add_conditions(conditions, observed.sources, adapters)
+    return {"adapters": adapters}
+
+
+def _kept(records: list[RevisionRecord]) -> list[RevisionRecord]:
+    """Those without a package go first: the others are needed to know which packages there are."""
+    while len(records) > HISTORY:
         idle = [it for it in records if it.artifact_uri is None]
         last = idle[-1] if idle else records[-1]
         records = [it for it in records if it is not last]
     return records
+
+
+RULES: Rules[Observed, AdapterBundleStatus, Evidence] = Rules(
+    status=AdapterBundleStatus,
+    result=BundleResult,
+    sentences=SENTENCES,
+    order=(*lifecycle.SHARED, ADAPTERS_READY, "Running", ADAPTERS_COMPATIBLE),
+    gather=gather,
+    nothing=Evidence(),
+    published=lambda evidence: evidence.artifact,
+    saved=lambda _: False,
+    own=_own,
+    awaited=_awaited,
+    on_record=_on_record,
+    kept=_kept,
+)

@@ -7,8 +7,7 @@ from luthier_api.meta import part_of
 from luthier_api.platform import Platform
 from luthier_api.runspec import RunSpec
 from luthier_operator.resources import Obj
-from luthier_operator.run.build import build as build_run
-from luthier_operator.run.build import run_order
+from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
 
 

@@ -5,7 +5,8 @@ from luthier_api.revision import shape_hash
 from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import policy
-from luthier_operator.run.decide import Plan, follow, unreadable
+from luthier_operator.run.build import made_of
+from luthier_operator.run.decide import Plan, plan_run, unreadable
 from luthier_operator.run.revision import wanted
 
 
@@ -16,10 +17,11 @@ def decide(observed: Observed) -> Plan:
         return unreadable(observed)
     revision, token = wanted(observed, shape_hash(spec, spec.output.uri))
     reads = sources.of_fine_tuning(spec)
-    return follow(
+    return plan_run(
         observed,
         revision,
         token,
-        check=lambda: policy.check(spec.placement, reads, owner.namespace, platform),
+        refuse=lambda: policy.check(spec, reads, owner.namespace, platform),
         build=lambda: build(owner, spec, revision, platform),
+        settings=lambda: made_of(owner, spec, platform),
     )

@@ -1,9 +1,9 @@
 """Transitions of a FineTuneJob's status that are worth an Event. Pure."""
 
 from luthier_operator.finetunejob.evidence import OVERFITTING
-from luthier_operator.run.events import Told
+from luthier_operator.run.events import ConditionEvent
 
-TOLD = (
-    Told("CheckpointSaved", prefix="First checkpoint. "),
-    Told(OVERFITTING, warning=True),
+EVENTS = (
+    ConditionEvent("CheckpointSaved", prefix="First checkpoint. "),
+    ConditionEvent(OVERFITTING, warning=True),
 )

@@ -1,6 +1,7 @@
 """What is known of a run's inside: from the status so far, reports and results. Pure."""
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from luthier_api.finetunejob import (
     CheckpointRef,
@@ -14,14 +15,16 @@ from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 from luthier_operator.conditions import find, shortened
-from luthier_operator.run.evidence import told
+from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
 
 # Conditions that say what the trainer noticed.
 OVERFITTING = "Overfitting"
 RESUME_EXACT = "ResumeExact"
-# The bounds of status.resolved.
+# The bounds of status.checkpoints and status.resolved.
+CHECKPOINTS = 100
 RESOLVED = 32
+RESOLVED_NAME_LENGTH = 64
 RESOLVED_LENGTH = 1024
 
 
@@ -44,6 +47,7 @@ class Evidence:
     overfitting: str | None = None  # the last word on it
     inexact_resume: str | None = None
     error: RunError | None = None
+    custom_code: bool = False
     succeeded: bool = False  # the newest pod's result says so
 
     def after(self, newer: ProgressReport | RunResult) -> "Evidence":
@@ -53,8 +57,6 @@ class Evidence:
             for name in (
                 "progress",
                 "evaluation",
-                "usage",
-                "restarts",
                 "dataset_digest",
                 "dataset_valid",
                 "dataset_summary",
@@ -65,15 +67,22 @@ class Evidence:
             )
             if (value := getattr(newer, name)) is not None
         }
-        merged = replace(self, **known, overfitting=newer.overfitting)
+        merged = replace(
+            self,
+            **known,
+            usage=used(self.usage, newer.usage),
+            restarts=restarted(self.restarts, newer.restarts),
+            overfitting=newer.overfitting,
+        )
         if newer.resolved:
             merged = replace(merged, resolved=_bounded(newer.resolved))
         if newer.checkpoints:
-            merged = replace(merged, checkpoints=tuple(newer.checkpoints))
+            merged = replace(merged, checkpoints=tuple(newer.checkpoints[-CHECKPOINTS:]))
         if isinstance(newer, RunResult):
             return replace(
                 merged,
                 artifact=newer.artifact or self.artifact,
+                custom_code=self.custom_code or newer.custom_code,
                 error=newer.error,
                 succeeded=newer.outcome == "Succeeded",
             )
@@ -85,8 +94,11 @@ def gather(
     revision: Revision,
     report: ProgressReport | None,
     pods: list[Pod],
+    output: str,
 ) -> Evidence:
-    """`pods` are the Job's, oldest first; a pod's report comes before its result."""
+    """`pods` are the Job's, oldest first; a pod's report comes before its result. `output`: the
+    only folder that an artifact may be in.
+    """
     evidence = Evidence()
     # After a restart of the operator the status is all that is left of earlier reports.
     if previous.revision == revision.name:
@@ -95,6 +107,7 @@ def gather(
             checkpoints=tuple(previous.checkpoints),
             evaluation=previous.evaluation,
             artifact=previous.artifact,
+            custom_code=bool(previous.custom_code),
             usage=previous.usage,
             restarts=previous.restarts,
             dataset_digest=previous.dataset_digest,
@@ -104,7 +117,7 @@ def gather(
             overfitting=_message(previous, OVERFITTING),
             inexact_resume=_message(previous, RESUME_EXACT),
         )
-    for newer in told(revision, report, pods, RunResult):
+    for newer in statements(revision, report, pods, RunResult, output):
         evidence = evidence.after(newer)
     return evidence
 
@@ -117,5 +130,6 @@ def _message(previous: FineTuneJobStatus, kind: str) -> str | None:
 
 def _bounded(resolved: dict[str, str]) -> dict[str, str]:
     """No more than a status holds: a report is the trainer's word, and mustn't block the rest."""
-    held = list(resolved.items())[:RESOLVED]
+    named = (it for it in resolved.items() if len(it[0]) <= RESOLVED_NAME_LENGTH)
+    held = islice(named, RESOLVED)
     return {name: shortened(value, RESOLVED_LENGTH) for name, value in held}

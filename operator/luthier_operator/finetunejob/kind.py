@@ -4,7 +4,7 @@ from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_operator.finetunejob.decide import decide
-from luthier_operator.finetunejob.events import TOLD
+from luthier_operator.finetunejob.events import EVENTS
 from luthier_operator.finetunejob.evidence import OVERFITTING
 from luthier_operator.finetunejob.observe import observe
 from luthier_operator.finetunejob.status import compute
@@ -31,5 +31,5 @@ FINE_TUNE_JOB: Kind[FineTuneJobSpec, FineTuneJobStatus, None] = Kind(
     decide=decide,
     compute=compute,
     essence=_essence,
-    told=TOLD,
+    events=EVENTS,
 )

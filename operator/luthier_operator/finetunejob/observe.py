@@ -4,8 +4,7 @@ from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_operator.resources import FINE_TUNE_JOBS, Obj
 from luthier_operator.run import model
 from luthier_operator.run.model import Around
-from luthier_operator.run.observe import observe as put_together
-from luthier_operator.run.observe import parse_spec, parse_status
+from luthier_operator.run.observe import assemble, parse_spec, parse_status
 
 Observed = model.Observed[FineTuneJobSpec, FineTuneJobStatus, None]
 
@@ -14,6 +13,6 @@ def observe(obj: Obj, around: Around) -> Observed:
     """Parse everything at the border."""
     spec, invalid = parse_spec(FineTuneJobSpec, obj)
     previous = parse_status(FineTuneJobStatus, obj)
-    return put_together(
+    return assemble(
         FINE_TUNE_JOBS, obj, around, spec=spec, invalid=invalid, previous=previous, sources=None
     )

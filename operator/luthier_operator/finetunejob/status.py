@@ -1,9 +1,8 @@
-"""Observed and Plan → Status. Pure; computed anew every time.
+"""What a FineTuneJob's status says beside what every kind's does. Pure."""
 
-Read back from the status so far are only the times of transitions, the end of an
-attempt (its children may be gone), and what the trainer told before.
-"""
+from typing import Any
 
+from luthier_api import reasons, sources
 from luthier_api.finetunejob import FineTuneJobStatus, Progress
 from luthier_api.result import ExitCode, RunResult
 from luthier_operator.conditions import Conditions, reason_or
@@ -15,89 +14,73 @@ from luthier_operator.finetunejob.evidence import (
     gather,
 )
 from luthier_operator.finetunejob.observe import Observed
-from luthier_operator.run import lifecycle
+from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
+from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
-from luthier_operator.run.words import Words
+from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.status import Rules
 
-WORDS = Words(
-    memory="lower training.perDeviceBatchSize or training.maxLength, or choose a pool with more "
-    "memory (placement.pool)",
-    deadline="goes on from its checkpoint",
-    suspending="saves a checkpoint and ends",
-    found_again="without training",
-)
-_ORDER = (
-    *lifecycle.SHARED,
-    "DatasetValid",
-    "Running",
-    "CheckpointSaved",
-    "Evaluated",
-    OVERFITTING,
-    RESUME_EXACT,
+SENTENCES = Sentences(
+    more_memory="Lower training.perDeviceBatchSize or training.maxLength, or choose a pool with "
+    "more memory (placement.pool).",
+    goes_on="The next attempt goes on from its checkpoint.",
+    suspending="The pod ends, and saves a checkpoint if it has trained.",
+    found_again="Run `luthier retry`: the finished artifact is found again, without training.",
 )
 
 
 def compute(observed: Observed, plan: Plan, refused: Refusal | None = None) -> FineTuneJobStatus:
     """The status of this moment. `refused`: the API server didn't take what the plan creates."""
-    previous = observed.previous
-    conditions = Conditions(previous.conditions, observed.generation, observed.now)
-    if plan.revision is None:
-        changes = lifecycle.unreadable(observed, plan, conditions)
-    elif plan.ended:
-        changes = lifecycle.on_record(observed, plan, conditions)
-    else:
-        moment = lifecycle.begin(observed, plan, refused)
-        evidence = gather(previous, plan.revision, observed.report, moment.pods)
-        phase = _conditions(conditions, moment, evidence)
-        going = moment.end is None and any(pod.alive for pod in moment.pods)
-        before = previous.artifact.uri if previous.artifact else None
-        return FineTuneJobStatus(
-            **lifecycle.fields(moment, lifecycle.history(moment, before)[: lifecycle.HISTORY]),
-            phase=phase,
-            conditions=lifecycle.ordered(conditions, _ORDER),
-            progress=_progress(evidence.progress, going=going),
-            checkpoints=list(evidence.checkpoints),
-            dataset_digest=evidence.dataset_digest,
-            dataset=evidence.dataset,
-            estimate=evidence.estimate,
-            resolved=evidence.resolved,
-            evaluation=evidence.evaluation,
-            artifact=evidence.artifact,
-            usage=evidence.usage,
-            restarts=evidence.restarts,
-        )
-    changes["conditions"] = lifecycle.ordered(conditions, _ORDER)
-    return previous.model_copy(update=changes)
+    return status.compute(RULES, observed, plan, refused)
 
 
-def _conditions(conditions: Conditions, moment: lifecycle.Moment, evidence: Evidence) -> str:
-    """Add all of them; returns the phase."""
+def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict[str, Any]:
+    _conditions(conditions, run, evidence)
+    going = run.end is None and any(pod.alive for pod in run.pods)
+    return {
+        "progress": _progress(evidence.progress, going=going),
+        "checkpoints": list(evidence.checkpoints),
+        "dataset_digest": evidence.dataset_digest,
+        "dataset": evidence.dataset,
+        "estimate": evidence.estimate,
+        "resolved": evidence.resolved,
+        "evaluation": evidence.evaluation,
+        "artifact": evidence.artifact,
+        "custom_code": _has_custom_code(run.observed, evidence) or None,
+        "usage": evidence.usage,
+        "restarts": evidence.restarts,
+    }
+
+
+def _has_custom_code(observed: Observed, evidence: Evidence) -> bool:
+    """By the spec, whatever the run says: what it says is that code's word, too."""
+    spec = observed.spec
+    return evidence.custom_code or (spec is not None and any(sources.code(spec)))
+
+
+def _conditions(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> None:
     _noticed(conditions, evidence)
-    pods, end = moment.pods, moment.end
-    if end is None:
-        last = next((pod for pod in reversed(pods) if not pod.alive), None)
-        _dataset(conditions, evidence, last=None if moment.running else last)
-        return lifecycle.going_on(conditions, moment, words=WORDS)
-    if pods:
-        _dataset(conditions, evidence, last=pods[-1])
+    if run.end is None:
+        last = next((pod for pod in reversed(run.pods) if not pod.alive), None)
+        _dataset(conditions, evidence, last=None if run.running else last)
+    elif run.pods:
+        _dataset(conditions, evidence, last=run.pods[-1])
     else:
         conditions.keep("DatasetValid")
-    uri = evidence.artifact.uri if evidence.artifact else None
-    return lifecycle.ended(conditions, moment, end, published=uri, result=RunResult, words=WORDS)
 
 
 def _noticed(conditions: Conditions, evidence: Evidence) -> None:
     if evidence.checkpoints:
         last = evidence.checkpoints[-1]
-        conditions.set("CheckpointSaved", True, "Saved", f"Step {last.step}: {last.uri}")
+        conditions.set("CheckpointSaved", True, reasons.SAVED, f"Step {last.step}: {last.uri}")
     if evidence.evaluation is not None and evidence.evaluation.tuned:
         split = evidence.evaluation.split or "eval"
-        conditions.set("Evaluated", True, "Evaluated", f"Base and tuned model on {split}.")
+        conditions.set("Evaluated", True, reasons.EVALUATED, f"Base and tuned model on {split}.")
     if evidence.overfitting:
-        conditions.set(OVERFITTING, True, "LearnsByHeart", evidence.overfitting)
+        conditions.set(OVERFITTING, True, reasons.LEARNS_BY_HEART, evidence.overfitting)
     if evidence.inexact_resume:
-        conditions.set(RESUME_EXACT, False, "NotReproducible", evidence.inexact_resume)
+        conditions.set(RESUME_EXACT, False, reasons.NOT_REPRODUCIBLE, evidence.inexact_resume)
 
 
 def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> None:
@@ -108,10 +91,10 @@ def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> No
         message = error.message if error else evidence.dataset_summary or ""
         if error and error.param:
             message = f"{error.param}: {message}"
-        reason = reason_or(error.code, "Invalid") if error else "Invalid"
+        reason = reason_or(error.code, reasons.INVALID) if error else "Invalid"
         conditions.set("DatasetValid", False, reason, message)
     elif evidence.dataset_valid:
-        conditions.set("DatasetValid", True, "Valid", evidence.dataset_summary or "")
+        conditions.set("DatasetValid", True, reasons.VALID, evidence.dataset_summary or "")
     else:
         conditions.keep("DatasetValid")
 
@@ -130,3 +113,24 @@ def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
     if not going:
         changes |= {"eta": None, "estimated_finish": None}
     return progress.model_copy(update=changes)
+
+
+RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
+    status=FineTuneJobStatus,
+    result=RunResult,
+    sentences=SENTENCES,
+    order=(
+        *lifecycle.SHARED,
+        "DatasetValid",
+        "Running",
+        "CheckpointSaved",
+        "Evaluated",
+        OVERFITTING,
+        RESUME_EXACT,
+    ),
+    gather=gather,
+    nothing=Evidence(),
+    published=lambda evidence: evidence.artifact,
+    saved=lambda evidence: bool(evidence.checkpoints),
+    own=_own,
+)

@@ -7,16 +7,15 @@ from luthier_api.platform import Platform
 from luthier_api.runspec import OptimizeOrder
 from luthier_api.sources import Reads
 from luthier_operator.resources import Obj
-from luthier_operator.run.build import build as build_run
-from luthier_operator.run.build import run_order
-from luthier_operator.run.followed import Followed
+from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
+from luthier_operator.run.sources import Taken
 
 
 def build(
     owner: Owner,
     spec: OptimizeJobSpec,
-    source: Followed,
+    source: Taken,
     revision: Revision,
     platform: Platform,
 ) -> list[Obj]:
@@ -34,17 +33,16 @@ def build(
 def optimize_order(
     owner: Owner,
     spec: OptimizeJobSpec,
-    source: Followed,
+    source: Taken,
     revision: Revision,
     platform: Platform,
 ) -> OptimizeOrder:
-    """The order for the trainer. The source must be there."""
-    assert source.taken is not None
+    """The order for the trainer."""
     return OptimizeOrder(
         **dict(run_order(owner, spec, revision, platform)),
         optimizing=optimizing(spec),
         # A FineTuneJob's artifact has a revision and a digest; a model's folder has neither.
-        source=source.taken if source.job else SourceRef(uri=source.taken.uri),
+        source=source.ref if source.job else SourceRef(uri=source.ref.uri),
         source_revision=spec.source.revision,
         adapter_uri=spec.source.adapter_uri,
     )
@@ -55,6 +53,6 @@ def optimizing(spec: OptimizeJobSpec) -> Optimizing:
     return part_of(spec, Optimizing)
 
 
-def reads(spec: OptimizeJobSpec, source: Followed) -> Reads:
+def reads(spec: OptimizeJobSpec, source: Taken) -> Reads:
     """What the run reads beside S3."""
     return sources.of_optimizing(spec, source.job, source.spec)

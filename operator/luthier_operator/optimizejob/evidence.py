@@ -7,7 +7,7 @@ from luthier_api.optimizejob import Candidate, OptimizedArtifact, OptimizeJobSta
 from luthier_api.progress import ProgressReport
 from luthier_api.result import OptimizeResult, RunError
 from luthier_api.runstatus import Restarts, Usage
-from luthier_operator.run.evidence import told
+from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
 
 # The bound of status.candidates.
@@ -32,8 +32,8 @@ class Evidence:
             self,
             baseline=newer.baseline or self.baseline,
             candidates=_overlaid(self.candidates, newer.candidates),
-            usage=newer.usage or self.usage,
-            restarts=newer.restarts or self.restarts,
+            usage=used(self.usage, newer.usage),
+            restarts=restarted(self.restarts, newer.restarts),
         )
         if isinstance(newer, OptimizeResult):
             artifact = newer.artifact or self.artifact
@@ -46,8 +46,11 @@ def gather(
     revision: Revision,
     report: ProgressReport | None,
     pods: list[Pod],
+    output: str,
 ) -> Evidence:
-    """`pods` are the Job's, oldest first; a pod's report comes before its result."""
+    """`pods` are the Job's, oldest first; a pod's report comes before its result. `output`: the
+    only folder that an artifact may be in.
+    """
     evidence = Evidence()
     # After a restart of the operator the status is all that is left of earlier reports.
     if previous.revision == revision.name:
@@ -59,7 +62,7 @@ def gather(
             usage=previous.usage,
             restarts=previous.restarts,
         )
-    for newer in told(revision, report, pods, OptimizeResult):
+    for newer in statements(revision, report, pods, OptimizeResult, output):
         evidence = evidence.after(newer)
     return evidence
 

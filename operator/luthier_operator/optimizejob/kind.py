@@ -7,8 +7,8 @@ from luthier_operator.optimizejob.decide import decide
 from luthier_operator.optimizejob.observe import observe
 from luthier_operator.optimizejob.status import compute
 from luthier_operator.resources import OPTIMIZE_JOBS
-from luthier_operator.run.followed import Followed
 from luthier_operator.run.reconcile import Kind
+from luthier_operator.run.sources import Source
 
 
 def _essence(status: OptimizeJobStatus) -> tuple[Any, ...]:
@@ -16,7 +16,7 @@ def _essence(status: OptimizeJobStatus) -> tuple[Any, ...]:
     return rest, [(it.precision, it.verdict) for it in status.candidates]
 
 
-OPTIMIZE_JOB: Kind[OptimizeJobSpec, OptimizeJobStatus, Followed | None] = Kind(
+OPTIMIZE_JOB: Kind[OptimizeJobSpec, OptimizeJobStatus, Source | None] = Kind(
     resource=OPTIMIZE_JOBS,
     observe=observe,
     decide=decide,

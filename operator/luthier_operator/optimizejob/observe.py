@@ -1,39 +1,40 @@
 """The OptimizeJob, its source, and what is around it, as models."""
 
+from dataclasses import replace
+
 from luthier_api.optimizejob import OptimizeJobSpec, OptimizeJobStatus, SourceRef
 from luthier_operator.resources import OPTIMIZE_JOBS, Obj
 from luthier_operator.run import model
-from luthier_operator.run.followed import Followed, follow_job
 from luthier_operator.run.model import Around
-from luthier_operator.run.observe import observe as put_together
-from luthier_operator.run.observe import parse_spec, parse_status
+from luthier_operator.run.observe import assemble, is_building, parse_spec, parse_status
+from luthier_operator.run.sources import Source, Taken, held, source_of_job
 
 # `sources` is None where the spec can't be read.
-Observed = model.Observed[OptimizeJobSpec, OptimizeJobStatus, Followed | None]
+Observed = model.Observed[OptimizeJobSpec, OptimizeJobStatus, Source | None]
 
 
 def observe(obj: Obj, around: Around) -> Observed:
     """Parse everything at the border."""
     spec, invalid = parse_spec(OptimizeJobSpec, obj)
     previous = parse_status(OptimizeJobStatus, obj)
-    namespace = obj["metadata"]["namespace"]
-    return put_together(
+    observed: Observed = assemble(
         OPTIMIZE_JOBS,
         obj,
         around,
         spec=spec,
         invalid=invalid,
         previous=previous,
-        sources=_source(spec, namespace, previous, around) if spec else None,
+        sources=_source(spec, obj, previous, around) if spec else None,
     )
+    if observed.sources is not None and is_building(observed):
+        return replace(observed, sources=held(observed.sources, previous.source))
+    return observed
 
 
-def _source(
-    spec: OptimizeJobSpec, namespace: str, previous: OptimizeJobStatus, around: Around
-) -> Followed:
+def _source(spec: OptimizeJobSpec, obj: Obj, previous: OptimizeJobStatus, around: Around) -> Source:
     source = spec.source
     if source.fine_tune_job_ref is not None:
-        name = source.fine_tune_job_ref.name
-        return follow_job(namespace, name, around.look_up(name), previous.source)
+        namespace, name = obj["metadata"]["namespace"], source.fine_tune_job_ref.name
+        return source_of_job(namespace, name, around.look_up(name), previous.source)
     assert source.model_uri is not None
-    return Followed(SourceRef(uri=source.model_uri, revision=source.revision))
+    return Taken(SourceRef(uri=source.model_uri, revision=source.revision))

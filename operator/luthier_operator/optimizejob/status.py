@@ -1,106 +1,112 @@
-"""Observed and Plan → Status. Pure; computed anew every time.
+"""What an OptimizeJob's status says beside what every kind's does. Pure."""
 
-Read back from the status so far are only the times of transitions, the end of an
-attempt (its children may be gone), what was taken as source, and what the trainer told.
-"""
+from typing import Any
 
+from luthier_api import reasons
 from luthier_api.optimizejob import OptimizeJobStatus
 from luthier_api.result import ExitCode, OptimizeResult
 from luthier_operator.conditions import Conditions, reason_or
 from luthier_operator.errors import Refusal
 from luthier_operator.optimizejob.evidence import Evidence, gather
 from luthier_operator.optimizejob.observe import Observed
-from luthier_operator.run import lifecycle
+from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
-from luthier_operator.run.followed import Followed
-from luthier_operator.run.words import Words
+from luthier_operator.run.lifecycle import Run
+from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.sources import Awaited, Source, Taken
+from luthier_operator.run.status import Rules
 
 SOURCE_READY = "SourceReady"
 GATES_PASSED = "GatesPassed"
 # The code of the error of a run whose candidates all miss a gate.
-GATES_NOT_MET = "GatesNotMet"
-WORDS = Words(
-    memory="lower evaluation.batchSize, benchmark.batchSizes or benchmark.promptTokens, or choose "
-    "a pool with more memory (placement.pool)",
-    deadline="goes on with the candidates that are left",
-    suspending="ends",
-    found_again="without building it again",
+GATES_NOT_MET = reasons.GATES_NOT_MET
+SENTENCES = Sentences(
+    more_memory="Lower evaluation.batchSize, benchmark.batchSizes or benchmark.promptTokens, or "
+    "choose a pool with more memory (placement.pool).",
+    goes_on="The next attempt goes on with the candidates that are left.",
+    suspending="The pod ends.",
+    found_again="Run `luthier retry`: the finished artifact is found again, without building it "
+    "again.",
 )
-_ORDER = (*lifecycle.SHARED, SOURCE_READY, "Running", GATES_PASSED)
 
 
 def compute(observed: Observed, plan: Plan, refused: Refusal | None = None) -> OptimizeJobStatus:
     """The status of this moment. `refused`: the API server didn't take what the plan creates."""
-    previous, source = observed.previous, observed.sources
-    conditions = Conditions(previous.conditions, observed.generation, observed.now)
-    if source is None:
-        changes = lifecycle.unreadable(observed, plan, conditions)
-    elif plan.ended:
-        changes = lifecycle.on_record(observed, plan, conditions, anew=[SOURCE_READY])
-        _source(conditions, source)
-    else:
-        moment = lifecycle.begin(observed, plan, refused)
-        evidence = Evidence()
-        if plan.revision is not None:
-            evidence = gather(previous, plan.revision, observed.report, moment.pods)
-        _source(conditions, source)
-        phase = _life(conditions, moment, evidence, source)
-        before = previous.artifact.uri if previous.artifact else None
-        return OptimizeJobStatus(
-            **lifecycle.fields(moment, lifecycle.history(moment, before)[: lifecycle.HISTORY]),
-            phase=phase,
-            conditions=lifecycle.ordered(conditions, _ORDER),
-            stage=evidence.stage if moment.running else None,
-            source=source.taken,
-            baseline=evidence.baseline,
-            candidates=list(evidence.candidates),
-            artifact=evidence.artifact,
-            usage=evidence.usage,
-            restarts=evidence.restarts,
+    return status.compute(RULES, observed, plan, refused)
+
+
+def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict[str, Any]:
+    _conditions(conditions, run, evidence)
+    source = run.observed.sources
+    return {
+        "stage": evidence.stage if run.running else None,
+        "source": source.ref if isinstance(source, Taken) else None,
+        "baseline": evidence.baseline,
+        "candidates": list(evidence.candidates),
+        "artifact": evidence.artifact,
+        "usage": evidence.usage,
+        "restarts": evidence.restarts,
+    }
+
+
+def _awaited(run: Run[Observed]) -> Refusal | None:
+    source = run.observed.sources
+    return source.why if isinstance(source, Awaited) else None
+
+
+def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    if observed.sources is not None:
+        _source(conditions, observed.sources)
+    return {}
+
+
+def _conditions(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> None:
+    if run.observed.sources is not None:
+        _source(conditions, run.observed.sources)
+    if run.end is None:
+        conditions.unknown(
+            GATES_PASSED, reasons.NOT_MEASURED, "The candidates aren't all measured yet."
         )
-    changes["conditions"] = lifecycle.ordered(conditions, _ORDER)
-    return previous.model_copy(update=changes)
+    else:
+        _gates(conditions, run, evidence)
 
 
-def _life(
-    conditions: Conditions, moment: lifecycle.Moment, evidence: Evidence, source: Followed
-) -> str:
-    """Add the conditions of the run and of its gates; returns the phase."""
-    end = moment.end
-    if end is None:
-        conditions.unknown(GATES_PASSED, "NotMeasured", "The candidates aren't all measured yet.")
-        hold = moment.plan.hold
-        awaited = hold if hold is not None and hold == source.missing else None
-        return lifecycle.going_on(conditions, moment, words=WORDS, awaited=awaited)
-    artifact = evidence.artifact if end.complete else None
-    _gates(conditions, moment, evidence)
-    uri = artifact.uri if artifact else None
-    return lifecycle.ended(
-        conditions, moment, end, published=uri, result=OptimizeResult, words=WORDS
-    )
-
-
-def _gates(conditions: Conditions, moment: lifecycle.Moment, evidence: Evidence) -> None:
+def _gates(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> None:
     """What the gates said of a run that has ended."""
     error = evidence.error
-    last = moment.pods[-1].exit_code if moment.pods else None
+    last = run.pods[-1].exit_code if run.pods else None
     if last == ExitCode.NOT_GOOD_ENOUGH or (error and error.code == GATES_NOT_MET):
         reason = reason_or(error.code, GATES_NOT_MET) if error else GATES_NOT_MET
         conditions.set(GATES_PASSED, False, reason, error.message if error else "")
-    elif moment.end is not None and moment.end.complete and evidence.artifact is not None:
+    elif run.complete and evidence.artifact is not None:
         words = f"{evidence.artifact.precision}, of {len(evidence.candidates)} candidates."
-        conditions.set(GATES_PASSED, True, "Passed", words)
+        conditions.set(GATES_PASSED, True, reasons.PASSED, words)
     else:
-        conditions.unknown(GATES_PASSED, "NotMeasured", "The run ended before it was known.")
+        conditions.unknown(GATES_PASSED, reasons.NOT_MEASURED, "The run ended before it was known.")
 
 
-def _source(conditions: Conditions, source: Followed) -> None:
-    taken, missing = source.taken, source.missing
-    if taken is None:
-        assert missing is not None
-        conditions.set(SOURCE_READY, False, missing.reason, missing.message)
-    elif missing is not None:
-        message = f"{taken.uri} was taken, and stays in use. {missing.message}"
-        conditions.set(SOURCE_READY, True, "Taken", message)
+def _source(conditions: Conditions, source: Source) -> None:
+    if isinstance(source, Awaited):
+        conditions.set(SOURCE_READY, False, source.why.reason, source.why.message)
+    elif source.outdated is not None:
+        message = f"{source.ref.uri} was taken, and stays in use. {source.outdated.message}"
+        conditions.set(SOURCE_READY, True, reasons.TAKEN, message)
     else:
-        conditions.set(SOURCE_READY, True, "Published" if source.job else "Named", taken.uri)
+        conditions.set(
+            SOURCE_READY, True, reasons.PUBLISHED if source.job else reasons.NAMED, source.ref.uri
+        )
+
+
+RULES: Rules[Observed, OptimizeJobStatus, Evidence] = Rules(
+    status=OptimizeJobStatus,
+    result=OptimizeResult,
+    sentences=SENTENCES,
+    order=(*lifecycle.SHARED, SOURCE_READY, "Running", GATES_PASSED),
+    gather=gather,
+    nothing=Evidence(),
+    published=lambda evidence: evidence.artifact,
+    saved=lambda evidence: any(it.verdict is not None for it in evidence.candidates),
+    own=_own,
+    awaited=_awaited,
+    on_record=_on_record,
+)

@@ -1,7 +1,6 @@
 """Order and pool → the objects of a run. Pure: the same input gives the same objects."""
 
 import hashlib
-import json
 
 from luthier_api import API_VERSION
 from luthier_api.platform import Platform, Pool
@@ -15,6 +14,7 @@ from luthier_api.runspec import (
     RunIdentity,
     RunOrder,
     S3Access,
+    write_order,
 )
 from luthier_api.sources import Reads
 from luthier_operator.resources import (
@@ -23,13 +23,19 @@ from luthier_operator.resources import (
     MANAGED_BY_LABEL,
     NAME_LABEL,
     POOL_ANNOTATION,
+    PRIORITY_LABEL,
     QUEUE_LABEL,
     REVISION_LABEL,
+    ROLE_LABEL,
+    SETTINGS_ANNOTATION,
     UID_LABEL,
     Obj,
 )
+from luthier_operator.run import drift, terms
+from luthier_operator.run.adoption import marked
 from luthier_operator.run.model import Owner, Revision
 from luthier_operator.run.pod import CONTAINER, pod_spec
+from luthier_operator.run.workload import RUN
 
 # All annotations of an object share 256 KiB; a larger run spec goes in a ConfigMap.
 ANNOTATION_BYTES = 200 * 1024
@@ -45,11 +51,28 @@ def job_name(owner: Owner, revision: Revision) -> str:
 
 def pool_of(owner: Owner, spec: RunSettings, platform: Platform) -> Pool:
     """The run's pool, which must have been checked (policy.py). Raises LookupError without one."""
-    access = platform.for_namespace(owner.namespace)
-    pool = platform.pool(spec.placement.pool or access.pool or platform.default_pool)
+    name = terms.pool_name(spec.placement, owner.namespace, platform)
+    pool = platform.pool(name)
     if pool is None:
-        raise LookupError(f"no pool {spec.placement.pool!r}")
+        raise LookupError(f"no pool {name!r}")
     return pool
+
+
+def made_of(owner: Owner, spec: RunSettings, platform: Platform) -> dict[str, str]:
+    """What a run's pod is made of (drift.py). Raises LookupError without its pool."""
+    access = platform.for_namespace(owner.namespace)
+    return drift.settings_of(
+        spec,
+        pool_of(owner, spec, platform),
+        queued=terms.queue_of(spec, owner.namespace, platform) is not None,
+        secret=spec.storage.secret_name or access.storage_secret_name,
+        service_account=spec.storage.service_account_name or access.service_account_name,
+    )
+
+
+def output_of(owner: Owner, spec: RunSettings, revision: Revision) -> str:
+    """The folder of a revision's result: the only place that its run may name."""
+    return "/".join((spec.output.uri.rstrip("/"), owner.namespace, owner.name, revision.name))
 
 
 def run_order(owner: Owner, spec: RunSettings, revision: Revision, platform: Platform) -> RunOrder:
@@ -67,7 +90,7 @@ def run_order(owner: Owner, spec: RunSettings, revision: Revision, platform: Pla
             }
         ),
         shape_hash=revision.shape_hash,
-        output="/".join((spec.output.uri.rstrip("/"), owner.namespace, owner.name, revision.name)),
+        output=output_of(owner, spec, revision),
         storage=S3Access(
             endpoint=storage.endpoint,
             region=storage.region,
@@ -90,7 +113,7 @@ def run_order(owner: Owner, spec: RunSettings, revision: Revision, platform: Pla
     )
 
 
-def build(
+def build_run(
     owner: Owner,
     spec: RunSettings,
     revision: Revision,
@@ -104,7 +127,7 @@ def build(
     Raises LookupError for an unknown pool.
     """
     access, pool = platform.for_namespace(owner.namespace), pool_of(owner, spec, platform)
-    text = json.dumps(order.to_json(), separators=(",", ":"), ensure_ascii=False)
+    text = write_order(order)
     fits = len(text.encode()) <= ANNOTATION_BYTES
     name = job_name(owner, revision)
     labels = _labels(owner, revision)
@@ -127,14 +150,18 @@ def build(
         "labels": labels,
         "ownerReferences": [_owner_reference(owner)],
     }
-    queue = spec.placement.queue_name
+    queue = terms.queue_of(spec, owner.namespace, platform)
+    deadline = terms.deadline_of(spec, owner.namespace, platform)
     job: Obj = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             **metadata,
-            "labels": labels | ({QUEUE_LABEL: queue} if queue else {}),
-            "annotations": {POOL_ANNOTATION: pool.name},
+            "labels": labels | _kueue(queue, spec.placement.priority),
+            "annotations": {
+                POOL_ANNOTATION: pool.name,
+                SETTINGS_ANNOTATION: drift.format_settings(made_of(owner, spec, platform)),
+            },
         },
         "spec": {
             "completions": 1,
@@ -154,10 +181,10 @@ def build(
             },
         },
     }
-    if spec.limits.active_deadline_seconds is not None:
-        job["spec"]["activeDeadlineSeconds"] = spec.limits.active_deadline_seconds
+    if deadline is not None:
+        job["spec"]["activeDeadlineSeconds"] = deadline
     if fits:
-        return [job]
+        return [marked(job)]
     config_map: Obj = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -165,27 +192,53 @@ def build(
         "immutable": True,
         "data": {RUNSPEC_KEY: text},
     }
-    return [config_map, job]
+    return [marked(config_map), marked(job)]
+
+
+def name_label(name: str) -> str:
+    """A name as a label, for people: one holds 63 characters, a name up to 253."""
+    return name[:63].rstrip("-.")
 
 
 def _labels(owner: Owner, revision: Revision) -> dict[str, str]:
     return {
         KIND_LABEL: owner.resource.kind,
-        # For people: a label holds 63 characters, a name up to 253. Programs use the uid.
-        NAME_LABEL: owner.name[:63].rstrip("-."),
+        NAME_LABEL: name_label(owner.name),
         UID_LABEL: owner.uid,
         REVISION_LABEL: revision.name,
         ATTEMPT_LABEL: str(revision.attempt),
+        ROLE_LABEL: RUN,
         MANAGED_BY_LABEL: "luthier",
     }
 
 
+def _kueue(queue: str | None, priority: str | None) -> dict[str, str]:
+    if queue is None:
+        return {}
+    return {QUEUE_LABEL: queue} | ({PRIORITY_LABEL: priority} if priority else {})
+
+
 def _owner_reference(owner: Owner) -> Obj:
+    return _reference(API_VERSION, owner.resource.kind, owner.name, owner.uid)
+
+
+def handed_over(config_map: Obj, job: Obj) -> Obj:
+    """Changes of a run spec's ConfigMap, both as created: it goes with its Job, not later.
+
+    It must be there before the Job's pod, and until then the resource owns it.
+    """
+    owner = job["metadata"]
+    reference = _reference("batch/v1", "Job", owner["name"], owner["uid"])
+    uid = config_map["metadata"]["uid"]
+    return {"metadata": {"uid": uid, "ownerReferences": [reference]}}
+
+
+def _reference(version: str, kind: str, name: str, uid: str) -> Obj:
     return {
-        "apiVersion": API_VERSION,
-        "kind": owner.resource.kind,
-        "name": owner.name,
-        "uid": owner.uid,
+        "apiVersion": version,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }

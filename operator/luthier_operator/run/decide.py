@@ -1,57 +1,70 @@
-"""Observed → Plan: an ordered chain of checks. Pure.
-
-In words: stop what serves an older revision or attempt than the wanted one; then either
-the run has ended (tidy), or its Job is there (keep `suspend` in step), or it isn't
-(create it, unless something holds that back).
-"""
+"""Observed → Plan: the first of an ordered list of checks that has something to say. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from luthier_api import reasons
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
+from luthier_operator.run import checks
+from luthier_operator.run.actions import Action, Delete, Ensure
+from luthier_operator.run.checks import Situation
 from luthier_operator.run.model import AnyObserved, Job, Revision
-from luthier_operator.run.revision import has_ended
+from luthier_operator.run.tidy import surplus
+from luthier_operator.run.workload import JOB
+
+# It is found out within this time whether the cluster has Kueue.
+KUEUE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. At most one of `create` and `patch` is set."""
+    """What is wanted, and what is done about it now."""
 
     revision: Revision | None = None
     retry_token: str | None = None
     job: Job | None = None  # of this revision and attempt
     ended: bool = False  # the status has its end already
     hold: Refusal | None = None  # why there is no Job, where there is none
-    delete: tuple[Job, ...] = ()
-    create: tuple[Obj, ...] = ()
-    patch: Obj | None = None  # changes of the Job
+    actions: tuple[Action, ...] = ()
+    starts: bool = False  # pods may come of the actions that would not come without them
+    later: tuple[str, ...] = ()  # settings that the next attempt will be made of
+    again: float | None = None  # seconds until it is to be looked at again
+
+    @property
+    def created(self) -> tuple[Obj, ...]:
+        """The objects that are to be there."""
+        return tuple(action.obj for action in self.actions if isinstance(action, Ensure))
 
 
 def unreadable(observed: AnyObserved) -> Plan:
     """For a spec that an older schema let in. Its Job, if there is one, is left alone."""
     message = f"{observed.invalid}. Apply a corrected spec."
-    return Plan(hold=Refusal("InvalidSpec", message, terminal=True))
+    return Plan(hold=Refusal(reasons.INVALID_SPEC, message, terminal=True))
 
 
 def wait(observed: AnyObserved, hold: Refusal) -> Plan:
     """For a resource whose revision isn't known yet: whatever runs serves an older one."""
-    return Plan(retry_token=observed.retry_token, hold=hold, delete=_running(observed, None))
+    return Plan(retry_token=observed.retry_token, hold=hold, actions=_stopped(observed, None))
 
 
-def follow(
+def plan_run(
     observed: AnyObserved,
     revision: Revision,
     token: str | None,
     *,
-    check: Callable[[], Refusal | None],
+    refuse: Callable[[], Refusal | None],
     build: Callable[[], list[Obj]],
+    settings: Callable[[], dict[str, str]],
 ) -> Plan:
-    """The plan for the wanted revision. `check`: what the kind has to say before a Job is
-    created; `build`: the objects of its run, the Job last."""
+    """The plan for the wanted revision.
+
+    `refuse`: what the kind and luthier.yaml have against a new Job; `build`: the objects of its
+    run, the Job last; `settings`: what they would be made of.
+    """
     spec = observed.spec
     assert spec is not None
-    current = next(
+    job = next(
         (
             job
             for job in observed.jobs
@@ -59,47 +72,41 @@ def follow(
         ),
         None,
     )
-    stop = _running(observed, current)
-
-    def plan(
-        *,
-        ended: bool = False,
-        hold: Refusal | None = None,
-        create: tuple[Obj, ...] = (),
-        patch: Obj | None = None,
-    ) -> Plan:
-        return Plan(revision, token, current, ended, hold, stop, create, patch)
-
-    # The end is on record: only now may the Job be taken away.
-    if has_ended(observed, revision):
-        ttl = spec.limits.ttl_seconds_after_finished
-        tidy = current is not None and current.end and not current.deleting and current.ttl != ttl
-        return plan(ended=True, patch={"spec": {"ttlSecondsAfterFinished": ttl}} if tidy else None)
-
-    if current is not None:
-        # Somebody deleted it; it is created anew when its pods are gone.
-        if current.deleting:
-            return plan(hold=Refusal("Stopping", "The run's Job is being deleted."))
-        # A queued Job's `suspend` belongs to Kueue.
-        if current.end is None and current.queue is None and current.suspended != spec.suspend:
-            return plan(patch={"spec": {"suspend": spec.suspend}})
-        return plan()
-
-    if spec.suspend:
-        return plan(hold=Refusal("Suspended", "spec.suspend is true."))
-    if refusal := check():
-        return plan(hold=refusal)
-    # Two pods of one resource never run at once.
-    busy = [pod.name for pod in observed.pods if pod.alive]
-    older = [job for job in observed.jobs if job.end is None]
-    if busy or older:
-        names = ", ".join(busy) or ", ".join(job.name for job in older)
-        return plan(hold=Refusal("Stopping", f"Waiting for what ran before to stop: {names}."))
-    return plan(create=tuple(build()))
+    situation = Situation(observed, spec, revision, job, refuse, build, settings)
+    step = next(step for check in checks.CHECKS if (step := check(situation)) is not None)
+    return Plan(
+        revision,
+        token,
+        job,
+        ended=step.ended,
+        hold=step.hold,
+        actions=(*_stopped(observed, job), *_tidied(situation), *step.actions),
+        starts=step.starts,
+        later=step.later,
+        again=_looked_for_kueue(observed, job) or step.again,
+    )
 
 
-def _running(observed: AnyObserved, current: Job | None) -> tuple[Job, ...]:
-    """What serves something older; an older Job that has ended stays for its TTL."""
+def _looked_for_kueue(observed: AnyObserved, job: Job | None) -> float | None:
+    """When to look again, of a queued Job in a cluster that may not have Kueue at all."""
+    queued = job is not None and job.queue is not None and job.suspended
+    return KUEUE_SECONDS if queued and observed.kueue is None else None
+
+
+def _stopped(observed: AnyObserved, current: Job | None) -> tuple[Action, ...]:
+    """What serves an older revision or attempt is deleted. One that has ended stays for its TTL."""
     return tuple(
-        job for job in observed.jobs if job is not current and job.end is None and not job.deleting
+        Delete(JOB.resource, job.obj, f"{job.revision}, attempt {job.attempt} is wanted no more")
+        for job in observed.jobs
+        if job is not current and job.end is None and not job.deleting
+    )
+
+
+def _tidied(it: Situation) -> tuple[Action, ...]:
+    """Older attempts are taken away in time, too: that they ended is why there is a newer one."""
+    many = surplus(it.observed.jobs, it.job)
+    older = (job for job in it.observed.jobs if job is not it.job and job not in many)
+    return (
+        *(Delete(JOB.resource, job.obj, "more have ended than are kept") for job in many),
+        *(action for job in older for action in checks.tidied(it, job)),
     )

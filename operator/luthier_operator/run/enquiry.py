@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from luthier_operator.cluster import Cluster
-from luthier_operator.resources import Obj
 from luthier_operator.run.model import AnyObserved
 
-PATIENCE = timedelta(seconds=2)
+# In a burst the pods of a hundred Jobs come within some seconds: asking would slow that down.
+PATIENCE = timedelta(seconds=5)
 # A pod that pulls a large image is normal; ask about its mounts later.
 START_PATIENCE = timedelta(seconds=10)
 FIRST_SECONDS = 5.0
@@ -23,8 +23,6 @@ class Stuck:
     """What doesn't come up, and since when."""
 
     uid: str
-    job_uid: str
-    queued: bool
     since: datetime
 
 
@@ -33,7 +31,6 @@ class Enquiry:
 
     def __init__(self) -> None:
         self.notes: tuple[str, ...] = ()
-        self.workload: Obj | None = None
         self._about = ""
         self._next = float("-inf")
         self._pause = FIRST_SECONDS
@@ -47,10 +44,7 @@ class Enquiry:
             return False
         self._next = clock + self._pause
         self._pause = min(MOST_SECONDS, self._pause * 2)
-        if stuck.queued:
-            self.workload = await cluster.workload(observed.owner.namespace, stuck.job_uid)
-        else:
-            self.notes = tuple(await cluster.warnings(observed.owner.namespace, stuck.uid))
+        self.notes = tuple(await cluster.warnings(observed.owner.namespace, stuck.uid))
         return True
 
     def due(self, observed: AnyObserved, clock: float) -> float | None:
@@ -62,7 +56,7 @@ class Enquiry:
         return max(0.1, patience, self._next - clock)
 
     def _reset(self, about: str) -> None:
-        self.notes, self.workload, self._about = (), None, about
+        self.notes, self._about = (), about
         self._next, self._pause = float("-inf"), FIRST_SECONDS
 
 
@@ -72,15 +66,13 @@ def find_stuck(observed: AnyObserved) -> Stuck | None:
         if job.end is not None or job.deleting:
             continue
         if job.suspended:
-            if job.queue is None:
-                continue
-            return Stuck(job.uid, job.uid, True, _time(job.created) + PATIENCE)
+            continue
         pods = [pod for pod in observed.pods if pod.job_uid == job.uid and pod.alive]
         if not pods:
-            return Stuck(job.uid, job.uid, False, _time(job.created) + PATIENCE)
+            return Stuck(job.uid, _time(job.created) + PATIENCE)
         pod = pods[-1]
         if pod.node and not pod.started:
-            return Stuck(pod.uid, job.uid, False, _time(pod.created) + START_PATIENCE)
+            return Stuck(pod.uid, _time(pod.created) + START_PATIENCE)
     return None
 
 

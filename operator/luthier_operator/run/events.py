@@ -17,7 +17,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Told:
+class ConditionEvent:
     """A condition of a kind's own that is worth an Event when it becomes so."""
 
     condition: str
@@ -27,7 +27,9 @@ class Told:
     warning: bool = False
 
 
-def transitions(before: RunStatus, after: RunStatus, told: Sequence[Told] = ()) -> list[Note]:
+def transitions(
+    before: RunStatus, after: RunStatus, own: Sequence[ConditionEvent] = ()
+) -> list[Note]:
     """What happened between two statuses of one resource."""
     notes: list[Note] = []
     new_run = (before.revision, before.attempt) != (after.revision, after.attempt)
@@ -56,7 +58,7 @@ def transitions(before: RunStatus, after: RunStatus, told: Sequence[Told] = ()) 
     notes += _interruptions(before, after)
     notes += [
         Note(it.reason or it.condition, f"{it.prefix}{message(it.condition)}", it.warning)
-        for it in told
+        for it in own
         if became(it.condition, it.status)
     ]
     if became("Suspended"):

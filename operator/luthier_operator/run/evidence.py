@@ -1,22 +1,28 @@
-"""What a run's pods have told, in the order of its telling. Pure."""
+"""What a run's pods have stated: reports and results, in their order. Pure."""
 
 from collections.abc import Iterator
 from typing import TypeVar
 
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunEnd
+from luthier_api.runstatus import Restarts, Usage
 from luthier_operator.run.model import Pod, Revision
 from luthier_operator.run.observe import parse_result
 
 ResultT = TypeVar("ResultT", bound=RunEnd)
 
 
-def told(
-    revision: Revision, report: ProgressReport | None, pods: list[Pod], result: type[ResultT]
+def statements(
+    revision: Revision,
+    report: ProgressReport | None,
+    pods: list[Pod],
+    result: type[ResultT],
+    output: str,
 ) -> Iterator[ProgressReport | ResultT]:
     """The last report and the results of the attempt, oldest first.
 
-    `pods` are the Job's, oldest first; a pod's report comes before its result.
+    `pods` are the Job's, oldest first; a pod's report comes before its result. Code of a user's
+    can write a result, too: an artifact elsewhere than in `output` isn't one.
     """
     if report is not None and not _about(report, revision):
         report = None
@@ -27,7 +33,33 @@ def told(
             yield report
         end = parse_result(result, pod.message) if pod.message else None
         if end and (end.revision, end.attempt) == (revision.name, revision.attempt):
-            yield end
+            yield end if _is_within(end, output) else end.model_copy(update={"artifact": None})
+
+
+def used(before: Usage | None, newer: Usage | None) -> Usage | None:
+    """The larger of each: sums of a revision rise, and a pod that begins doesn't know them yet."""
+    if before is None or newer is None:
+        return newer or before
+    return Usage(
+        cpu_seconds=max(before.cpu_seconds, newer.cpu_seconds),
+        gpu_seconds=max(before.gpu_seconds, newer.gpu_seconds),
+        trained_tokens=max(before.trained_tokens, newer.trained_tokens),
+    )
+
+
+def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | None:
+    """As `used`."""
+    if before is None or newer is None:
+        return newer or before
+    return Restarts(
+        failures=max(before.failures, newer.failures),
+        disruptions=max(before.disruptions, newer.disruptions),
+    )
+
+
+def _is_within(end: RunEnd, output: str) -> bool:
+    artifact = getattr(end, "artifact", None)
+    return artifact is None or artifact.uri.rstrip("/") == output
 
 
 def _about(report: ProgressReport, revision: Revision) -> bool:

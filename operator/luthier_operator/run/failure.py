@@ -1,47 +1,103 @@
 """Why a run failed, in words for its user. Pure."""
 
+from luthier_api import reasons
 from luthier_api.placement import Limits
 from luthier_api.result import ExitCode, RunEnd, RunError
 from luthier_operator.conditions import reason_or
+from luthier_operator.run import interruptions
 from luthier_operator.run.model import JobEnd, Pod
 from luthier_operator.run.observe import parse_result
-from luthier_operator.run.words import Words
+from luthier_operator.run.sentences import BEGINS_AGAIN, Sentences
 
 
 def explain(
-    end: JobEnd, pods: list[Pod], limits: Limits, result: type[RunEnd], words: Words
+    end: JobEnd,
+    pods: list[Pod],
+    limits: Limits,
+    result: type[RunEnd],
+    sentences: Sentences,
+    *,
+    deadline: int | None,
+    saved: bool,
 ) -> tuple[str, str]:
-    """Reason and message of `Failed`. `pods` are the Job's, oldest first."""
-    if end.reason == "DeadlineExceeded":
-        limit = limits.active_deadline_seconds
+    """Reason and message of `Failed`. `pods` are the Job's, oldest first; `deadline`: the Job's,
+    which the spec's may have left behind; `saved`: whether the run left anything that the next
+    attempt goes on from."""
+    if interruptions.too_many(pods, limits):
         return (
-            "DeadlineExceeded",
-            f"The run is older than limits.activeDeadlineSeconds ({limit}), time spent pending "
-            f"included: raise it and the run {words.deadline}.",
+            reasons.TOO_MANY_INTERRUPTIONS,
+            f"{interruptions.unexplained(pods)} pods ended as if they had been interrupted (exit "
+            f"code {int(ExitCode.INTERRUPTED)}), but nobody evicted or deleted them: look for "
+            "what ends the trainer, e.g. code of your own.",
+        )
+    if end.reason == "DeadlineExceeded":
+        return (
+            reasons.DEADLINE_EXCEEDED,
+            f"The run is older than limits.activeDeadlineSeconds ({deadline}), time spent pending "
+            f"included. Raise it. {sentences.goes_on if saved else BEGINS_AGAIN}",
         )
     ended = [pod for pod in pods if not pod.alive]
     last = ended[-1] if ended else None
     if last is None:
-        return reason_or(end.reason, "JobFailed"), end.message
-    starved = any(pod.out_of_memory for pod in ended)
+        return reason_or(end.reason, reasons.JOB_FAILED), end.message
+    starved = [pod for pod in ended if pod.out_of_memory]
+    stuck = last.exit_code == ExitCode.NO_PROGRESS
+    again = stuck or len(starved) > 1
     # The trainer can't see why the pods before it died; the kubelet's word on them tells.
-    if last.out_of_memory or (last.exit_code == ExitCode.NO_PROGRESS and starved):
+    if last.out_of_memory or (stuck and starved):
         return (
-            "OutOfMemory",
-            "The trainer was killed for want of memory, again without getting further: "
-            f"{words.memory}.",
+            reasons.OUT_OF_MEMORY,
+            f"The trainer was killed for want of memory{', again' if again else ''}"
+            f"{' without getting further' if stuck else ''}. {sentences.more_memory}",
         )
     left = parse_result(result, last.message)
     error = left.error if left else None
     if end.reason == "BackoffLimitExceeded":
+        failed = [pod for pod in ended if not (pod.disrupted or _was_interrupted(pod))]
         return (
-            "TooManyRestarts",
-            f"{len(ended)} pods failed (limits.maxRestarts is {limits.max_restarts}). The "
+            reasons.TOO_MANY_RESTARTS,
+            f"{len(failed)} pods failed (limits.maxRestarts is {limits.max_restarts}). The "
             f"last one: {_words(error, last)}",
         )
-    if last.exit_code == ExitCode.NO_PROGRESS:
-        return "NoProgress", _words(error, last)
-    return reason_or(error.code, "TrainerFailed") if error else "TrainerFailed", _words(error, last)
+    if stuck:
+        return reasons.NO_PROGRESS, _words(error, last)
+    return reason_or(
+        error.code, reasons.TRAINER_FAILED
+    ) if error else reasons.TRAINER_FAILED, _words(error, last)
+
+
+def _was_interrupted(pod: Pod) -> bool:
+    return pod.exit_code == ExitCode.INTERRUPTED
+
+
+def unpublished(pods: list[Pod], result: type[RunEnd], sentences: Sentences) -> tuple[str, str]:
+    """Reason and message of `Failed` for a Job that completed without a result to be used."""
+    last = pods[-1] if pods else None
+    if last is None or last.alive:
+        return (
+            reasons.RESULT_LOST,
+            "The Job completed, but its pod was removed before its result was read. "
+            f"{sentences.found_again}",
+        )
+    left = parse_result(result, last.message)
+    if left is None:
+        return (
+            reasons.RESULT_UNREADABLE,
+            f"Pod {last.name} ended with exit code 0, but what it left as its result can't be "
+            "read: its image is of another version, or code of your own wrote there. Mend that, "
+            "and run `luthier retry`.",
+        )
+    if getattr(left, "artifact", None) is not None:
+        return (
+            reasons.ARTIFACT_ELSEWHERE,
+            f"Pod {last.name} says that its result lies outside the output of this run. Only "
+            "code that isn't the trainer's says so; nothing was taken from there.",
+        )
+    return (
+        reasons.RESULT_INCOMPLETE,
+        f"Pod {last.name} ended with exit code 0, but its result names no artifact; its log "
+        "says more.",
+    )
 
 
 def _words(error: RunError | None, pod: Pod) -> str:

@@ -1,32 +1,41 @@
-"""The part of the status that the runs of all kinds share: conditions, phase, times. Pure."""
+"""The conditions, phase and times that the runs of all kinds share. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from luthier_api import reasons
 from luthier_api.meta import Condition
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunEnd
-from luthier_api.runstatus import RevisionRecord
-from luthier_operator.conditions import Conditions, find, is_true, timestamp
+from luthier_api.runstatus import InUse
+from luthier_operator.conditions import Conditions, find, is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.run import failure, scheduling
+from luthier_operator.run.build import output_of
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.model import AnyObserved, Job, JobEnd, Pod
-from luthier_operator.run.words import Words
+from luthier_operator.run.revision import runs_with
+from luthier_operator.run.sentences import Sentences
 
-HISTORY = 10
 # The conditions that every kind has, in their order but for `Running`.
-SHARED = ("Ready", "Stalled", "Suspended", "Complete", "Failed", "Scheduled")
+SHARED = ("Ready", "Stalled", "Suspended", "Complete", "Failed", "Scheduled", "SettingsApplied")
+
+
+ObservedT = TypeVar("ObservedT", bound=AnyObserved, covariant=True)
 
 
 @dataclass(frozen=True)
-class Moment:
+class Run(Generic[ObservedT]):
     """A run that has no end on record, as it is now."""
 
-    observed: AnyObserved
+    observed: ObservedT
     plan: Plan
     refused: Refusal | None  # the API server didn't take what the plan creates
-    pods: list[Pod]  # the Job's, oldest first
+
+    @property
+    def pods(self) -> list[Pod]:
+        """Its Job's, oldest first."""
+        return self.observed.pods_of(self.plan.job)
 
     @property
     def job(self) -> Job | None:
@@ -39,113 +48,115 @@ class Moment:
         return self.plan.job.end if self.plan.job is not None else None
 
     @property
+    def complete(self) -> bool:
+        """Whether its Job ended well."""
+        return self.end is not None and self.end.complete
+
+    @property
+    def output(self) -> str:
+        """The folder of its result; empty where it isn't known yet what is to run."""
+        spec, revision = self.observed.spec, self.plan.revision
+        if spec is None or revision is None:
+            return ""
+        return output_of(self.observed.owner, spec, revision)
+
+    @property
     def running(self) -> bool:
         """Whether the trainer runs."""
         return any(pod.running and not pod.deleting for pod in self.pods)
 
 
-def begin(observed: AnyObserved, plan: Plan, refused: Refusal | None) -> Moment:
-    """What the functions below look at."""
-    return Moment(observed, plan, refused, observed.pods_of(plan.job))
+AnyRun = Run[AnyObserved]
 
 
-def fields(moment: Moment, history: Sequence[RevisionRecord]) -> dict[str, Any]:
-    """The fields of RunStatus but for phase, conditions, usage and restarts."""
-    observed, plan, previous = moment.observed, moment.plan, moment.observed.previous
+def fields(run: AnyRun) -> dict[str, Any]:
+    """The fields of RunStatus that say which run it is, and its times."""
+    observed, plan, previous = run.observed, run.plan, run.observed.previous
     revision = plan.revision
     same_attempt = revision is not None and (previous.revision, previous.attempt) == (
         revision.name,
         revision.attempt,
     )
-    started = min((pod.started for pod in moment.pods if pod.started), default=None)
+    started = min((pod.started for pod in run.pods if pod.started), default=None)
     return {
         "observed_generation": observed.generation,
         "revision": revision.name if revision else None,
         "attempt": revision.attempt if revision else None,
+        "attempt_hash": revision
+        and runs_with(observed, plan.job, plan.later, same_attempt=same_attempt),
         "retry_token": plan.retry_token,
-        "job_name": _job_name(plan, moment.refused),
+        "job_name": _job_name(plan, run.refused),
         "start_time": (previous.start_time if same_attempt else None) or started,
-        "completion_time": moment.end.time if moment.end else None,
-        "history": list(history),
+        "completion_time": run.end.time if run.end else None,
     }
-
-
-def history(moment: Moment, artifact_uri: str | None) -> list[RevisionRecord]:
-    """Earlier revisions, newest first, with the last one if another takes its place.
-
-    `artifact_uri` is what the last one published. The caller sees to HISTORY.
-    """
-    observed, previous = moment.observed, moment.observed.previous
-    revision = moment.plan.revision
-    same = previous.revision == (revision.name if revision else None)
-    if same or previous.revision is None:
-        return previous.history
-    complete = is_true(previous.conditions, "Complete")
-    failed = is_true(previous.conditions, "Failed")
-    record = RevisionRecord(
-        revision=previous.revision,
-        attempt=previous.attempt or 1,
-        outcome="Complete" if complete else "Failed" if failed else "Superseded",
-        finished=previous.completion_time or timestamp(observed.now),
-        artifact_uri=artifact_uri,
-    )
-    return [record, *previous.history]
 
 
 def _job_name(plan: Plan, refused: Refusal | None) -> str | None:
     if plan.job is not None:
         return plan.job.name
-    created = bool(plan.create) and refused is None
-    return str(plan.create[-1]["metadata"]["name"]) if created else None
+    created = plan.created if refused is None else ()
+    return str(created[-1]["metadata"]["name"]) if created else None
 
 
 def ended(
     conditions: Conditions,
-    moment: Moment,
+    run: AnyRun,
     end: JobEnd,
     *,
     published: str | None,
+    saved: bool,
     result: type[RunEnd],
-    words: Words,
+    sentences: Sentences,
     in_use: str | None = None,
 ) -> str:
     """Add the conditions of a run whose Job has ended; returns its phase.
 
-    `published`: the URI of its result. `in_use`: that of an older one, which stays.
+    `published`: the URI of its result. `saved`: whether there is something that another attempt
+    goes on from. `in_use`: the URI of an older result, which stays.
     """
-    spec = moment.observed.spec
+    spec = run.observed.spec
     assert spec is not None
     complete = end.complete and published is not None
     if complete:
-        conditions.set("Complete", True, "Completed", "The result is published.")
-        conditions.set("Ready", True, "Published", f"{published}")
-        conditions.set("Stalled", False, "Completed")
+        conditions.set("Complete", True, reasons.COMPLETED, "The result is published.")
+        conditions.set("Ready", True, reasons.PUBLISHED, f"{published}")
+        conditions.set("Stalled", False, reasons.COMPLETED)
     else:
         reason, message = (
-            ("ResultLost", _result_lost(words))
+            failure.unpublished(run.pods, result, sentences)
             if end.complete
-            else failure.explain(end, moment.pods, spec.limits, result, words)
+            else failure.explain(
+                end,
+                run.pods,
+                spec.limits,
+                result,
+                sentences,
+                deadline=run.job.deadline if run.job else None,
+                saved=saved,
+            )
         )
         conditions.set("Failed", True, reason, message)
-        _unready(conditions, reason, message, in_use, "UpdateFailed")
+        _unready(conditions, reason, message, in_use, reasons.UPDATE_FAILED)
         conditions.set("Stalled", True, reason, message)
-    conditions.set("Running", False, "Finished")
-    conditions.keep("Scheduled")
+    conditions.set("Running", False, reasons.FINISHED)
+    _placed_no_more(conditions, run.observed)
     return "Complete" if complete else "Failed"
 
 
-def _result_lost(words: Words) -> str:
-    return (
-        "The Job completed, but its pod was removed before its result was read. Run `luthier "
-        f"retry`: the finished artifact is found again, {words.found_again}."
-    )
+def _placed_no_more(conditions: Conditions, observed: AnyObserved) -> None:
+    """What held a run back while it waited is no news of one that has ended."""
+    known = find(observed.previous.conditions, "Scheduled")
+    if known is not None and known.status == "True":
+        conditions.keep("Scheduled")
+    elif known is not None:
+        conditions.set("Scheduled", False, reasons.FINISHED)
 
 
 def going_on(
     conditions: Conditions,
-    moment: Moment,
+    run: AnyRun,
     *,
-    words: Words,
+    sentences: Sentences,
     in_use: str | None = None,
     awaited: Refusal | None = None,
 ) -> str:
@@ -154,10 +165,10 @@ def going_on(
     `in_use`: the URI of an older result, which stays meanwhile. `awaited`: what the resource
     follows and isn't there yet.
     """
-    observed, job, pods = moment.observed, moment.job, moment.pods
-    hold = moment.refused or moment.plan.hold
+    observed, job, pods = run.observed, run.job, run.pods
+    hold = run.refused or run.plan.hold
     alive = [pod for pod in pods if pod.alive]
-    _suspended(conditions, moment, words)
+    _suspended(conditions, run, sentences)
     if hold is not None:
         conditions.set("Scheduled", False, hold.reason, hold.message)
     elif job is not None:
@@ -166,20 +177,29 @@ def going_on(
     else:
         waiting = scheduling.WAITING
         conditions.set("Scheduled", waiting.scheduled, waiting.reason, waiting.message)
-    phase = _phase(moment, hold)
-    conditions.set("Running", moment.running, "TrainerRunning" if moment.running else phase)
+    if run.plan.later:
+        conditions.set("SettingsApplied", False, reasons.NEXT_ATTEMPT, _later(run.plan.later))
+    phase = _phase(run, hold)
+    conditions.set("Running", run.running, reasons.TRAINER_RUNNING if run.running else phase)
 
     if hold is not None and hold.terminal:
-        _unready(conditions, hold.reason, hold.message, in_use, "UpdateFailed")
+        _unready(conditions, hold.reason, hold.message, in_use, reasons.UPDATE_FAILED)
         conditions.set("Stalled", True, hold.reason, hold.message)
     elif awaited is not None:
-        _unready(conditions, awaited.reason, awaited.message, in_use, "Updating")
-        conditions.set("Stalled", False, "Progressing")
+        _unready(conditions, awaited.reason, awaited.message, in_use, reasons.UPDATING)
+        conditions.set("Stalled", False, reasons.PROGRESSING)
     else:
         message = "The newer one" if in_use else "The result"
-        _unready(conditions, phase, f"{message} isn't published yet.", in_use, "Updating")
-        conditions.set("Stalled", False, "Progressing")
+        _unready(conditions, phase, f"{message} isn't published yet.", in_use, reasons.UPDATING)
+        conditions.set("Stalled", False, reasons.PROGRESSING)
     return phase
+
+
+def _later(parts: tuple[str, ...]) -> str:
+    return (
+        f"Changed after the run's pod had started: {', '.join(parts)}. The next attempt is made of "
+        "it; to have one now, delete the run's Job."
+    )
 
 
 def _unready(
@@ -191,12 +211,12 @@ def _unready(
         conditions.set("Ready", True, otherwise, f"{in_use} stays in use. {message}")
 
 
-def _phase(moment: Moment, hold: Refusal | None) -> str:
-    spec, job, pods = moment.observed.spec, moment.job, moment.pods
+def _phase(run: AnyRun, hold: Refusal | None) -> str:
+    spec, job, pods = run.observed.spec, run.job, run.pods
     assert spec is not None
     if hold is not None and hold.terminal:
         return "Stalled"
-    if moment.running:
+    if run.running:
         return "Running"
     if spec.suspend:
         return "Suspended"
@@ -209,39 +229,26 @@ def _phase(moment: Moment, hold: Refusal | None) -> str:
     return "Restarting" if over else "Pending"
 
 
-def _suspended(conditions: Conditions, moment: Moment, words: Words) -> None:
-    spec, job = moment.observed.spec, moment.job
+def _suspended(conditions: Conditions, run: AnyRun, sentences: Sentences) -> None:
+    spec, job = run.observed.spec, run.job
     assert spec is not None
     if spec.suspend:
-        stopped = not any(pod.alive for pod in moment.pods) and (job is None or job.suspended)
-        if job is not None and job.queue is not None and not job.suspended:
-            # Its Job's `suspend` is Kueue's: said plainly instead of ignored.
-            conditions.set("Suspended", False, "SuspendedByQueueOnly", _BY_QUEUE)
-        elif stopped:
-            conditions.set("Suspended", True, "Suspended", "spec.suspend is true.")
+        stopped = not any(pod.alive for pod in run.pods) and (job is None or job.suspended)
+        if stopped:
+            conditions.set("Suspended", True, reasons.SUSPENDED, "spec.suspend is true.")
         else:
-            conditions.set("Suspended", False, "Suspending", f"The pod {words.suspending}.")
-    elif find(moment.observed.previous.conditions, "Suspended"):
-        conditions.set("Suspended", False, "Resumed")
+            conditions.set("Suspended", False, reasons.SUSPENDING, sentences.suspending)
+    elif find(run.observed.previous.conditions, "Suspended"):
+        conditions.set("Suspended", False, reasons.RESUMED)
 
 
-_BY_QUEUE = (
-    "Kueue admitted this run, and this version doesn't take it back yet: set spec.active of the "
-    "Job's Workload to false, or delete the resource."
-)
-
-
-def on_record(
-    observed: AnyObserved, plan: Plan, conditions: Conditions, *, anew: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The end stands; only what is about this generation moves on. Changes of the status.
-
-    `anew`: conditions that the caller adds, whatever they were.
-    """
+def on_record(observed: AnyObserved, plan: Plan, conditions: Conditions) -> dict[str, Any]:
+    """The end stands; only what is about this generation moves on. Changes of the status."""
     previous = observed.previous
     for condition in previous.conditions:
-        if condition.type not in ("Suspended", *anew):
+        if condition.type not in ("Suspended", "Scheduled", "SettingsApplied"):
             conditions.keep(condition.type)
+    _placed_no_more(conditions, observed)
     return {
         "observed_generation": observed.generation,
         "retry_token": plan.retry_token,
@@ -249,13 +256,16 @@ def on_record(
     }
 
 
-def unreadable(observed: AnyObserved, plan: Plan, conditions: Conditions) -> dict[str, Any]:
+def unreadable(
+    observed: AnyObserved, plan: Plan, conditions: Conditions, in_use: InUse | None
+) -> dict[str, Any]:
     """Changes of the status of a resource whose spec can't be read."""
     hold = plan.hold
     assert hold is not None
     for kind in ("Complete", "Failed"):
         conditions.keep(kind)
-    conditions.set("Ready", False, hold.reason, hold.message)
+    uri = in_use.uri if in_use else None
+    _unready(conditions, hold.reason, hold.message, uri, reasons.UPDATE_FAILED)
     conditions.set("Stalled", True, hold.reason, hold.message)
     return {"observed_generation": observed.generation, "phase": "Stalled"}
 

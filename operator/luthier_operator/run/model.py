@@ -1,6 +1,6 @@
 """What a decision rests on: the resource, its Jobs and pods, the trainer's last report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -10,6 +10,7 @@ from luthier_api.progress import ProgressReport
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.resources import Obj, Resource
+from luthier_operator.run.kueue import Admission
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class JobEnd:
 
 @dataclass(frozen=True)
 class Job:
-    """A run's Job."""
+    """A run's Job, or whatever else carries it out (workload.py)."""
 
     obj: Obj
     name: str
@@ -52,10 +53,14 @@ class Job:
     attempt: int
     created: str
     suspended: bool
+    suspended_by_us: bool
     deleting: bool
     queue: str | None
     pool: str | None
+    settings: Mapping[str, str]  # what it was made of (drift.py)
     ttl: int | None
+    deadline: int | None
+    max_restarts: int | None
     end: JobEnd | None
 
 
@@ -69,6 +74,8 @@ class Pod:
     phase: str
     created: str
     deleting: bool
+    gone_by: str | None  # when its grace ends, of one that is being deleted
+    disrupted: bool  # evicted, preempted, drained
     node: str | None
     unschedulable: str | None  # the scheduler's words
     waiting: tuple[str, str] | None  # reason and message of a container that doesn't start
@@ -91,9 +98,11 @@ class Around:
 
     jobs: list[Obj]
     pods: list[Obj]
+    namesakes: list[Obj]  # pods for a resource of the same kind and name, of whatever uid
     report: ProgressReport | None
     notes: tuple[str, ...]  # Warning events about the Job or pod that doesn't come up
-    workload: Obj | None  # Kueue's
+    admission: Admission | None  # Kueue's
+    kueue: bool | None  # whether it is installed; None: not known yet
     platform: Platform
     now: datetime
     look_up: Callable[[str], Obj | None]  # a FineTuneJob of the namespace, by name
@@ -117,9 +126,11 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     sources: SourcesT
     jobs: tuple[Job, ...]
     pods: tuple[Pod, ...]  # oldest first
+    namesakes: tuple[Pod, ...]  # pods of a resource that had this name before, and still run
     report: ProgressReport | None
     notes: tuple[str, ...]
-    workload: Obj | None
+    admission: Admission | None
+    kueue: bool | None
     platform: Platform
     now: datetime
 

@@ -1,52 +1,45 @@
 """What is there, parsed at the border: the resource, its Jobs and pods, results."""
 
-import json
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from luthier_api.adapterbundle import AdapterBundleStatus
-from luthier_api.finetunejob import FineTuneJobStatus
+from luthier_api.kinds import KINDS
 from luthier_api.meta import Model, first_error
-from luthier_api.optimizejob import OptimizeJobStatus
+from luthier_api.readable import readable_part, readable_part_json
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
+from luthier_operator.conditions import tell_an_end
 from luthier_operator.resources import (
-    ADAPTER_BUNDLES,
-    ATTEMPT_LABEL,
-    FINE_TUNE_JOBS,
-    OPTIMIZE_JOBS,
-    POOL_ANNOTATION,
-    QUEUE_LABEL,
     RETRY_ANNOTATION,
-    REVISION_LABEL,
+    UID_LABEL,
     Obj,
     Resource,
     controller_uid,
+    label_of,
 )
+from luthier_operator.run.memo import Memo
 from luthier_operator.run.model import (
+    AnyObserved,
     Around,
-    Job,
-    JobEnd,
     Observed,
     Owner,
     Pod,
 )
 from luthier_operator.run.pod import CONTAINER
+from luthier_operator.run.workload import JOB
+
+# So many resources' specs and statuses are kept as models: more than run at a time.
+PARSED = 2_000
+_SPECS, _STATUSES = Memo(PARSED), Memo(PARSED)
 
 ModelT = TypeVar("ModelT", bound=Model)
 KindSpec = TypeVar("KindSpec", bound=RunSettings)
 KindStatus = TypeVar("KindStatus", bound=RunStatus)
 KindSources = TypeVar("KindSources")
 
-_STATUS: dict[Resource, type[RunStatus]] = {
-    FINE_TUNE_JOBS: FineTuneJobStatus,
-    OPTIMIZE_JOBS: OptimizeJobStatus,
-    ADAPTER_BUNDLES: AdapterBundleStatus,
-}
 
-
-def observe(
+def assemble(
     resource: Resource,
     obj: Obj,
     around: Around,
@@ -56,16 +49,21 @@ def observe(
     previous: KindStatus,
     sources: KindSources,
 ) -> Observed[KindSpec, KindStatus, KindSources]:
-    """Put together what is known; what another owner made is left out."""
+    """Put together what is known; what another owner made is left out.
+
+    Labels and owner references are words of whoever created an object: they count within the
+    resource's own namespace only, where its users may create pods anyhow.
+    """
     metadata = obj["metadata"]
     uid = metadata["uid"]
-    own_jobs = tuple(parse_job(job) for job in around.jobs if controller_uid(job) == uid)
+
+    def here(child: Obj) -> bool:
+        return bool(child["metadata"]["namespace"] == metadata["namespace"])
+
+    mine = (JOB.parse(it) for it in around.jobs if here(it) and controller_uid(it) == uid)
+    own_jobs = tuple(job for job in mine if job is not None)
     job_uids = {job.uid for job in own_jobs}
-    own_pods = [
-        parse_pod(pod)
-        for pod in around.pods
-        if pod["metadata"]["namespace"] == metadata["namespace"]
-    ]
+    own_pods = [parse_pod(pod) for pod in around.pods if here(pod)]
     annotations = metadata.get("annotations") or {}
     report = around.report
     return Observed(
@@ -84,78 +82,56 @@ def observe(
                 key=lambda pod: (pod.created, pod.name),
             )
         ),
+        namesakes=tuple(
+            pod
+            for it in around.namesakes
+            if here(it) and label_of(it, UID_LABEL) != uid and (pod := parse_pod(it)).alive
+        ),
         report=report if report and report.run.uid == uid else None,
         notes=around.notes,
-        workload=around.workload,
+        admission=around.admission,
+        kueue=around.kueue,
         platform=around.platform,
         now=around.now,
     )
 
 
+def is_building(observed: AnyObserved) -> bool:
+    """Whether the run that the status tells of has no end there yet, and the spec is still its."""
+    previous = observed.previous
+    if tell_an_end(previous.conditions) or previous.observed_generation != observed.generation:
+        return False
+    told = (previous.revision, previous.attempt)
+    return any(not job.deleting for job in observed.jobs if (job.revision, job.attempt) == told)
+
+
 def parse_spec(model: type[ModelT], obj: Obj) -> tuple[ModelT | None, str]:
-    """The spec, or why it can't be read: the first wrong field and what is wrong with it."""
+    """The spec, or why it can't be read: the first wrong field and what is wrong with it.
+
+    Fields of newer CRDs are ignored: their defaults stand in everything that is stored.
+    """
+    return _SPECS.read(model, obj, obj.get("spec") or {}, _spec)
+
+
+def _spec(model: type[ModelT], spec: Obj) -> tuple[ModelT | None, str]:
     try:
-        return model.model_validate(obj.get("spec") or {}), ""
+        return model.read(spec), ""
     except ValidationError as error:
         where, problem = first_error(error)
         return None, f"{'.'.join(filter(None, ('spec', where)))}: {problem}"
 
 
 def parse_status(model: type[ModelT], obj: Obj) -> ModelT:
-    """The status; a field that another version wrote otherwise is left out, not the whole."""
-    status = obj.get("status") or {}
-    try:
-        return model.model_validate(status)
-    except ValidationError:
-        return model.model_validate(
-            {name: value for name, value in status.items() if _readable(model, name, value)}
-        )
+    """The status; what another version wrote otherwise is left out, not the whole."""
+    return _STATUSES.read(model, obj, obj.get("status") or {}, readable_part)
 
 
 def parse_any_status(resource: Resource, obj: Obj) -> RunStatus:
     """The status of a resource of any kind."""
-    return parse_status(_STATUS[resource], obj)
-
-
-def _readable(model: type[Model], name: str, value: Any) -> bool:
-    try:
-        model.model_validate({name: value})
-    except ValidationError:
-        return False
-    return True
-
-
-def parse_job(obj: Obj) -> Job:
-    """A Job of the store."""
-    metadata, spec, status = obj["metadata"], obj["spec"], obj["status"]
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    attempt = labels.get(ATTEMPT_LABEL, "")
-    return Job(
-        obj=obj,
-        name=metadata["name"],
-        uid=metadata["uid"],
-        revision=labels.get(REVISION_LABEL, ""),
-        attempt=int(attempt) if attempt.isdigit() else 0,
-        created=metadata.get("creationTimestamp", ""),
-        suspended=bool(spec.get("suspend")),
-        deleting="deletionTimestamp" in metadata,
-        queue=labels.get(QUEUE_LABEL),
-        pool=annotations.get(POOL_ANNOTATION),
-        ttl=spec.get("ttlSecondsAfterFinished"),
-        end=_job_end(status.get("conditions") or []),
-    )
-
-
-def _job_end(conditions: list[dict[str, str]]) -> JobEnd | None:
-    for condition in conditions:
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return JobEnd(
-                complete=condition["type"] == "Complete",
-                reason=condition.get("reason", ""),
-                message=condition.get("message", ""),
-                time=condition.get("lastTransitionTime", ""),
-            )
-    return None
+    model = KINDS[resource.kind].status_model()
+    status = parse_status(model, obj)
+    assert isinstance(status, RunStatus)
+    return status
 
 
 def parse_pod(obj: Obj) -> Pod:
@@ -165,9 +141,8 @@ def parse_pod(obj: Obj) -> Pod:
     for container in status.get("containerStatuses") or []:
         if container["name"] == CONTAINER:
             state = container.get("state") or {}
-    scheduled: dict[str, str] = next(
-        (c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {}
-    )
+    conditions = {it["type"]: it for it in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled") or {}
     waiting, running = state.get("waiting"), state.get("running")
     ended = state.get("terminated") or {}
     return Pod(
@@ -177,6 +152,8 @@ def parse_pod(obj: Obj) -> Pod:
         phase=status.get("phase", "Pending"),
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
+        gone_by=metadata.get("deletionTimestamp"),
+        disrupted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
         node=obj["spec"].get("nodeName"),
         unschedulable=(
             scheduled.get("message", "") if scheduled.get("status") == "False" else None
@@ -194,6 +171,6 @@ def parse_pod(obj: Obj) -> Pod:
 def parse_result(model: type[ModelT], message: str) -> ModelT | None:
     """A trainer's result; None for a container that died without one."""
     try:
-        return model.model_validate(json.loads(message))
-    except (ValueError, ValidationError):
+        return readable_part_json(model, message)
+    except ValueError:  # pydantic's, too
         return None

@@ -11,6 +11,7 @@ from luthier_operator.run.volumes import pod_volumes
 
 CONTAINER = "trainer"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+THREADS = "OMP_NUM_THREADS"
 
 
 def pod_spec(
@@ -106,10 +107,14 @@ def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None)
         "LUTHIER_IMAGE": pool.image,  # for the manifest of the result
         "TMPDIR": SCRATCH_PATH,
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # nothing is imported from the current folder, in any image
         **_proxy(pool.proxy),
         **pool.env,
     }
     environment: list[Obj] = [{"name": name, "value": value} for name, value in plain.items()]
+    if _threads_by_request(pool):
+        request = {"containerName": CONTAINER, "resource": "requests.cpu", "divisor": "1"}
+        environment.append({"name": THREADS, "valueFrom": {"resourceFieldRef": request}})
     for name, path in (("POD_NAME", "metadata.name"), ("POD_UID", "metadata.uid")):
         environment.append({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
     keys = [(name, secret, name) for name in S3_KEYS] if secret else []
@@ -119,6 +124,15 @@ def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None)
         reference = {"name": source, "key": key, "optional": False}
         environment.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
     return environment
+
+
+def _threads_by_request(pool: Pool) -> bool:
+    """Without a limit the trainer sees the whole node's CPUs: what it asked for is its share.
+
+    The kubelet rounds the request up.
+    """
+    asks = "cpu" in pool.resources.requests and "cpu" not in pool.resources.limits
+    return asks and THREADS not in pool.env
 
 
 def _proxy(proxy: Proxy) -> dict[str, str]:

@@ -3,44 +3,55 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from luthier_api.platform import Platform
 from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
-from luthier_operator.cluster import Cluster
-from luthier_operator.errors import ApiError, Refusal, refusal_of
+from luthier_operator.cluster import RUN_PAGE_BYTES, Cluster
+from luthier_operator.conditions import find
+from luthier_operator.errors import ApiError, Refusal, classify, refusal_of
 from luthier_operator.events import Recorder
+from luthier_operator.pace import Pace
 from luthier_operator.patches import merge_diff
 from luthier_operator.reports import Reports
 from luthier_operator.resources import (
     CONFIG_MAPS,
     FINE_TUNE_JOBS,
     JOBS,
-    OWNERS,
+    KIND_LABEL,
     PODS,
+    QUEUE_LABEL,
     UID_LABEL,
+    WORKLOADS,
     Key,
     Obj,
     Resource,
-    controller_uid,
     key_of,
+    label_of,
 )
+from luthier_operator.run import adoption, scheduling
+from luthier_operator.run.actions import Delete, Ensure, Patch
+from luthier_operator.run.build import handed_over, name_label
+from luthier_operator.run.concurrency import LOOK_SECONDS, QUOTA_EXCEEDED, TOO_MANY_RUNS, Slots
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.enquiry import Enquiry
-from luthier_operator.run.events import Told, transitions
+from luthier_operator.run.events import ConditionEvent, transitions
+from luthier_operator.run.kueue import Admission, parse_admission
 from luthier_operator.run.model import AnyObserved, Around, Observed
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
 
-# Status writes that only carry progress: at least this far apart for one run …
-PROGRESS_SECONDS = 5.0
-# … and about this many a second for all runs together.
-PROGRESS_WRITES_PER_SECOND = 20.0
+# Of the pods that carry a run's labels only so many are asked for.
+MOST_PODS = 500
+# A pod often has its node and runs within a second of its Job's creation: that is one write then.
+SETTLING_SECONDS = 1.0
+# A change that was refused is tried again after so long.
+UNPATCHED_SECONDS = 60.0
 # How long a Job may take to tell what its pod's end means; the look in between.
 ENDING_PATIENCE_SECONDS = 10.0
 ENDING_SECONDS = 1.0
@@ -51,8 +62,9 @@ class _Memory:
     """What is worth keeping between reconciliations of one resource; losing it is harmless."""
 
     uid: str
-    wrote: float = float("-inf")
+    settles: float = float("-inf")
     refusals: int = 0
+    unpatched: bool = False  # the API server refused a change
     enquiry: Enquiry = field(default_factory=Enquiry)
 
 
@@ -73,7 +85,20 @@ class Kind(Generic[KindSpec, KindStatus, KindSources]):
     ]
     # What of a status is more than progress: a change of it is written at once.
     essence: Callable[[KindStatus], object]
-    told: tuple[Told, ...] = ()
+    events: tuple[ConditionEvent, ...] = ()
+
+
+class Optional(Protocol):
+    """What is known of kinds that a cluster may lack (watches.py)."""
+
+    def want(self, resource: Resource) -> None:
+        """Watch it from now on, once it is there."""
+
+    def installed(self, resource: Resource) -> bool | None:
+        """Whether it is there; None: not known yet."""
+
+    def served(self, resource: Resource) -> Resource | None:
+        """It, in the version that is served."""
 
 
 class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
@@ -87,9 +112,13 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         reports: Reports,
         recorder: Recorder,
         platform: Platform,
+        optional: Optional,
+        pace: Pace,
         *,
+        slots: Slots,
         written: Callable[[Resource, Obj], None],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`written` is told of each status that says more than progress."""
         self._kind = kind
@@ -99,8 +128,12 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._reports = reports
         self._recorder = recorder
         self._platform = platform
+        self._optional = optional
+        self._pace = pace
+        self._slots = slots
         self._written = written
         self._clock = clock
+        self._now = now
         self._memories: dict[Key, _Memory] = {}
 
     async def __call__(self, key: Key) -> float | None:
@@ -113,6 +146,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             # Its children go by their owner references.
             self._memories.pop(key, None)
             self._reports.drop(self._resource, key)
+            self._pace.drop(self._resource, key)
+            self._slots.leave(self._resource, key)
             return None
         memory = self._memories.get(key)
         if memory is None or memory.uid != obj["metadata"]["uid"]:
@@ -120,7 +155,15 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
 
         observed = await self._observe(key, obj, memory)
         plan = self._kind.decide(observed)
-        if plan.create:
+        if _lacks_result(observed, plan):
+            # The Job's end may be seen before its pod's, which holds the result.
+            await self._fetch_pods(key[0], memory.uid)
+            observed = self._look(key, obj, memory)
+            plan = self._kind.decide(observed)
+        waits = self._slots.admit(self._resource, obj, starts=plan.starts)
+        if waits is not None:
+            plan = replace(plan, actions=tuple(it for it in plan.actions if isinstance(it, Delete)))
+        if plan.created:
             # The fence: neither a ghost nor a namesake gets a Job, nor a spec of yesterday.
             live = await self._cluster.get(self._resource, key)
             if live is None or live["metadata"]["uid"] != memory.uid:
@@ -129,8 +172,11 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
                 return None
             if self._store.put(self._resource, live):
                 return 0.0
-        refused = await self._act(obj, plan)
-        if plan.create and refused is None:
+        refused = await self._act(obj, plan, memory) or waits
+        if plan.starts and waits is None:
+            self._slots.settle(self._resource, obj, refused)
+        if plan.created and refused is None:
+            memory.settles = self._clock() + SETTLING_SECONDS
             observed = self._look(key, obj, memory)
             plan = self._kind.decide(observed)
         if _is_ending(observed, plan):
@@ -139,6 +185,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         return _soonest(
             await self._write_status(obj, observed, status, memory),
             _retry_refused(memory, refused),
+            UNPATCHED_SECONDS if memory.unpatched else None,
+            plan.again,
             memory.enquiry.due(observed, self._clock()),
         )
 
@@ -148,48 +196,102 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         observed = self._look(key, obj, memory)
         if await memory.enquiry.ask(self._cluster, observed, self._clock()):
             observed = self._look(key, obj, memory)
-        if _lacks_result(observed):
-            # The Job's end may be seen before its pod's, which holds the result.
-            pods, _ = await self._cluster.list_all(PODS, key[0], labels=f"{UID_LABEL}={memory.uid}")
-            for pod in pods:
-                self._store.put(PODS, pod)
-            observed = self._look(key, obj, memory)
         return observed
+
+    async def _fetch_pods(self, namespace: str, uid: str) -> None:
+        """Pods as they are now: page by page into the store, which trims.
+
+        Whoever may create pods may label any number of any size so. Those of the kind's label are
+        what the admission policy bounds, and what the watch tells anyhow.
+        """
+        read = 0
+        ours = f"{UID_LABEL}={uid},{KIND_LABEL}"
+        pages = self._cluster.pages(PODS, namespace, labels=ours, most_bytes=RUN_PAGE_BYTES)
+        async for page, _ in pages:
+            for pod in page:
+                self._store.put(PODS, pod)
+            read += len(page)
+            if read >= MOST_PODS:
+                break
 
     def _look(
         self, key: Key, obj: Obj, memory: _Memory
     ) -> Observed[KindSpec, KindStatus, KindSources]:
         received = self._reports.get(self._resource, key)
+        jobs = self._store.children(JOBS, key[0], memory.uid)
         around = Around(
-            jobs=self._store.children(JOBS, memory.uid),
-            pods=self._store.children(PODS, memory.uid),
+            jobs=jobs,
+            pods=self._store.children(PODS, key[0], memory.uid),
+            namesakes=self._store.pods_for(self._resource.kind, key[0], name_label(key[1])),
             report=received.report if received else None,
             notes=memory.enquiry.notes,
-            workload=memory.enquiry.workload,
+            admission=self._admission(jobs),
+            kueue=self._optional.installed(WORKLOADS),
             platform=self._platform,
-            now=datetime.now(UTC),
+            now=self._now(),
             look_up=lambda name: self._store.get(FINE_TUNE_JOBS, (key[0], name)),
         )
         return self._kind.observe(obj, around)
 
-    async def _act(self, obj: Obj, plan: Plan) -> Refusal | None:
-        for job in plan.delete:
-            await self._cluster.delete(JOBS, job.obj)
-            log.info("job deleted %s job=%s revision=%s", self._who(obj), job.name, job.revision)
-        if plan.patch is not None and plan.job is not None:
-            self._store.put(JOBS, await self._cluster.patch(JOBS, plan.job.obj, plan.patch))
-            log.info("job patched %s job=%s %s", self._who(obj), plan.job.name, plan.patch["spec"])
-        for child in plan.create:
-            try:
-                await self._create(obj, child)
-            except ApiError as error:
-                if (refusal := refusal_of(error)) is None:
-                    raise
-                log.warning("job refused %s reason=%s", self._who(obj), refusal.reason)
-                return refusal
+    def _admission(self, jobs: list[Obj]) -> Admission | None:
+        """Kueue's Workload of the Job that goes on. Watched once there is a use for it."""
+        if any(label_of(job, QUEUE_LABEL) or job["spec"].get("suspend") for job in jobs):
+            self._optional.want(WORKLOADS)
+        served = self._optional.served(WORKLOADS)
+        for job in sorted(jobs, key=lambda it: str(it["metadata"].get("creationTimestamp"))):
+            if job["status"].get("conditions"):
+                continue
+            metadata = job["metadata"]
+            of_it = self._store.children(WORKLOADS, metadata["namespace"], metadata["uid"])
+            if served is not None and of_it:
+                return parse_admission(served, of_it[0])
         return None
 
-    async def _create(self, obj: Obj, child: Obj) -> None:
+    async def _act(self, obj: Obj, plan: Plan, memory: _Memory) -> Refusal | None:
+        """Carry out the plan's actions, in their order; what the API server refused of them."""
+        made: list[Obj] = []
+        memory.unpatched = False
+        for action in plan.actions:
+            match action:
+                case Delete(resource, target, why):
+                    await self._cluster.delete(resource, target)
+                    self._log("deleted", obj, resource, target, why)
+                case Patch(resource, target, changes, why):
+                    patched = await self._patch(obj, resource, target, changes, why)
+                    memory.unpatched |= not patched
+                case Ensure(wanted):
+                    try:
+                        made.append(await self._create(obj, wanted))
+                    except ApiError as error:
+                        if (refusal := refusal_of(error)) is None:
+                            raise
+                        log.warning("refused %s reason=%s", self._who(obj), refusal.reason)
+                        return refusal
+        for config_map in made[:-1]:
+            await self._cluster.patch(CONFIG_MAPS, config_map, handed_over(config_map, made[-1]))
+        return None
+
+    async def _patch(
+        self, obj: Obj, resource: Resource, target: Obj, changes: Obj, why: str
+    ) -> bool:
+        """Whether the API server took a change. One that it refuses (a webhook, a right that is
+        lacking) holds up nothing else of the resource."""
+        try:
+            self._store.put(resource, await self._cluster.patch(resource, target, changes))
+        except ApiError as error:
+            if classify(error) == "retry":
+                raise
+            name = target["metadata"]["name"]
+            log.warning("not patched %s child=%s (%s): %s", self._who(obj), name, why, error)
+            return False
+        self._log("patched", obj, resource, target, why)
+        return True
+
+    def _log(self, done: str, obj: Obj, resource: Resource, target: Obj, why: str) -> None:
+        kind, name = resource.kind.lower(), target["metadata"]["name"]
+        log.info("%s %s %s child=%s: %s", kind, done, self._who(obj), name, why)
+
+    async def _create(self, obj: Obj, child: Obj) -> Obj:
         resource = JOBS if child["kind"] == "Job" else CONFIG_MAPS
         name = child["metadata"]["name"]
         try:
@@ -200,15 +302,14 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
                 raise
             # There already: ours from before a restart, or somebody else's.
             found = await self._cluster.get(resource, key_of(child))
-            if found is None:
+            if found is None or adoption.is_leaving(child, found):
                 raise
-            if controller_uid(found) != obj["metadata"]["uid"]:
-                raise ApiError(
-                    422, "NameTaken", f"{child['kind']} {name} exists and belongs to another owner"
-                ) from error
+            if problem := adoption.obstacle(obj, child, found):
+                raise ApiError(422, "NameTaken", problem) from error
             created = found
         if resource == JOBS:
             self._store.put(JOBS, created)
+        return created
 
     async def _write_status(
         self,
@@ -218,31 +319,38 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         memory: _Memory,
     ) -> float | None:
         before, previous = obj.get("status") or {}, observed.previous
+        key = key_of(obj)
         changes = merge_diff(before, status.to_json())
         if not changes:
+            self._pace.up_to_date(self._resource, key)
             return None
         now = self._clock()
+        if status.phase == "Pending" and now < memory.settles and not _is_held(status):
+            return memory.settles - now
         material = self._kind.essence(previous) != self._kind.essence(status)
-        if not material:
-            due = memory.wrote + self._progress_interval()
-            if now < due:
-                return due - now
+        if not _is_step(previous, status):
+            wait = self._pace.turn(self._resource, key, material=material)
+            if wait > 0:
+                return wait
         try:
             answer = await self._cluster.patch_status(self._resource, obj, changes)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             return await self._catch_up(obj)
-        memory.wrote = now
+        self._pace.up_to_date(self._resource, key)
         self._store.put(self._resource, answer)
+        if status.completion_time is not None:
+            self._reports.close(self._resource, key)
         if material:
             self._written(self._resource, answer)
         if (previous.phase, previous.revision) != (status.phase, status.revision):
             who, phase = self._who(obj), status.phase
             log.info("phase %s phase=%s revision=%s", who, phase, status.revision)
-        for note in transitions(previous, status, self._kind.told):
+        for note in transitions(previous, status, self._kind.events):
             self._recorder.emit(self._resource, obj, note)
-        return None
+        # What is done about an end waits for its record, and the own write wakes nobody.
+        return 0.0 if status.completion_time != previous.completion_time else None
 
     async def _catch_up(self, obj: Obj) -> float | None:
         """The store was behind the API server: take the live object, and look again."""
@@ -253,32 +361,32 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._store.put(self._resource, live)
         return 0.0
 
-    def _progress_interval(self) -> float:
-        running = sum(
-            1
-            for resource in OWNERS
-            for _, obj in self._store.all(resource)
-            if (obj.get("status") or {}).get("phase") == "Running"
-        )
-        return max(PROGRESS_SECONDS, running / PROGRESS_WRITES_PER_SECOND)
-
     def _who(self, obj: Obj) -> str:
         metadata = obj["metadata"]
         kind = self._resource.kind
         return f"kind={kind} namespace={metadata['namespace']} name={metadata['name']}"
 
 
-def _lacks_result(observed: AnyObserved) -> bool:
-    """Whether a Job has ended, its end isn't on record, and no pod of it is known to have."""
-    previous = observed.previous
-    for job in observed.jobs:
-        recorded = (previous.revision, previous.attempt) == (job.revision, job.attempt)
-        if job.end is None or (recorded and previous.completion_time is not None):
-            continue
-        pods = [pod for pod in observed.pods if pod.job_uid == job.uid]
-        if not pods or pods[-1].alive:
-            return True
-    return False
+def _is_step(previous: RunStatus, status: RunStatus) -> bool:
+    """Whether the run itself came to another point of its life, as Job, pods and spec say."""
+    return any(
+        getattr(previous, name) != getattr(status, name)
+        for name in ("observed_generation", "phase", "revision", "attempt", "job_name")
+    )
+
+
+def _is_held(status: RunStatus) -> bool:
+    """Whether something holds the run back that its user should hear of at once."""
+    scheduled = find(status.conditions, "Scheduled")
+    return scheduled is not None and scheduled.reason != scheduling.WAITING.reason
+
+
+def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
+    """Whether the Job has ended, its end isn't on record, and no pod of it is known to have."""
+    if plan.job is None or plan.job.end is None or plan.ended:
+        return False
+    pods = observed.pods_of(plan.job)
+    return not pods or pods[-1].alive
 
 
 def _is_ending(observed: AnyObserved, plan: Plan) -> bool:
@@ -289,7 +397,7 @@ def _is_ending(observed: AnyObserved, plan: Plan) -> bool:
     job = plan.job
     if job is None or job.end is not None or job.deleting:
         return False
-    pods = [pod for pod in observed.pods if pod.job_uid == job.uid]
+    pods = observed.pods_of(job)
     if not pods or pods[-1].alive or pods[-1].exit_code not in (0, *TERMINAL_EXIT_CODES):
         return False
     try:
@@ -301,7 +409,12 @@ def _is_ending(observed: AnyObserved, plan: Plan) -> bool:
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:
     memory.refusals = memory.refusals + 1 if refused else 0
-    return min(60.0, 2.0 ** min(memory.refusals, 6)) if refused else None
+    if refused is None:
+        return None
+    if refused.reason == TOO_MANY_RUNS:
+        return LOOK_SECONDS
+    most = LOOK_SECONDS if refused.reason == QUOTA_EXCEEDED else 60.0
+    return min(most, 2.0 ** min(memory.refusals, 9))
 
 
 def _soonest(*delays: float | None) -> float | None:

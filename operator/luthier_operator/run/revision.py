@@ -1,8 +1,8 @@
 """Which revision and attempt is wanted, and whether it has ended. Pure."""
 
-from luthier_api.revision import revision_name, revision_number
-from luthier_operator.conditions import find, is_true
-from luthier_operator.run.model import AnyObserved, Revision
+from luthier_api.revision import attempt_hash, revision_name, revision_number
+from luthier_operator.conditions import find, tell_an_end
+from luthier_operator.run.model import AnyObserved, Job, Revision
 
 
 def wanted(
@@ -12,7 +12,7 @@ def wanted(
 
     `shape` is the hash of what shapes the result. A revision opens when that differs, and
     the generation moved or what the resource follows did (`followed`); the next attempt
-    when the last failed, and the spec or the token changed.
+    when the last failed, and the token changed or what it ran with.
     """
     previous, token = observed.previous, observed.retry_token
     known = _known(observed)
@@ -28,18 +28,36 @@ def wanted(
     failed = find(previous.conditions, "Failed")
     if failed is not None and failed.status == "True":
         asked = token is not None and token != previous.retry_token
-        if asked or failed.observed_generation != observed.generation:
+        if asked or _is_edited(observed, failed.observed_generation):
             return Revision(name, attempt + 1, shape), token or previous.retry_token
     return Revision(name, attempt, shape), token or previous.retry_token
+
+
+def _is_edited(observed: AnyObserved, failed_generation: int) -> bool:
+    """Whether the spec asks for something else than what the failed attempt ran with."""
+    ran_with = observed.previous.attempt_hash
+    if observed.spec is None or ran_with is None:  # a status of before it was noted
+        return observed.generation != failed_generation
+    return attempt_hash(observed.spec) != ran_with
+
+
+def runs_with(
+    observed: AnyObserved, job: Job | None, later: tuple[str, ...], *, same_attempt: bool
+) -> str | None:
+    """What goes in the status as the digest of what the attempt runs with. `later`: the settings
+    that were changed since, and don't reach its Job any more (drift.py)."""
+    previous = observed.previous
+    unreached = job is not None and same_attempt and (later or not job.settings)
+    if observed.spec is None or (unreached and previous.attempt_hash is not None):
+        return previous.attempt_hash
+    return attempt_hash(observed.spec)
 
 
 def has_ended(observed: AnyObserved, revision: Revision) -> bool:
     """Whether the status records the end of this revision's attempt."""
     previous = observed.previous
     same = (previous.revision, previous.attempt) == (revision.name, revision.attempt)
-    return same and (
-        is_true(previous.conditions, "Complete") or is_true(previous.conditions, "Failed")
-    )
+    return same and tell_an_end(previous.conditions)
 
 
 def _known(observed: AnyObserved) -> tuple[str, int] | None:

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
-from luthier_operator.conditions import reason_or
+from luthier_api import reasons
+from luthier_api.platform import Pool
 from luthier_operator.errors import creation_reason
-from luthier_operator.resources import Obj
+from luthier_operator.run import kueue
 from luthier_operator.run.model import AnyObserved, Job, Pod
 
 IMAGE_REASONS = (
@@ -15,6 +17,10 @@ IMAGE_REASONS = (
     "InvalidImageName",
     "RegistryUnavailable",
 )
+
+
+# A kubelet may be busy: a pod that is so much overdue is on a node that doesn't answer.
+TERMINATING_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,41 +33,65 @@ class Scheduling:
 
 
 # The first second of every run: one reason for all of it, so that it costs one write.
-WAITING = Scheduling(False, "WaitingForPod", "The run's pod isn't on a node yet.")
+WAITING = Scheduling(False, reasons.WAITING_FOR_POD, "The run's pod isn't on a node yet.")
+
+
+_SUSPENDED_ELSEWHERE = Scheduling(
+    False,
+    reasons.SUSPENDED_ELSEWHERE,
+    "Somebody else suspended the run's Job, e.g. Kueue where it manages Jobs without a queue, or "
+    "a user with kubectl. Who did so has to resume it.",
+)
 
 
 def explain(observed: AnyObserved, job: Job, pod: Pod | None) -> Scheduling:
     """From the outside in: the queue, the pod's creation, its node, its container."""
     if job.queue is not None and job.suspended:
-        return _queued(job.queue, observed.workload)
+        admission, installed = observed.admission, observed.kueue
+        return Scheduling(False, *kueue.explain(job.queue, admission, installed=installed))
     if pod is None:
-        return _no_pod(job, observed.notes)
+        return _no_pod(observed, job)
+    if pod.deleting and (lost := _terminating(pod, observed.now)):
+        return lost
     if pod.node is None:
         if pod.unschedulable:
-            return _unschedulable(pod.unschedulable)
+            return _unschedulable(pod.unschedulable, _pool_of(observed, job))
         return WAITING
     if pod.waiting and (held := _waiting(pod, *pod.waiting)):
         return held
     if not pod.started and (mount := _first(observed.notes, ("FailedMount", "FailedAttachVolume"))):
-        return _unmounted(mount)
-    return Scheduling(True, "Scheduled", f"Pod {pod.name} is on node {pod.node}.")
+        return _unmounted(mount, _pool_of(observed, job))
+    return Scheduling(True, reasons.SCHEDULED, f"Pod {pod.name} is on node {pod.node}.")
 
 
-def _queued(queue: str, workload: Obj | None) -> Scheduling:
-    conditions = ((workload or {}).get("status") or {}).get("conditions") or []
-    for kind in ("Evicted", "QuotaReserved", "Admitted"):
-        for condition in conditions:
-            holds = condition["status"] == ("True" if kind == "Evicted" else "False")
-            if condition["type"] == kind and holds:
-                reason = reason_or(condition.get("reason", ""), "Queued")
-                return Scheduling(False, reason, f"Queue {queue}: {condition.get('message', '')}")
-    return Scheduling(False, "Queued", f"Waits for Kueue to admit it from queue {queue}.")
+def _terminating(pod: Pod, now: datetime) -> Scheduling | None:
+    """A pod on a node that is gone never ends, and no other takes its place before it does."""
+    try:
+        overdue = (now - datetime.fromisoformat(pod.gone_by or "")).total_seconds()
+    except ValueError:
+        return None
+    if overdue < TERMINATING_PATIENCE_SECONDS:
+        return None
+    return Scheduling(
+        False,
+        reasons.POD_TERMINATING,
+        f"Pod {pod.name} was to end by {pod.gone_by} and hasn't: node {pod.node} may be lost. "
+        "Once it is certain that the node is off, taint it with "
+        f"`kubectl taint nodes {pod.node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute`"
+        ", or delete the Node: the run then goes on elsewhere.",
+    )
 
 
-def _no_pod(job: Job, notes: tuple[str, ...]) -> Scheduling:
+def _pool_of(observed: AnyObserved, job: Job) -> Pool | None:
+    return observed.platform.pool(job.pool) if job.pool else None
+
+
+def _no_pod(observed: AnyObserved, job: Job) -> Scheduling:
     if job.suspended:
-        return Scheduling(False, "Suspended", "The run's Job is suspended.")
-    if refused := _first(notes, ("FailedCreate",)):
+        if observed.spec is None or not observed.spec.suspend:
+            return _SUSPENDED_ELSEWHERE
+        return Scheduling(False, reasons.SUSPENDED, "The run's Job is suspended.")
+    if refused := _first(observed.notes, ("FailedCreate",)):
         # The name is another one at each try: each would be a change of status.
         return Scheduling(
             False, creation_reason(refused), re.sub(r'pods "[^"]*"', "its pod", refused)
@@ -71,15 +101,15 @@ def _no_pod(job: Job, notes: tuple[str, ...]) -> Scheduling:
 
 def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:
     if reason in IMAGE_REASONS:
-        return Scheduling(False, "ImagePullFailed", f"{reason}: {message}")
+        return Scheduling(False, reasons.IMAGE_PULL_FAILED, f"{reason}: {message}")
     if reason == "CreateContainerConfigError":
         lowered = message.lower()
         kind = (
-            "SecretNotFound"
+            reasons.SECRET_NOT_FOUND
             if lowered.startswith("secret ") and "not found" in lowered
-            else "SecretKeyNotFound"
+            else reasons.SECRET_KEY_NOT_FOUND
             if "in secret" in lowered
-            else "ConfigMapNotFound"
+            else reasons.CONFIG_MAP_NOT_FOUND
             if "configmap" in lowered
             else reason
         )
@@ -89,22 +119,48 @@ def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:
     return None
 
 
-def _unschedulable(message: str) -> Scheduling:
-    """The scheduler's words; a claim that isn't there is the user's to make, no node's fault."""
-    if re.search(r'persistentvolumeclaim "[^"]*" not found', message):
+def _unschedulable(message: str, pool: Pool | None) -> Scheduling:
+    """The scheduler's words; a claim that isn't there is somebody's to make, no node's fault."""
+    found = re.search(r'persistentvolumeclaim "([^"]*)" not found', message)
+    if found is None:
+        return Scheduling(False, reasons.UNSCHEDULABLE, message)
+    if pool is not None and found[1] in _claims_of(pool):
+        remedy = _remedy_of(pool, "claim")
+    else:
         remedy = "Create it in the namespace, or correct the name in the URI (pvc://CLAIM/PATH)."
-        return Scheduling(False, "ClaimNotFound", f"{message.rstrip('.')}. {remedy}")
-    return Scheduling(False, "Unschedulable", message)
+    return Scheduling(False, reasons.CLAIM_NOT_FOUND, f"{message.rstrip('.')}. {remedy}")
 
 
-def _unmounted(message: str) -> Scheduling:
-    for kind, reason in (("configmap", "ConfigMapNotFound"), ("secret", "SecretNotFound")):
-        if re.search(rf'{kind} "[^"]*" not found', message):
-            return Scheduling(False, reason, f"{message}. Create it in the namespace.")
+def _claims_of(pool: Pool) -> set[str]:
+    return {mount.claim for mount in pool.mounts} | {pool.cache_claim or ""}
+
+
+def _remedy_of(pool: Pool, what: str) -> str:
+    """What the pool mounts nobody's spec names: no correction of it would help."""
+    return (
+        f"Pool {pool.name} mounts this {what} in every run: ask the platform team for it in this "
+        "namespace, or choose another pool (spec.placement.pool)."
+    )
+
+
+def _unmounted(message: str, pool: Pool | None) -> Scheduling:
+    for kind, reason in (
+        ("configmap", reasons.CONFIG_MAP_NOT_FOUND),
+        ("secret", reasons.SECRET_NOT_FOUND),
+    ):
+        if found := re.search(rf'{kind} "([^"]*)" not found', message):
+            # The kubelet names objects with their namespace.
+            name = found[1].rpartition("/")[2]
+            remedy = "Create it in the namespace."
+            if kind == "configmap" and pool and pool.ca and pool.ca.name == name:
+                remedy = _remedy_of(pool, "ConfigMap")
+            return Scheduling(False, reason, f"{message}. {remedy}")
     if "references non-existent config key" in message:
         remedy = "Add the key to the ConfigMap, or correct it in the spec."
-        return Scheduling(False, "ConfigMapKeyNotFound", f"{message}. {remedy}")
-    return Scheduling(False, "VolumeMountFailed", message)
+        if pool and pool.ca and 'volume "ca"' in message:
+            remedy = _remedy_of(pool, f"key of the ConfigMap {pool.ca.name}")
+        return Scheduling(False, reasons.CONFIG_MAP_KEY_NOT_FOUND, f"{message}. {remedy}")
+    return Scheduling(False, reasons.VOLUME_MOUNT_FAILED, message)
 
 
 def _first(notes: tuple[str, ...], reasons: tuple[str, ...]) -> str:

@@ -48,6 +48,8 @@ def test_reference_tables_keep_their_shape() -> None:
     """A bar or a line break in a text would break the table."""
     for name, page in FILES.items():
         if name.startswith("docs/"):
+            # Of fields five columns; of reasons two.
+            bars = 3 if name.endswith("reasons.md") else 6
             for line in page.splitlines():
                 if line.startswith("|"):
-                    assert len(re.findall(r"(?<!\\)\|", line)) == 6, line
+                    assert len(re.findall(r"(?<!\\)\|", line)) == bars, line

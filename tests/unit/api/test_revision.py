@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
+from luthier_api.adapterbundle import AdapterBundleSpec, Bundling
+from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
-from luthier_api.revision import revision_name, revision_number, shape_hash
+from luthier_api.optimizejob import Optimizing, SourceRef
+from luthier_api.revision import (
+    attempt_hash,
+    bundle_hash,
+    optimize_hash,
+    revision_name,
+    revision_number,
+    shape_hash,
+)
 from luthier_api.training import Training
 
 OUTPUT = "s3://artifacts/models"
@@ -117,6 +127,154 @@ def test_a_field_added_later_changes_nothing() -> None:
     assert shape_hash(LaterFineTuning.model_validate(_minimal()), OUTPUT) == shape_hash(now, OUTPUT)
     used = LaterFineTuning.model_validate(_with("training", newKnob=8))
     assert shape_hash(used, OUTPUT) != shape_hash(now, OUTPUT)
+
+
+OPERATIONAL = {
+    "training": {
+        "dataloaderWorkers": 0,
+        "gradientCheckpointing": "Always",
+        "logEverySteps": 1,
+        "saveEverySteps": 7,
+    },
+    "evaluation": {"batchSize": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, fields in OPERATIONAL.items() for name in fields]
+)
+def test_how_a_run_is_carried_out_shapes_nothing(part: str, name: str) -> None:
+    changed = FineTuning.model_validate(_with(part, **{name: OPERATIONAL[part][name]}))
+    assert shape_hash(changed, OUTPUT) == GOLDEN["minimal"][1]
+
+
+def test_every_other_field_of_the_training_shapes() -> None:
+    """One added later, too, unless it is told apart in revision.py."""
+    others: dict[str, Any] = {
+        "learningRate": 0.5,
+        "scheduler": "linear",
+        "warmupRatio": 0.5,
+        "optimizer": "sgd",
+        "weightDecay": 0.5,
+        "maxGradNorm": 2,
+        "perDeviceBatchSize": 2,
+        "precision": "fp32",
+        "gradientAccumulationSteps": 2,
+        "maxLength": 64,
+        "packing": "Never",
+        "seed": 7,
+        "groupByLength": False,
+        "dropout": 0.5,
+        "labelSmoothing": 0.5,
+        "evalEverySteps": 5,
+        "neftuneNoiseAlpha": 5,
+        "similarity": {},
+        "earlyStopping": {},
+        "schedulerOptions": {},
+        "maxSteps": 7,
+        "epochs": 2,
+        "loss": {"configMapRef": {"name": "a", "key": "b"}, "entrypoint": "c"},
+    }
+    fields = {field.alias for field in Training.model_fields.values()}
+    assert fields == others.keys() | OPERATIONAL["training"].keys()
+    hashes = {
+        shape_hash(FineTuning.model_validate(_with("training", **{name: value})), OUTPUT)
+        for name, value in others.items()
+    }
+    assert len(hashes | {GOLDEN["minimal"][1]}) == len(others) + 1
+
+
+def test_the_batch_of_an_evaluation_shapes_where_it_is_part_of_the_loss() -> None:
+    own = _with("training", similarity={"objective": "in_batch_negatives"})
+    hashes = {
+        shape_hash(FineTuning.model_validate(own | {"evaluation": {"batchSize": size}}), OUTPUT)
+        for size in (4, 8)
+    }
+    assert len(hashes) == 2
+
+
+OPTIMIZING: dict[str, Any] = {
+    "evaluation": {"task": "classification", "dataset": _minimal()["dataset"]}
+}
+SOURCE = SourceRef(uri="s3://artifacts/models/team/tone/r1-00000000", revision="r1-00000000")
+
+
+@pytest.mark.parametrize(
+    ("optimizing", "expected"),
+    [
+        ({}, "3244ecff1af6440cc83a2510f1c1ed25da8e94b872b83f3a568892af73443081"),
+        (OPTIMIZING, "177d251490c165026ab0766a05c6e5539317e30977875b38b2ef5bf5b127d843"),
+        (
+            {"evaluation": OPTIMIZING["evaluation"] | {"batchSize": 4}},
+            "177d251490c165026ab0766a05c6e5539317e30977875b38b2ef5bf5b127d843",
+        ),
+        (
+            {"benchmark": {"repeats": 7}},
+            "86b763168a72a45b8cd30eb3a20f701a180d210bdf19f1fcfafc78306af720d4",
+        ),
+    ],
+    ids=["minimal", "rows", "batch of the evaluation", "benchmark"],
+)
+def test_golden_of_packages(optimizing: dict[str, Any], expected: str) -> None:
+    assert optimize_hash(Optimizing.model_validate(optimizing), [SOURCE], OUTPUT) == expected
+
+
+def test_golden_of_bundles() -> None:
+    base = {"uri": "hf://org/model", "tokenSecretRef": {"name": "hub", "key": "token"}}
+    found = bundle_hash(Bundling.model_validate({"base": base}), {"tone": SOURCE}, OUTPUT)
+    assert found == "b4b2cb3880ed0683ac5b08410f2f1ce61a7b7b4e6a0c7bc2b407bd3c2f7048c4"
+
+
+def _spec(**fields: Any) -> FineTuneJobSpec:
+    return FineTuneJobSpec.model_validate(_minimal() | {"output": {"uri": OUTPUT}} | fields)
+
+
+def test_golden_of_attempts() -> None:
+    assert (
+        attempt_hash(_spec()) == "bd1711ad51aee7135a1f4265a489e07a13d52f941b665a31aa3463ff927b4737"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"suspend": True},
+        {"limits": {"ttlSecondsAfterFinished": 60}},
+        {"limits": {"ttlSecondsAfterFinished": 60, "maxRestarts": 5}},
+        {"deletionPolicy": "Delete"},
+    ],
+    ids=str,
+)
+def test_what_is_before_and_after_is_no_part_of_an_attempt(fields: dict[str, Any]) -> None:
+    assert attempt_hash(_spec(**fields)) == attempt_hash(_spec())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"training": {"maxSteps": 100, "dataloaderWorkers": 0}},
+        {"evaluation": {"batchSize": 4}},
+        {"placement": {"pool": "large"}},
+        {"storage": {"secretName": "other"}},
+        {"limits": {"activeDeadlineSeconds": 60}},
+        {"limits": {"maxRestarts": 9}},
+        {"checkpoints": {"keepLast": 1}},
+        {"model": {"uri": "hf://a/b", "tokenSecretRef": {"name": "hub", "key": "token"}}},
+    ],
+    ids=str,
+)
+def test_what_an_attempt_may_end_otherwise_for_is_part_of_it(fields: dict[str, Any]) -> None:
+    assert attempt_hash(_spec(**fields)) != attempt_hash(_spec())
+
+
+def test_how_many_packages_are_kept_is_no_part_of_an_attempt() -> None:
+    own = {
+        "base": {"uri": "s3://models/a"},
+        "adapters": [{"name": "tone", "uri": "s3://a/b"}],
+        "output": {"uri": OUTPUT},
+    }
+    one, other = (AdapterBundleSpec.model_validate(own | {"keepLast": n}) for n in (3, 9))
+    assert attempt_hash(one) == attempt_hash(other)
 
 
 def test_how_a_hub_is_logged_in_to_changes_nothing() -> None:

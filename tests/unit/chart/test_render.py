@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from luthier_api.platform import Platform, parse_platform
+from luthier_operator.config import Election, read_settings
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "luthier"
 Json = dict[str, Any]
@@ -26,6 +27,10 @@ GPU_POOL: Json = {
     "resources": {"requests": {"cpu": 4, "memory": "32Gi"}, "limits": {"memory": "32Gi"}},
     "env": {"OMP_NUM_THREADS": 4},
     "maxGpus": 8,
+    "queue": "gpu",
+    "queues": ["gpu-urgent"],
+    "maxDurationSeconds": 86400,
+    "allowed": {"priorities": ["low"]},
     "terminationGracePeriodSeconds": 600,
     "sharedMemory": "8Gi",
     "cacheClaim": "hub-cache",
@@ -37,7 +42,16 @@ ALL_ON: Json = {
         "pools": [{"name": "cpu"}, GPU_POOL],
         "defaultPool": "cpu",
         "storage": {"endpoint": "https://s3.example.com", "region": "eu-1", "secretName": None},
-        "namespaces": {"team-a": {"pool": "gpu", "storageSecretName": "team-a-s3"}},
+        "namespaces": {
+            "*": {"maxRuns": 20, "allowed": {"sources": ["s3://datasets/"], "claims": ["models"]}},
+            "team-a": {
+                "pool": "gpu",
+                "storageSecretName": "team-a-s3",
+                "queue": "team-a",
+                "maxDurationSeconds": 31_536_000,
+                "allowed": {"claims": ["*"]},
+            },
+        },
     },
     "rbac": {"namespaces": ["team-a", "team-b"]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -45,6 +59,8 @@ ALL_ON: Json = {
         "metricsFrom": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
         "apiServer": {"cidrs": ["10.0.0.1/32"], "ports": [6443]},
     },
+    "replicas": 3,
+    "leaderElection": {"leaseSeconds": 60, "renewSeconds": 40, "retrySeconds": 5},
     "podLabels": {"team": "ml"},
     "podAnnotations": {"note": "x"},
     "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -107,6 +123,24 @@ def test_every_field_of_a_pool_reaches_the_operator(render: Render) -> None:
     assert platform.for_namespace("team-a").pool == "gpu"
 
 
+def test_what_a_platform_team_forces_reaches_the_operator(render: Render) -> None:
+    platform = platform_of(render(**ALL_ON))
+    team, other = platform.for_namespace("team-a"), platform.for_namespace("team-b")
+    assert (team.queue, team.max_duration_seconds, team.max_runs) == ("team-a", 31_536_000, 20)
+    assert (team.allowed.claims, other.allowed.claims) == (["*"], ["models"])
+    assert team.allowed.sources == other.allowed.sources == ["s3://datasets/"]
+    gpu = platform.pool("gpu")
+    assert gpu is not None
+    assert (gpu.queue, gpu.queues, gpu.max_duration_seconds) == ("gpu", ["gpu-urgent"], 86_400)
+    assert gpu.allowed.priorities == ["low"]
+
+
+def test_finished_jobs_go_after_a_week_unless_told(render: Render) -> None:
+    assert platform_of(render()).ttl_seconds_after_finished == 604_800
+    never = render(luthier={"ttlSecondsAfterFinished": None})
+    assert platform_of(never).ttl_seconds_after_finished is None
+
+
 def test_the_progress_port_of_the_default_url_is_the_services(render: Render) -> None:
     ports = {p["name"]: p["port"] for p in named(render(), "Service")["spec"]["ports"]}
     assert ports == {"metrics": 8080, "progress": 8090}
@@ -146,7 +180,7 @@ def test_the_pod_passes_the_restricted_level(render: Render, values: Json) -> No
 @pytest.mark.parametrize("values", [{}, ALL_ON], ids=["default", "all on"])
 def test_no_role_holds_a_wildcard_or_reads_secrets(render: Render, values: Json) -> None:
     roles = [o for o in render(**values) if o["kind"] in ("Role", "ClusterRole")]
-    assert len(roles) == 5
+    assert len(roles) == 6
     for role in roles:
         for rule in role["rules"]:
             words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
@@ -158,7 +192,9 @@ def test_no_role_holds_a_wildcard_or_reads_secrets(render: Render, values: Json)
 
 def test_cluster_wide_by_default(render: Render) -> None:
     objects = render()
-    assert not [o for o in objects if o["kind"] == "RoleBinding"]
+    (binding,) = [o for o in objects if o["kind"] == "RoleBinding"]
+    assert binding["metadata"]["namespace"] == "luthier-system"
+    assert binding["roleRef"]["name"] == "luthier-leader-election"
     assert named(objects, "ClusterRoleBinding", "luthier-operator")
     (container,) = operator_pod(objects)["spec"]["containers"]
     assert "WATCH_NAMESPACES" not in {e["name"] for e in container["env"]}
@@ -166,8 +202,16 @@ def test_cluster_wide_by_default(render: Render) -> None:
 
 def test_per_namespace_mode_binds_only_there(render: Render) -> None:
     objects = render(rbac={"namespaces": ["team-a", "team-b"]})
-    bound = [o["metadata"]["namespace"] for o in objects if o["kind"] == "RoleBinding"]
-    assert bound == ["team-a", "team-b"]
+    bound = {
+        o["metadata"]["namespace"]: o["roleRef"]["name"]
+        for o in objects
+        if o["kind"] == "RoleBinding"
+    }
+    assert bound == {
+        "team-a": "luthier-operator",
+        "team-b": "luthier-operator",
+        "luthier-system": "luthier-leader-election",
+    }
     (everywhere,) = [o for o in objects if o["kind"] == "ClusterRoleBinding"]
     role = named(objects, "ClusterRole", everywhere["roleRef"]["name"])
     assert role["rules"] == [
@@ -179,6 +223,89 @@ def test_per_namespace_mode_binds_only_there(render: Render) -> None:
     ]
     (container,) = operator_pod(objects)["spec"]["containers"]
     assert {"name": "WATCH_NAMESPACES", "value": "team-a,team-b"} in container["env"]
+
+
+def test_by_a_selector_only_namespaces_may_be_read_everywhere(render: Render) -> None:
+    selector = "luthier.dev/serve=true"
+    objects = render(rbac={"namespaces": ["team-a"], "namespaceSelector": selector})
+    bound = [o["metadata"]["namespace"] for o in objects if o["kind"] == "RoleBinding"]
+    assert bound == ["team-a", "luthier-system"]
+    everywhere = [o["roleRef"]["name"] for o in objects if o["kind"] == "ClusterRoleBinding"]
+    assert everywhere == ["luthier-namespaces", "luthier-token-reviewer"]
+    assert named(objects, "ClusterRole", "luthier-namespaces")["rules"] == [
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]}
+    ]
+    (container,) = operator_pod(objects)["spec"]["containers"]
+    assert {"name": "WATCH_NAMESPACE_SELECTOR", "value": selector} in container["env"]
+
+
+def environment_of(objects: list[Json]) -> dict[str, str]:
+    """The operator's, as the operator of these sources gets it."""
+    (container,) = operator_pod(objects)["spec"]["containers"]
+    of_pod = {
+        "metadata.name": "luthier-0",
+        "metadata.namespace": "luthier-system",
+        "status.podIP": "10.0.0.5",
+    }
+    return {
+        e["name"]: e["value"] if "value" in e else of_pod[e["valueFrom"]["fieldRef"]["fieldPath"]]
+        for e in container["env"]
+    }
+
+
+def test_the_operator_may_write_its_own_lease_and_no_other(render: Render) -> None:
+    objects = render()
+    election = read_settings(environment_of(objects)).election
+    assert election == Election("luthier-system", "luthier", 15, 10, 2)
+    lease = named(objects, "Lease", election.name)
+    assert lease["metadata"]["namespace"] == election.namespace
+    # An upgrade must leave the holder alone.
+    assert "spec" not in lease
+    leases = [
+        rule
+        for role in objects
+        if role["kind"] in ("Role", "ClusterRole")
+        for rule in role["rules"]
+        if "leases" in rule["resources"]
+    ]
+    assert leases == [
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [election.name],
+            "verbs": ["get", "update"],
+        }
+    ]
+
+
+def test_the_leases_times_reach_the_operator(render: Render) -> None:
+    settings = read_settings(environment_of(render(**ALL_ON)))
+    assert settings.election == Election("luthier-system", "luthier", 60, 40, 5)
+    assert (settings.pod_name, settings.pod_ip) == ("luthier-0", "10.0.0.5")
+
+
+def test_two_replicas_by_default_of_which_one_is_always_ready(render: Render) -> None:
+    objects = render()
+    deployment = named(objects, "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    (spread,) = operator_pod(objects)["spec"]["topologySpreadConstraints"]
+    # One node is enough, too.
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    labels = operator_pod(objects)["metadata"]["labels"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert named(objects, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_one_replica_needs_its_lease_and_blocks_no_drain(render: Render) -> None:
+    objects = render(replicas=1)
+    assert named(objects, "Deployment")["spec"]["replicas"] == 1
+    assert named(objects, "Lease")
+    assert not [o for o in objects if o["kind"] == "PodDisruptionBudget"]
 
 
 def test_a_change_of_luthier_yaml_starts_a_new_pod_and_another_one_does_not(
@@ -212,8 +339,10 @@ def test_people_get_rights_through_kubernetes_own_roles(render: Render) -> None:
         verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
         assert ("create" in verbs) is may
         assert "get" in verbs
-    without = render(rbac={"aggregate": False})
-    assert not [o for o in without if o["metadata"]["name"] == "luthier-edit"]
+    # To bind by hand they are there all the same.
+    alone = named(render(rbac={"aggregate": False}), "ClusterRole", "luthier-edit")
+    assert not [label for label in alone["metadata"]["labels"] if "aggregate" in label]
+    assert alone["rules"] == named(objects, "ClusterRole", "luthier-edit")["rules"]
 
 
 def test_two_releases_have_no_name_in_common(helm: Path) -> None:

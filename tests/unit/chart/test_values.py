@@ -18,7 +18,17 @@ WRONG: list[tuple[Json, list[str]]] = [
     ({"image": {"repositry": "x"}}, ["/image", "'repositry' not allowed"]),
     ({"image": {"repository": "o", "tag": 3}}, ["/image/tag", "got number, want string"]),
     ({"image": {"repository": "o", "digest": "sha256:1"}}, ["/image/digest"]),
-    ({"replicas": 2}, ["'replicas' not allowed"]),
+    ({"replica": 2}, ["'replica' not allowed"]),
+    ({"replicas": 0}, ["/replicas", "minimum: got 0, want 1"]),
+    ({"leaderElection": {"retrySeconds": "2s"}}, ["/leaderElection/retrySeconds", "want integer"]),
+    (
+        {"leaderElection": {"leaseSeconds": 10}},
+        ["leaderElection.leaseSeconds: 10 must be more than renewSeconds, 10"],
+    ),
+    (
+        {"leaderElection": {"renewSeconds": 6, "retrySeconds": 5}},
+        ["leaderElection.renewSeconds: 6 must be more than 1.2 × retrySeconds, 5"],
+    ),
     ({"rbac": {"namespaces": "team-a"}}, ["/rbac/namespaces", "want array"]),
     ({"rbac": {"namespaces": ["Team A"]}}, ["/rbac/namespaces/0", "Team A"]),
     ({"rbac": {"namespaces": ["a", "a"]}}, ["/rbac/namespaces"]),
@@ -38,6 +48,14 @@ WRONG: list[tuple[Json, list[str]]] = [
     (
         {"luthier": {"namespaces": {"team-a": {"pool": "tpu"}}}},
         ["luthier.namespaces.team-a.pool", '"tpu"', "there are: cpu"],
+    ),
+    (
+        {"luthier": {"namespaces": {"*": {"allowed": {"sources": ["pvc://claim"]}}}}},
+        ["/luthier/namespaces/*/allowed/sources/0"],
+    ),
+    (
+        {"luthier": {"namespaces": {"team-a": {"maxRun": 1}}}},
+        ["/luthier/namespaces/team-a", "'maxRun' not allowed"],
     ),
     ({"luthier": {"storage": {"pathstyle": True}}}, ["/luthier/storage", "'pathstyle'"]),
     ({"luthier": {"storage": {"pathStyle": "yes"}}}, ["/luthier/storage/pathStyle", "boolean"]),

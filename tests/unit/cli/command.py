@@ -13,7 +13,8 @@ COMMAND = (sys.executable, "-m", "luthier_cli")
 
 def environment(kubeconfig: Path | None = None, **extra: str) -> dict[str, str]:
     """No colours, a wide screen, and no cluster but the one named."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    ours = ("AWS_", "XDG_", "LUTHIER_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept.pop("KUBECONFIG", None)
     named = {"KUBECONFIG": str(kubeconfig)} if kubeconfig else {}
     home = {"HOME": "/nonexistent"} if kubeconfig is None else {}

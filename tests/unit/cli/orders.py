@@ -6,11 +6,11 @@ from typing import Any
 from contract.manifests import FINE_TUNE_JOB, Manifest, changed
 
 from luthier_api.finetuning import FineTuning
+from luthier_api.kinds import KINDS
 from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import S3Access
 from luthier_cli import local
 from luthier_cli.configmaps import ConfigMaps
-from luthier_cli.kinds import KINDS
 from luthier_cli.localstate import AnyOrder
 from luthier_cli.order import Manifest as Read
 from luthier_cli.order import Order, Spec

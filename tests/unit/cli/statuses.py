@@ -1,5 +1,6 @@
 """Resources as the operator leaves them, for the tests of what is shown."""
 
+from copy import deepcopy
 from typing import Any
 
 START = "2026-01-01T10:00:00Z"
@@ -116,7 +117,7 @@ def optimizing() -> dict[str, Any]:
             "stage": "Measuring int8",
             "revision": "r1-1",
             "attempt": 1,
-            "baseline": _SOURCE,
+            "baseline": deepcopy(_SOURCE),
             "candidates": [_SOURCE | {"verdict": "Passed"}],
         },
     }
@@ -126,7 +127,7 @@ def optimized() -> dict[str, Any]:
     """One that has published int8."""
     body = optimizing()
     body["status"] |= complete()["status"] | {
-        "candidates": [_INT8, _INT4],
+        "candidates": deepcopy([_INT8, _INT4]),
         "artifact": {
             "uri": "s3://artifacts/models/team-a/tone-fast/r1-1",
             "manifestSha256": "0",

@@ -8,10 +8,10 @@ import yaml
 from contract.manifests import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Manifest, changed
 from unit.cli.command import luthier
 
+from luthier_api.kinds import ADAPTER_BUNDLE as BUNDLE
+from luthier_api.kinds import FINE_TUNE_JOB as FTJ
+from luthier_api.kinds import OPTIMIZE_JOB as OPJ
 from luthier_cli.errors import CliError
-from luthier_cli.kinds import ADAPTER_BUNDLE as BUNDLE
-from luthier_cli.kinds import FINE_TUNE_JOB as FTJ
-from luthier_cli.kinds import OPTIMIZE_JOB as OPJ
 from luthier_cli.order import Options, read_manifests
 from luthier_cli.shortcuts import shortcuts
 

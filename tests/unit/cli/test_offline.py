@@ -37,7 +37,7 @@ def findings(text: str) -> list[tuple[int, str, str]]:
     ("old", "new", "line", "field", "words"),
     [
         ("v1alpha1", "v1", 1, "apiVersion", "use luthier.dev/v1alpha1"),
-        ("FineTuneJob", "FinetuneJob", 2, "kind", "use FineTuneJob, OptimizeJob, AdapterBundle"),
+        ("FineTuneJob", "Job", 2, "kind", "use FineTuneJob, OptimizeJob, AdapterBundle"),
         ("  name: tone", "  labels: {a: b}", 3, "metadata.name", "required"),
         ("name: tone", "name: 5", 4, "metadata.name", "must be a string"),
         ("name: tone", "name: Tone", 4, "metadata.name", "begin with a letter"),
@@ -107,7 +107,7 @@ def test_without_any_cluster_it_checks_offline_and_says_so() -> None:
     ("stdin", "words"),
     [
         ("", "-:1: apiVersion: no Luthier resource in this file"),
-        ("apiVersion: luther.dev/v1alpha1\nkind: FineTuneJob\n", "no Luthier resource"),
+        ("apiVersion: other.dev/v1alpha1\nkind: FineTuneJob\n", "no Luthier resource"),
         ("a: 1\na: 2\n", "-:2: 'a' is given twice"),
         ("- 1\n", "no Luthier resource"),
     ],

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from luthier_cli.errors import CliError
-from luthier_cli.overrides import apply, file_uri
+from luthier_cli.overrides import apply
+from luthier_cli.paths import file_uri
 
 SPEC = {"training": {"maxSteps": 100, "epochs": None}, "task": "classification"}
 

@@ -13,7 +13,7 @@ from unit.cli.command import luthier
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_cli.errors import CliError
 from luthier_cli.order import Options, Order, check_all, order_of, read_manifests
-from luthier_cli.overrides import file_uri
+from luthier_cli.paths import file_uri
 from luthier_cli.references import just_made, newest_result, packages
 
 SPEC = {name: FINE_TUNE_JOB["spec"][name] for name in ("model", "task", "dataset", "training")}

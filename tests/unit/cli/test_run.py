@@ -13,8 +13,9 @@ from unit.trainer.hub import COMMIT, Hub
 
 from luthier_cli.errors import CliError
 from luthier_cli.order import Options, output_uri, read_manifests, read_order
-from luthier_cli.overrides import file_uri
+from luthier_cli.paths import file_uri
 from luthier_cluster import Cluster
+from luthier_cluster.wait import until
 
 WITHIN = 240
 
@@ -44,7 +45,8 @@ def arguments(manifest: Path, model: Path, dataset: Path, tmp_path: Path) -> lis
 @pytest.mark.timeout(WITHIN + 60)
 def test_a_run_to_its_end(manifest: Path, model: Path, dataset: Path, tmp_path: Path) -> None:
     options = [*arguments(manifest, model, dataset, tmp_path), "-o", "json"]
-    done = luthier(*options, "--set", "training.maxSteps=4", within=WITHIN, HOME=str(tmp_path))
+    changes = ("--set", "training.maxSteps=4")
+    done = luthier(*options, *changes, within=WITHIN, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["outcome"], summary["steps"]) == ("Complete", 4)
@@ -59,8 +61,9 @@ def test_a_run_to_its_end(manifest: Path, model: Path, dataset: Path, tmp_path: 
     assert "Training" in done.stderr
     assert Path(summary["log"]).is_relative_to(tmp_path)
     assert "finishedBefore" not in summary
+    assert summary["folder"] == str(folder)
 
-    again = luthier(*options, "--set", "training.maxSteps=4", within=WITHIN, HOME=str(tmp_path))
+    again = luthier(*options, *changes, within=WITHIN, HOME=str(tmp_path))
     assert again.returncode == 0, again.stderr
     found = json.loads(again.stdout)
     assert found["finishedBefore"]
@@ -77,19 +80,27 @@ def test_ctrl_c_and_on_from_there(
         *[*COMMAND, *arguments(manifest, model, dataset, tmp_path)],
         *["--set", f"training.maxSteps={steps}", "--set", f"training.saveEverySteps={steps}"],
     ]
-    process = subprocess.Popen(
-        command,
-        env=environment(HOME=str(tmp_path), PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "step " in line:
-            break
+    logs = tmp_path / ".cache" / "luthier" / "logs"
+
+    screen = tmp_path / "screen.txt"
+
+    def start() -> subprocess.Popen[str]:
+        with screen.open("w") as shown:
+            return subprocess.Popen(
+                command,
+                env=environment(HOME=str(tmp_path), PYTHONUNBUFFERED="1"),
+                stdout=shown,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    process = start()
+    await_step(process, logs)
+    # The log may be ahead of the reports, by which the screen knows what Ctrl-C does.
+    assert until(lambda: "Training" in screen.read_text(), WITHIN)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=WITHIN)
+    _, err = process.communicate(timeout=WITHIN)
+    out = screen.read_text()
     assert process.returncode == 130, out + err
     assert "saving a checkpoint" in out
     assert "Checkpoint  of step" in out
@@ -99,25 +110,28 @@ def test_ctrl_c_and_on_from_there(
     [checkpoint] = (folder / "checkpoints").iterdir()
     step = int(checkpoint.name.rpartition("-")[2])
     assert 0 < step < steps
-    [log] = (tmp_path / ".cache" / "luthier" / "logs").iterdir()
+    [log] = logs.iterdir()
     before = log.read_text().count("\n")
 
-    process = subprocess.Popen(
-        command,
-        env=environment(HOME=str(tmp_path), PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Training  step " in line:
-            break
+    process = start()
+    await_step(process, logs, before)
     # Twice: the second one doesn't wait for the checkpoint.
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=WITHIN)
     assert process.returncode == 130
     assert f"step {step}" in "\n".join(log.read_text().splitlines()[before:])
+
+
+def await_step(process: subprocess.Popen[str], logs: Path, lines: int = 0) -> None:
+    """Until the log has a step after so many lines. The screen shows one every ten seconds."""
+
+    def stepped() -> bool:
+        assert process.poll() is None, process.communicate()
+        new = [line for log in logs.glob("*") for line in log.read_text().splitlines()[lines:]]
+        return any(re.search(r" step \d+/", line) for line in new)
+
+    assert until(stepped, WITHIN)
 
 
 @pytest.mark.timeout(WITHIN + 60)

@@ -69,7 +69,9 @@ def check_optimized(summary: dict[str, Any], tuned: dict[str, Any]) -> None:
     assert summary["baseline"]["metric"] == tuned["evaluation"]["tuned"]["accuracy"]
     for found in candidates.values():
         assert found["tokensPerSecond"] > 0
-        assert found["metricLow"] <= found["metricDelta"] <= found["metricHigh"]
+        low, high = found.get("metricLow"), found.get("metricHigh")
+        # Without an interval where every answer is that of the source.
+        assert found["metricDelta"] == 0 if low is None else low <= found["metricDelta"] <= high
     # fp32 is the source, but for the order of sums.
     assert candidates["fp32"]["logitsDifference"] < 1e-3
     assert candidates[summary["artifact"]["precision"]]["verdict"] == "Chosen"

@@ -40,6 +40,22 @@ def test_every_mistake_with_its_line(control_plane: Cluster) -> None:
     assert "cluster at https://" in report["checkedAgainst"]
 
 
+def test_other_names_of_fields_have_the_hint_that_they_have_offline(
+    control_plane: Cluster,
+) -> None:
+    text = WRONG.replace("    shuffel: true\n", "    mix: [{uri: s3://a/b.csv, wait: 1}]\n")
+    text = text.replace('maxSteps: "5"', "max_steps: 5\n    per_device_train_batch_size: 4")
+    text = text.replace("{name: tone}", "{name: tone, nmespace: x}")
+    text = text.replace("s3://models/smollm2", "meta-llama/Llama-3")
+    done = luthier("validate", "-", "-o", "json", kubeconfig=control_plane.kubeconfig, stdin=text)
+    found = {it["field"]: it["remedy"] for it in json.loads(done.stdout)["findings"]}
+    assert found["metadata.nmespace"] == "did you mean namespace?"
+    assert found["spec.dataset.mix[0].wait"] == "did you mean weight?"
+    assert found["spec.training.max_steps"] == "did you mean maxSteps?"
+    assert found["spec.training.per_device_train_batch_size"] == "did you mean perDeviceBatchSize?"
+    assert found["spec.model.uri"] == "did you mean hf://meta-llama/Llama-3?"
+
+
 def test_rules_with_their_line(control_plane: Cluster) -> None:
     text = WRONG.replace("    shuffel: true\n", "").replace('"5"', "5\n    epochs: 1")
     text = text.replace("evalFraction: 2", "evalFraction: 0.1")

@@ -40,7 +40,7 @@ def test_a_complete_run() -> None:
         "loss        3.200    0.510    −2.690",
         "on 300 rows of test\n",
         "s3://artifacts/models/team-a/tone/r2-2319d176",
-        "adapter/adapter_model.safetensors  (1.5 MiB)",
+        "adapter/ (1.5 MiB)",
         "/out/loss.png",
         "1m 20s of CPU, 41,233 tokens learnt from",
         "a [red] dog",
@@ -185,6 +185,16 @@ def test_a_change_that_may_be_chance_has_no_colour() -> None:
 
     assert coloured(0.01)
     assert not coloured(-0.01)
+
+
+def test_what_nothing_learns_from_is_told_without_the_log_too() -> None:
+    body = complete(dataset={"train": 2, "unread": ["name (2 rows)", "mood (1 row)"]})
+    told = "chats have name (2 rows), mood (1 row): nothing learns from it"
+    assert summarize(body)["warnings"] == [told]
+    assert f"! {told}" in text_of(render(summarize(body)))
+    # The trainer's own line, of `luthier run`, has the place, too.
+    line = "chats have name (2 rows), mood (1 row) (first: line 1): nothing learns from it"
+    assert summarize(body, Extras(warnings=[line]))["warnings"] == [line]
 
 
 def test_warnings_and_the_estimate_while_it_runs() -> None:

@@ -1,16 +1,16 @@
 """`luthier watch` and `luthier retry` on a real API server; the test plays the operator."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from clusters import own
 from contract.manifests import ADAPTER_BUNDLE, OPTIMIZE_JOB
 from unit.cli.command import COMMAND, environment, fine_tune_job, luthier, named
-from unit.cli.statuses import bundled, complete, failed, optimized, optimizing, running
+from unit.cli.statuses import START, bundled, complete, failed, optimized, optimizing, running
 
 from luthier_cluster import Cluster
 
@@ -155,10 +155,21 @@ def test_retry_of_what_has_not_failed_is_refused(control_plane: Cluster, tone: s
     set_status(control_plane, tone, running())
     assert "hasn't failed (Running)" in retry().stderr
     set_status(control_plane, tone, complete())
-    done = retry()
-    assert (done.returncode, "is complete" in done.stderr) == (2, True)
-    assert retry("--force").returncode == 0
+    for options in ((), ("--force",)):  # the operator tries failed runs only
+        done = retry(*options)
+        assert (done.returncode, "is complete" in done.stderr) == (2, True)
+        assert "change a field that shapes the result" in done.stderr
+    assert not token(control_plane, tone)
+
+
+def test_a_retry_for_when_it_fails(control_plane: Cluster, tone: str) -> None:
+    set_status(control_plane, tone, running())
+    arguments = ("retry", "tone", "-n", tone, "--force")
+    done = luthier(*arguments, kubeconfig=control_plane.kubeconfig)
+    assert (done.returncode, "it is tried again if it does" in done.stdout) == (0, True)
     assert token(control_plane, tone)
+    with watching(control_plane, tone) as (_, lines):
+        assert "Running: Training" in next(lines)  # it runs, and waits for no retry
 
 
 def test_retry_of_a_failed_run(control_plane: Cluster, tone: str) -> None:
@@ -192,17 +203,28 @@ def test_logs_say_why_there_are_none(control_plane: Cluster, tone: str) -> None:
     done = luthier("logs", "tone", "-n", tone, kubeconfig=control_plane.kubeconfig)
     assert done.returncode == 2
     assert "tone has no pod (Failed: DatasetInvalid: line 3: no JSON)" in done.stderr
+    assert "none was started" in done.stderr
+    for reason, words in (
+        ("OutOfMemory", "its pods are removed some time later"),
+        ("DeadlineExceeded", "removes the pods of a run at its deadline at once"),
+    ):
+        ended = failed(reason, "m")
+        ended["status"]["startTime"] = START
+        set_status(control_plane, tone, ended)
+        done = luthier("logs", "tone", "-n", tone, kubeconfig=control_plane.kubeconfig)
+        assert words in done.stderr
+        assert "long ago" not in done.stderr
 
 
 def test_goes_on_when_the_api_server_was_away() -> None:
     """In a cluster of its own: others would notice. First without our CRDs."""
-    with Cluster(f"watch-{os.getpid()}", "control-plane") as cluster:
+    with Cluster(own("watch"), "control-plane") as cluster:
         done = luthier("watch", "tone", kubeconfig=cluster.kubeconfig)
         assert done.returncode == 2
         assert "doesn't know luthier.dev resources" in done.stderr
         assert "install Luthier's chart" in done.stderr
 
-        from conftest import apply_crds
+        from clusters import apply_crds
 
         apply_crds(cluster)
         manifest = json.dumps(fine_tune_job("tone", "default"))

@@ -1,29 +1,19 @@
 """The docker-archives that Python writes."""
 
 import hashlib
-import io
 import json
-import tarfile
+
+from unit.cluster.archives import manifest, member, opened
 
 from luthier_cluster import images
 
 
-def opened(archive: bytes) -> tarfile.TarFile:
-    return tarfile.open(fileobj=io.BytesIO(archive))
-
-
-def member(tar: tarfile.TarFile, name: str) -> bytes:
-    stream = tar.extractfile(name)
-    assert stream is not None
-    return stream.read()
-
-
 def test_manifest_config_and_layer_agree() -> None:
     archive = opened(images.pause(b"program"))
-    (manifest,) = json.loads(member(archive, "manifest.json"))
-    assert manifest["RepoTags"] == [images.PAUSE]
-    config = json.loads(member(archive, manifest["Config"]))
-    content = member(archive, manifest["Layers"][0])
+    found = manifest(archive)
+    assert found["RepoTags"] == [images.PAUSE]
+    config = json.loads(member(archive, found["Config"]))
+    content = member(archive, found["Layers"][0])
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(content).hexdigest()}"]
     program = opened(content).getmember("pause")
     assert (program.size, program.mode) == (7, 0o755)
@@ -35,9 +25,9 @@ def test_the_same_input_gives_the_same_image() -> None:
 
 def test_host_root_is_empty_and_runs_as_nobody_special() -> None:
     archive = opened(images.host_root())
-    (manifest,) = json.loads(member(archive, "manifest.json"))
-    assert json.loads(member(archive, manifest["Config"]))["config"]["User"] == "65532:65532"
-    root = opened(member(archive, manifest["Layers"][0]))
+    found = manifest(archive)
+    assert json.loads(member(archive, found["Config"]))["config"]["User"] == "65532:65532"
+    root = opened(member(archive, found["Layers"][0]))
     assert root.getmember("lib64").linkname == "usr/lib64"
     assert root.getmember("tmp").mode == 0o1777
     assert b"65532" in member(root, "etc/passwd")

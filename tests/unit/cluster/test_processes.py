@@ -60,15 +60,12 @@ def test_kill_ends_it_and_leaves_no_zombie() -> None:
 
 
 def test_a_zombie_counts_as_dead() -> None:
-    # Its parent never waits for it.
-    command = ["sh", "-c", "sleep 0 & echo $!; exec sleep 60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+    """Its parent never waits for it."""
+    with child("import os; os.fork() or os._exit(0)") as parent:
+        pid = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text())
         stat = Path(f"/proc/{pid}/stat")
         assert wait.until(lambda: processes.parse_stat(stat.read_text())[0] == "Z", 10)
         assert processes.start_time(pid) is None
-        parent.kill()
 
 
 def test_stop_insists_with_what_ignores_it() -> None:

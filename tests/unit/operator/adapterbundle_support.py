@@ -74,7 +74,7 @@ def run(obj: Obj, *sources: Obj) -> tuple[Revision, Obj]:
     """The revision that is wanted, and its Job's manifest."""
     plan = decide(seen(obj, *sources))
     assert plan.revision is not None
-    return plan.revision, plan.create[-1]
+    return plan.revision, plan.created[-1]
 
 
 def built(obj: Obj, *sources: Obj, **told: Any) -> AdapterBundleStatus:

@@ -13,9 +13,12 @@ from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import find
 from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.observe import Observed, observe
-from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.resources import FINE_TUNE_JOBS, REVISION_LABEL, Resource, label_of
+from luthier_operator.run.actions import Delete, Patch
+from luthier_operator.run.concurrency import Slots
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.model import Around, Owner, Revision
+from luthier_operator.store import Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
@@ -112,7 +115,8 @@ def stored(
     }
     return {
         "metadata": metadata,
-        "spec": {"suspend": suspend},
+        # As the API server and the limits of most specs here fill it.
+        "spec": {"suspend": suspend, "backoffLimit": built["spec"]["backoffLimit"]},
         "status": {"conditions": conditions},
     }
 
@@ -183,13 +187,30 @@ def around(
     return Around(
         jobs=jobs or [],
         pods=pods or [],
+        namesakes=[],
         report=None,
         notes=(),
-        workload=None,
+        admission=None,
+        kueue=True,
         platform=platform(),
         now=NOW,
         look_up=named.get,
     )
+
+
+class NothingOptional:
+    """A cluster that has none of the kinds that it may lack."""
+
+    def want(self, resource: Resource) -> None:
+        """It won't come."""
+
+    def installed(self, resource: Resource) -> bool | None:
+        """It isn't there."""
+        return False
+
+    def served(self, resource: Resource) -> Resource | None:
+        """In no version."""
+        return None
 
 
 def fine_tune_job(
@@ -235,9 +256,29 @@ def result(revision: Revision, **fields: Any) -> str:
     return json.dumps(own | fields)
 
 
+def changes_in(plan: Plan) -> list[dict[str, Any]]:
+    """What a plan changes of the objects that are there."""
+    return [action.changes for action in plan.actions if isinstance(action, Patch)]
+
+
+def deleted_by(plan: Plan) -> list[dict[str, Any]]:
+    """The objects that a plan deletes."""
+    return [action.obj for action in plan.actions if isinstance(action, Delete)]
+
+
+def revisions_deleted_by(plan: Plan) -> list[str]:
+    """The revisions of the Jobs that a plan deletes."""
+    return [str(label_of(obj, REVISION_LABEL)) for obj in deleted_by(plan)]
+
+
+def slots(store: Store, most: int | None = None) -> Slots:
+    """Places for `most` runs at once in each namespace; without it for any number."""
+    return Slots(store.live, lambda _: most, lambda *_: None)
+
+
 def order_in(plan: Plan) -> RunSpec | OptimizeOrder | BundleOrder:
     """The order of the Job that a plan creates."""
-    annotations = plan.create[-1]["spec"]["template"]["metadata"]["annotations"]
+    annotations = plan.created[-1]["spec"]["template"]["metadata"]["annotations"]
     return read_order(annotations[RUNSPEC_ANNOTATION].encode())
 
 

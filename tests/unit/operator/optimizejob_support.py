@@ -63,7 +63,7 @@ def started() -> tuple[Revision, Obj]:
     """The first revision and its Job's manifest."""
     plan = decide(seen(source=fine_tune_job(published=1)))
     assert plan.revision is not None
-    return plan.revision, plan.create[-1]
+    return plan.revision, plan.created[-1]
 
 
 def status(observed: Observed) -> OptimizeJobStatus:
@@ -75,10 +75,11 @@ def published(revision: Revision) -> Obj:
     return {"uri": uri, "manifestSha256": "e" * 64, "precision": "int8"}
 
 
-def completed() -> OptimizeJobStatus:
-    """The status after the first revision has been published."""
+def completed(**artifact: str) -> OptimizeJobStatus:
+    """The status after the first revision has been published; `artifact`: what it says of it."""
     revision, manifest = started()
     job = stored(manifest, revision, end="Complete")
-    told = result(revision, candidates=CANDIDATES, baseline=BASELINE, artifact=published(revision))
+    said = published(revision) | artifact
+    told = result(revision, candidates=CANDIDATES, baseline=BASELINE, artifact=said)
     pod = pod_of(job, phase="Succeeded", state=ended(0, told))
     return status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod]))

@@ -43,7 +43,7 @@ from luthier_operator.run.events import transitions
 def test_with_no_adapter_ready_nothing_is_built() -> None:
     observed = seen(resource(OF_JOBS), fine_tune_job("tone"))
     plan = decide(observed)
-    assert plan.create == ()
+    assert not plan.created
     held = compute(observed, plan)
     assert held.phase == "Pending"
     assert reasons(held) == {
@@ -90,7 +90,7 @@ def test_fail_waits_for_every_adapter() -> None:
     strict = BUNDLE | {"onIncompatible": "Fail"}
     one = fine_tune_job("tone", published=1)
     plan = decide(seen(resource(strict), one, fine_tune_job("mood")))
-    assert plan.create == ()
+    assert not plan.created
     assert plan.hold is not None
     assert plan.hold.reason == "AdaptersNotReady"
     held = compute(seen(resource(strict), one, fine_tune_job("mood")), plan)
@@ -99,7 +99,7 @@ def test_fail_waits_for_every_adapter() -> None:
     # A failed one is told as what it is.
     failed = status(seen(resource(strict), one, fine_tune_job("mood", state="Failed")))
     assert reasons(failed)["Stalled"] == "True AdaptersNotReady"
-    assert decide(seen(resource(strict), *BOTH)).create
+    assert decide(seen(resource(strict), *BOTH)).created
 
 
 def test_an_adapter_that_does_not_fit_is_named() -> None:
@@ -118,7 +118,7 @@ def test_an_adapter_that_does_not_fit_is_named() -> None:
     assert reasons(done)["AdaptersCompatible"] == "False AdaptersLeftOut"
     assert message(done, "AdaptersCompatible") == "mood (OtherBase): trained on another base"
     assert reasons(done)["Ready"] == "True Published"
-    notes = transitions(AdapterBundleStatus(), done, ADAPTER_BUNDLE.told)
+    notes = transitions(AdapterBundleStatus(), done, ADAPTER_BUNDLE.events)
     assert [(it.reason, it.warning) for it in notes if it.warning] == [("AdaptersLeftOut", True)]
     kept = status(seen(resource(status=done.to_json()), *BOTH))
     assert kept == done
@@ -203,7 +203,7 @@ def test_rows_are_mounted_where_they_decide() -> None:
 
     def volumes(spec: Obj) -> list[Obj]:
         plan = decide(seen(resource(spec), source, mood))
-        found: list[Obj] = plan.create[-1]["spec"]["template"]["spec"]["volumes"]
+        found: list[Obj] = plan.created[-1]["spec"]["template"]["spec"]["volumes"]
         return found
 
     def config_map(spec: Obj) -> Obj:
@@ -225,4 +225,4 @@ def test_a_base_that_the_pool_does_not_allow() -> None:
     assert plan.hold.reason == "FileNotAllowed"
     assert plan.hold.message.startswith("spec.base.uri: /models/base")
     allowed = platform(fileRoots=["/models"])
-    assert decide(seen(resource(spec), *BOTH, platform=allowed)).create
+    assert decide(seen(resource(spec), *BOTH, platform=allowed)).created

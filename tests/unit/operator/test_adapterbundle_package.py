@@ -11,6 +11,7 @@ from unit.operator.adapterbundle_support import (
     broken,
     built,
     order_of,
+    package,
     resource,
     run,
     seen,
@@ -18,10 +19,13 @@ from unit.operator.adapterbundle_support import (
     status,
 )
 from unit.operator.builders import (
+    ended,
     fine_tune_job,
     message,
     pod_of,
     reasons,
+    result,
+    revisions_deleted_by,
     stored,
 )
 
@@ -107,25 +111,40 @@ def test_a_failed_update_leaves_the_old_package_in_use() -> None:
     ]
 
 
-def test_changes_one_after_another_supersede_the_build() -> None:
+def test_a_build_ends_before_newer_adapters_are_taken_and_then_all_of_them_at_once() -> None:
     revision, manifest = run(resource(), *BOTH)
     job = stored(manifest, revision)
     running = status(seen(resource(), *BOTH, jobs=[job], pods=[pod_of(job)]))
-    newer = (fine_tune_job("tone", published=2), BOTH[1])
-    now = seen(resource(status=running.to_json()), *newer, jobs=[job], pods=[pod_of(job)])
+    now = running
+    # However often they are published while it builds.
+    for number in (2, 3):
+        newer = (fine_tune_job("tone", published=number), BOTH[1])
+        later = seen(resource(status=now.to_json()), *newer, jobs=[job], pods=[pod_of(job)])
+        plan = decide(later)
+        assert plan.revision == revision
+        assert plan.actions == ()
+        now = compute(later, plan)
+        assert now.adapters == running.adapters
+    done = stored(manifest, revision, end="Complete")
+    told = result(revision, artifact=package(revision))
+    pod = pod_of(done, phase="Succeeded", state=ended(0, told))
+    complete = status(seen(resource(status=now.to_json()), *newer, jobs=[done], pods=[pod]))
+    assert complete.phase == "Complete"
+    order = order_of(decide(seen(resource(status=complete.to_json()), *newer, jobs=[done])))
+    assert order.run.revision.startswith("r2-")
+    assert order.adapters[0].source.revision == "r3-00000003"
+
+
+def test_an_edited_spec_stops_the_build() -> None:
+    revision, manifest = run(resource(), *BOTH)
+    job = stored(manifest, revision)
+    running = status(seen(resource(), *BOTH, jobs=[job], pods=[pod_of(job)]))
+    edited = resource(BUNDLE | {"precision": "int4"}, generation=2, status=running.to_json())
+    now = seen(edited, *BOTH, jobs=[job], pods=[pod_of(job)])
     plan = decide(now)
-    assert [it.revision for it in plan.delete] == [revision.name]
+    assert revisions_deleted_by(plan) == [revision.name]
     assert plan.hold is not None
     assert plan.hold.reason == "Stopping"
-    superseded = compute(now, plan)
-    newest = (fine_tune_job("tone", published=3), BOTH[1])
-    # While the pod saves what it has, another one comes: one build for both.
-    waiting = seen(resource(status=superseded.to_json()), *newest, pods=[pod_of(job)])
-    assert decide(waiting).create == ()
-    then = status(waiting)
-    order = order_of(decide(seen(resource(status=then.to_json()), *newest)))
-    assert order.run.revision.startswith("r3-")
-    assert order.adapters[0].source.revision == "r3-00000003"
 
 
 def test_all_adapters_awaited_again_keeps_the_package() -> None:

@@ -7,7 +7,8 @@ from unit.operator.builders import CODE, OWNER, SPEC, platform, spec
 from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec
 from luthier_operator.finetunejob.build import build
 from luthier_operator.resources import FINE_TUNE_JOBS
-from luthier_operator.run.build import job_name
+from luthier_operator.run.adoption import is_leaving
+from luthier_operator.run.build import handed_over, job_name
 from luthier_operator.run.model import Owner, Revision
 
 REVISION = Revision("r1-12345678", 1, "12345678" * 8)
@@ -53,6 +54,15 @@ def test_a_large_run_spec_goes_in_a_config_map_of_the_same_owner() -> None:
     assert job["spec"]["template"]["metadata"]["annotations"] == {}
     name = config_map["metadata"]["name"]
     assert job["spec"]["template"]["spec"]["volumes"][0]["configMap"] == {"name": name}
+    # Once the Job is there, the ConfigMap is its own: it goes when the Job does.
+    config_map["metadata"]["uid"], job["metadata"]["uid"] = "u-map", "u-job"
+    changed = handed_over(config_map, job)["metadata"]
+    assert changed["uid"] == "u-map", "of that ConfigMap, no namesake"
+    (reference,) = changed["ownerReferences"]
+    assert (reference["kind"], reference["name"], reference["uid"]) == ("Job", name, "u-job")
+    left_behind = config_map | {"metadata": config_map["metadata"] | changed}
+    assert is_leaving(config_map, left_behind), "waited for, and not taken for somebody else's"
+    assert not is_leaving(config_map, config_map)
 
 
 def test_secrets_are_references_and_must_exist() -> None:
@@ -70,6 +80,19 @@ def test_secrets_are_references_and_must_exist() -> None:
     assert set(references) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"}
     assert references["HF_TOKEN"] == {"name": "hub", "key": "token", "optional": False}
     assert references["AWS_ACCESS_KEY_ID"]["name"] == "mine"
+
+
+def test_a_pod_imports_nothing_from_its_folder_and_its_token_is_short_lived() -> None:
+    (job,) = build(OWNER, spec(), REVISION, platform())
+    pod = job["spec"]["template"]["spec"]
+    assert {"name": "PYTHONSAFEPATH", "value": "1"} in pod["containers"][0]["env"]
+    tokens = [
+        source["serviceAccountToken"]
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+    ]
+    assert [token["expirationSeconds"] for token in tokens] == [600], "the least there is"
+    assert pod["automountServiceAccountToken"] is False
 
 
 def test_the_failure_policy_in_its_order() -> None:
@@ -127,6 +150,28 @@ def test_what_a_pool_says() -> None:
     assert plain["NO_PROXY"] == ".svc"
     assert plain["PLAIN"] == "value"
     assert plain["HOME"] == "/tmp"
+
+
+def threads_of(**pool: Any) -> list[dict[str, Any]]:
+    (job,) = build(OWNER, spec(), REVISION, platform(**pool))
+    environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return [it for it in environment if it["name"] == "OMP_NUM_THREADS"]
+
+
+def test_without_a_limit_threads_are_as_many_as_cpus_were_asked_for() -> None:
+    asked = {"requests": {"cpu": "1500m"}, "limits": {"memory": "4Gi"}}
+    (said,) = threads_of(resources=asked)
+    assert said["valueFrom"]["resourceFieldRef"] == {
+        "containerName": "trainer",
+        "resource": "requests.cpu",
+        "divisor": "1",
+    }
+    # With a limit the trainer sees its quota; without a request there is nothing to say.
+    assert threads_of(resources=asked | {"limits": {"cpu": "4"}}) == []
+    assert threads_of(resources={"requests": {"memory": "4Gi"}, "limits": {}}) == []
+    # The platform's own word wins.
+    own = threads_of(resources=asked, env={"OMP_NUM_THREADS": "7"})
+    assert own == [{"name": "OMP_NUM_THREADS", "value": "7"}]
 
 
 def test_a_queued_job_starts_suspended_and_others_do_not() -> None:

@@ -4,12 +4,14 @@ import pytest
 from unit.operator.builders import (
     CODE,
     SPEC,
+    deleted_by,
     ended,
     fine_tune_job,
     message,
     pod_of,
     reasons,
     result,
+    revisions_deleted_by,
     stored,
 )
 from unit.operator.optimizejob_support import (
@@ -46,7 +48,7 @@ def test_a_source_that_is_not_there_holds_everything_back(
 ) -> None:
     observed = seen(source=source)
     plan = decide(observed)
-    assert plan.create == ()
+    assert not plan.created
     assert plan.revision is None
     held = compute(observed, plan)
     assert reasons(held) == {
@@ -76,7 +78,7 @@ def test_a_published_result_is_ordered_with_its_digest() -> None:
     }
     assert order.output == f"s3://artifacts/models/team/small/{order.run.revision}"
     assert order.shape_hash.startswith(order.run.revision.removeprefix("r1-"))
-    metadata = plan.create[-1]["metadata"]
+    metadata = plan.created[-1]["metadata"]
     assert metadata["ownerReferences"][0]["kind"] == "OptimizeJob"
     assert metadata["labels"]["luthier.dev/kind"] == "OptimizeJob"
 
@@ -124,7 +126,7 @@ def test_what_the_fine_tune_job_reads_is_mounted_and_its_code_is_not() -> None:
         evaluation={"script": script},
     )
     plan = decide(seen(source=source))  # without the platform's consent to run code
-    pod = plan.create[-1]["spec"]["template"]["spec"]
+    pod = plan.created[-1]["spec"]["template"]["spec"]
     mounts = {it["mountPath"] for it in pod["containers"][0]["volumeMounts"]}
     assert "/var/lib/luthier/claims/rows" in mounts
     assert not [path for path in mounts if "configmaps" in path]
@@ -133,7 +135,7 @@ def test_what_the_fine_tune_job_reads_is_mounted_and_its_code_is_not() -> None:
     # Rows of its own stand in for the FineTuneJob's.
     own = {"evaluation": {"task": "classification", "dataset": SPEC["dataset"]}}
     plan = decide(seen(resource(BY_JOB | own), source=source))
-    pod = plan.create[-1]["spec"]["template"]["spec"]
+    pod = plan.created[-1]["spec"]["template"]["spec"]
     mounts = {it["mountPath"] for it in pod["containers"][0]["volumeMounts"]}
     assert not [path for path in mounts if "claims" in path or "configmaps" in path]
 
@@ -166,29 +168,33 @@ def test_the_platforms_word(spec: Obj, source: Obj, reason: str, words: str) -> 
     assert plan.hold is not None
     assert plan.hold.reason == reason
     assert words in plan.hold.message
-    assert not plan.create
+    assert not plan.created
 
 
-def test_a_newer_result_makes_a_revision_and_stops_the_run() -> None:
+def test_a_newer_result_is_taken_when_the_run_has_ended() -> None:
     revision, manifest = started()
     job = stored(manifest, revision)
     running = status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod_of(job)]))
-    assert running.source is not None
-    newer = seen(
-        resource(status=running.to_json()),
-        source=fine_tune_job(published=2),
-        jobs=[job],
-        pods=[pod_of(job)],
-    )
+    newest = fine_tune_job(published=2)
+    newer = seen(resource(status=running.to_json()), source=newest, jobs=[job], pods=[pod_of(job)])
     plan = decide(newer)
-    assert plan.revision is not None
-    assert plan.revision.name.startswith("r2-")
-    assert [it.revision for it in plan.delete] == [revision.name]
-    assert plan.create == ()
-    superseded = compute(newer, plan)
-    assert superseded.history[0].outcome == "Superseded"
-    stopped = seen(resource(status=superseded.to_json()), source=fine_tune_job(published=2))
-    assert order_of(decide(stopped)).source.revision == "r2-00000002"
+    assert plan.revision == revision
+    assert plan.actions == ()
+    assert compute(newer, plan).source == running.source
+    done = stored(manifest, revision, end="Complete")
+    told = result(revision, artifact=published(revision), candidates=CANDIDATES)
+    pod = pod_of(done, phase="Succeeded", state=ended(0, told))
+    complete = status(
+        seen(resource(status=running.to_json()), source=newest, jobs=[done], pods=[pod])
+    )
+    assert complete.phase == "Complete"
+    then = seen(resource(status=complete.to_json()), source=newest, jobs=[done])
+    assert order_of(decide(then)).source.revision == "r2-00000002"
+    # The package of before stays in use meanwhile.
+    updating = compute(then, decide(then))
+    assert reasons(updating)["Ready"] == "True Updating"
+    assert updating.in_use is not None
+    assert updating.in_use.revision == revision.name
 
 
 @pytest.mark.parametrize("source", [None, fine_tune_job(), fine_tune_job(state="Failed")])
@@ -198,7 +204,7 @@ def test_what_was_taken_stays_when_its_source_goes(source: Obj | None) -> None:
     before = status(seen(source=fine_tune_job(published=1), jobs=[job], pods=[pod_of(job)]))
     gone = seen(resource(status=before.to_json()), source=source, jobs=[job], pods=[pod_of(job)])
     plan = decide(gone)
-    assert plan.delete == ()
+    assert not deleted_by(plan)
     assert plan.revision == revision
     now = compute(gone, plan)
     assert now.phase == "Running"
@@ -215,7 +221,7 @@ def test_what_was_taken_stays_when_its_source_goes(source: Obj | None) -> None:
     plan = decide(seen(edited, source=source))
     assert plan.revision is not None
     assert plan.revision.name.startswith("r2-")
-    assert plan.create == ()
+    assert not plan.created
     assert plan.hold is not None
     assert plan.hold.reason.startswith("Source")
 
@@ -228,7 +234,7 @@ def test_another_source_that_is_not_ready_stops_the_run_and_keeps_the_numbers() 
     edited = resource(other, generation=2, status=before.to_json())
     waiting = seen(edited, source=fine_tune_job("other"), jobs=[job], pods=[pod_of(job)])
     plan = decide(waiting)
-    assert [it.revision for it in plan.delete] == [revision.name]
+    assert revisions_deleted_by(plan) == [revision.name]
     held = compute(waiting, plan)
     assert held.revision is None
     assert held.source is None
@@ -238,17 +244,17 @@ def test_another_source_that_is_not_ready_stops_the_run_and_keeps_the_numbers() 
     # The old Job's pod is still there; its revision isn't taken for the new one.
     source = fine_tune_job("other", published=1)
     plan = decide(seen(edited, source=source, jobs=[job], pods=[pod_of(job)]))
-    assert plan.create == ()
+    assert not plan.created
     assert plan.revision is not None
     assert plan.revision.name.startswith("r2-")
-    assert [it.revision for it in plan.delete] == [revision.name]
+    assert revisions_deleted_by(plan) == [revision.name]
 
 
 def test_a_changed_hash_without_a_change_builds_nothing_anew() -> None:
     done = completed().to_json() | {"revision": "r1-00000000"}
     plan = decide(seen(resource(status=done), source=fine_tune_job(published=1)))
     assert plan.ended
-    assert plan.create == ()
+    assert not plan.created
 
 
 def test_suspended_before_and_after_the_source_is_there() -> None:
@@ -257,7 +263,7 @@ def test_suspended_before_and_after_the_source_is_there() -> None:
     assert waiting.phase == "Suspended"
     assert reasons(waiting)["Suspended"] == "True Suspended"
     plan = decide(seen(suspended, source=fine_tune_job(published=1)))
-    assert plan.create == ()
+    assert not plan.created
     assert plan.hold is not None
     assert plan.hold.reason == "Suspended"
 

@@ -72,7 +72,7 @@ def test_gates_that_are_not_met_keep_the_table() -> None:
     retried = resource(status=told_again, retry="once")
     plan = decide(seen(retried, source=fine_tune_job(published=1)))
     assert plan.revision == Revision(revision.name, 2, revision.shape_hash)
-    assert plan.create
+    assert plan.created
     newer = decide(seen(resource(status=told_again), source=fine_tune_job(published=2)))
     assert newer.revision is not None
     assert newer.revision.name.startswith("r2-")

@@ -21,7 +21,7 @@ from luthier_operator.run import policy
 
 
 def check(spec: FineTuneJobSpec, namespace: str, platform: Platform) -> Refusal | None:
-    return policy.check(spec.placement, of_fine_tuning(spec), namespace, platform)
+    return policy.check(spec, of_fine_tuning(spec), namespace, platform)
 
 
 MIXED = SPEC["dataset"] | {"mix": [{"uri": "file:///database/b.csv"}]}
@@ -87,6 +87,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_settings() -> None:
     assert read_settings({}).namespaces == ()
     assert read_settings({"WATCH_NAMESPACES": "a, b,"}).namespaces == ("a", "b")
+    selector = read_settings({"WATCH_NAMESPACE_SELECTOR": " team=ml "}).namespace_selector
+    assert selector == "team=ml"
     with pytest.raises(ConfigError, match="LUTHIER_WORKERS"):
         read_settings({"LUTHIER_WORKERS": "many"})
 

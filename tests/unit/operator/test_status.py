@@ -22,7 +22,7 @@ from luthier_api.runstatus import Restarts
 from luthier_operator.conditions import Conditions, find
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.decide import decide
-from luthier_operator.finetunejob.events import TOLD
+from luthier_operator.finetunejob.events import EVENTS
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.patches import merge_diff
@@ -47,7 +47,10 @@ def result(**fields: Any) -> str:
     return json.dumps(own | fields)
 
 
-ARTIFACT = {"uri": "s3://a/b", "manifestSha256": "0" * 64}
+ARTIFACT = {
+    "uri": f"s3://artifacts/models/team/tone/{FIRST.name}",
+    "manifestSha256": "0" * 64,
+}
 
 
 def finished(code: int, message: str = "", *, end: str = "Failed", why: str = "") -> Observed:
@@ -198,11 +201,11 @@ def test_a_refused_job_is_told_and_named_nowhere() -> None:
     assert refused.phase == "Pending"
 
 
-def test_a_queued_runs_suspension_says_who_can_do_it() -> None:
+def test_a_queued_runs_suspension_is_told_when_its_pod_has_stopped() -> None:
     job = job_of(FIRST)
     job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team"
     seen = observed(resource(suspend=True), jobs=[job], pods=[pod_of(job)])
-    assert reason(status(seen), "Suspended") == "False SuspendedByQueueOnly"
+    assert reason(status(seen), "Suspended") == "False Suspending"
     job["spec"]["suspend"] = True
     assert reason(status(observed(resource(suspend=True), jobs=[job])), "Suspended") == (
         "True Suspended"
@@ -238,11 +241,11 @@ def test_events_tell_each_transition_once() -> None:
     none = FineTuneJobStatus()
     pending = status(observed(jobs=[job]))
     running = status(observed(jobs=[job], pods=[pod_of(job)]))
-    assert [note.reason for note in transitions(none, pending, TOLD)] == ["Created"]
-    assert [note.reason for note in transitions(pending, running, TOLD)] == ["Started"]
-    assert transitions(running, running, TOLD) == []
+    assert [note.reason for note in transitions(none, pending, EVENTS)] == ["Created"]
+    assert [note.reason for note in transitions(pending, running, EVENTS)] == ["Started"]
+    assert transitions(running, running, EVENTS) == []
     disrupted = running.model_copy(update={"restarts": Restarts(disruptions=1)})
-    assert [note.reason for note in transitions(running, disrupted, TOLD)] == ["Interrupted"]
+    assert [note.reason for note in transitions(running, disrupted, EVENTS)] == ["Interrupted"]
 
 
 FACTS: dict[str, Any] = {
@@ -266,7 +269,7 @@ def test_what_the_trainer_noticed_outlives_its_report() -> None:
     again = status(observed(resource(status=document), jobs=[job], pods=[pod_of(job)]))
     assert again == running
     assert [
-        note.reason for note in transitions(FineTuneJobStatus(), running, TOLD) if note.warning
+        note.reason for note in transitions(FineTuneJobStatus(), running, EVENTS) if note.warning
     ] == ["Overfitting"]
 
 

@@ -1,15 +1,19 @@
 """The store: trimmed, newest wins, the dead stay dead."""
 
+from dataclasses import replace
 from typing import Any
 
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     FINE_TUNE_JOBS,
+    JOB_UID_LABEL,
     JOBS,
     OPTIMIZE_JOBS,
+    PODS,
     UID_LABEL,
+    WORKLOADS,
 )
-from luthier_operator.store import Store, trim
+from luthier_operator.store import MESSAGE_LENGTH, MOST_CONDITIONS, Store, trim
 
 
 def obj(version: int, uid: str = "u1", name: str = "a", owner: str = "") -> dict[str, Any]:
@@ -44,9 +48,36 @@ def test_a_deleted_object_is_not_brought_back_by_a_late_answer() -> None:
     store = Store()
     store.put(JOBS, obj(5))
     store.remove(JOBS, obj(7))
+    store.advance(JOBS, None, 7)
     assert not store.put(JOBS, obj(6))
     assert store.get(JOBS, ("team", "a")) is None
     assert store.put(JOBS, obj(8, uid="u2"))
+
+
+def test_an_answer_that_comes_before_its_watch_event_is_kept() -> None:
+    store = Store()
+    store.advance(JOBS, "team", 7)
+    assert store.put(JOBS, obj(8))
+    assert store.remove_unlisted(JOBS, "team", set(), 7) == []
+    assert store.newest(JOBS, "team") == 8
+    assert store.newest(JOBS, "other") == 0
+
+
+def test_an_object_that_leaves_the_watch_and_comes_back_is_taken_again() -> None:
+    store = Store()
+    store.put(JOBS, obj(5))
+    store.remove(JOBS, obj(6))
+    store.advance(JOBS, None, 6)
+    assert store.put(JOBS, obj(9))
+
+
+def test_a_namesakes_late_answer_replaces_nothing() -> None:
+    store = Store()
+    store.put(JOBS, obj(8, uid="u2"))
+    assert not store.put(JOBS, obj(6, uid="u1"))
+    found = store.get(JOBS, ("team", "a"))
+    assert found is not None
+    assert found["metadata"]["uid"] == "u2"
 
 
 def test_the_end_of_a_namesake_removes_nothing() -> None:
@@ -61,12 +92,12 @@ def test_children_by_owner_and_objects_by_uid() -> None:
     store.put(FINE_TUNE_JOBS, obj(1, uid="owner", name="tone"))
     store.put(JOBS, obj(2, owner="owner"))
     store.put(JOBS, obj(3, uid="u9", name="b", owner="other"))
-    assert [it["metadata"]["name"] for it in store.children(JOBS, "owner")] == ["a"]
+    assert [it["metadata"]["name"] for it in store.children(JOBS, "team", "owner")] == ["a"]
     found = store.find("owner")
     assert found is not None
     assert found[0] == FINE_TUNE_JOBS
     store.remove(JOBS, obj(4))
-    assert store.children(JOBS, "owner") == []
+    assert store.children(JOBS, "team", "owner") == []
 
 
 def test_who_takes_the_result_of_a_fine_tune_job() -> None:
@@ -100,15 +131,92 @@ def test_trimmed_to_what_is_read() -> None:
     assert "managedFields" not in small["metadata"]
 
 
-def test_what_a_list_tells_that_the_watch_did_not() -> None:
+def test_what_a_list_lacks_is_forgotten() -> None:
     store = Store()
     store.put(JOBS, obj(5))
     store.put(JOBS, obj(6, uid="u2", name="ghost"))
     store.put(JOBS, obj(99, uid="u3", name="newer-than-the-list"))
-    store.put(JOBS, obj(7, uid="u4", name="gone"))
-    store.remove(JOBS, obj(8, uid="u4", name="gone"))
-    listed = [obj(9), obj(3, uid="u5", name="unseen"), obj(7, uid="u4", name="gone")]
-    late = [it["metadata"]["name"] for it in store.behind(JOBS, listed)]
-    assert late == ["a", "unseen"]
-    ghosts = [it["metadata"]["name"] for it in store.ghosts(JOBS, listed, version=10)]
-    assert ghosts == ["ghost"]
+    elsewhere = obj(6, uid="u4", name="elsewhere")
+    elsewhere["metadata"]["namespace"] = "other"
+    store.put(JOBS, elsewhere)
+    gone = store.remove_unlisted(JOBS, "team", {"u1"}, version=10)
+    assert [it["metadata"]["name"] for it in gone] == ["ghost"]
+    assert {key[1] for key, _ in store.all(JOBS)} == {"a", "newer-than-the-list", "elsewhere"}
+
+
+def test_what_is_listed_is_there_whatever_was_told_before() -> None:
+    store = Store()
+    store.advance(JOBS, "team", 10)
+    assert not store.put(JOBS, obj(5))
+    assert store.put(JOBS, obj(5), listed=True)
+
+
+def test_a_namespace_that_is_not_served_any_more_takes_no_late_answers() -> None:
+    store = Store()
+    store.put(JOBS, obj(5, owner="owner"))
+    assert [it["metadata"]["name"] for it in store.close(JOBS, "team")] == ["a"]
+    assert store.children(JOBS, "team", "owner") == []
+    assert not store.put(JOBS, obj(1_000))
+    store.open(JOBS, "team")
+    assert store.put(JOBS, obj(5))
+
+
+def workload(version: int, job_uid: str = "job") -> dict[str, Any]:
+    long = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "m" * 5000}
+    return {
+        "metadata": {
+            "namespace": "team",
+            "name": "job-tone-1a2b3",
+            "uid": "w1",
+            "resourceVersion": str(version),
+            "labels": {JOB_UID_LABEL: job_uid, "other": "x"},
+            "ownerReferences": [{"uid": job_uid, "controller": True, "kind": "Job"}],
+        },
+        "spec": {"active": True, "priority": 3, "queueName": "gpus", "podSets": ["much"]},
+        "status": {"conditions": [long | {"lastTransitionTime": "t"}] * 40, "admission": "much"},
+    }
+
+
+def test_a_workload_is_found_by_its_job_and_belongs_to_its_owner() -> None:
+    store = Store()
+    store.put(FINE_TUNE_JOBS, obj(1, uid="owner", name="tone"))
+    store.put(JOBS, obj(2, uid="job", owner="owner"))
+    store.put(WORKLOADS, workload(3))
+    (kept,) = store.children(WORKLOADS, "team", "job")
+    found = store.owner(kept)
+    assert found is not None
+    assert found[1]["metadata"]["name"] == "tone"
+    assert kept["spec"] == {"active": True, "priority": 3, "queueName": "gpus"}
+    assert kept["metadata"]["labels"] == {JOB_UID_LABEL: "job"}
+    assert len(kept["status"]["conditions"]) == MOST_CONDITIONS
+    assert kept["status"]["conditions"][0] == {
+        "type": "QuotaReserved",
+        "status": "False",
+        "reason": "Pending",
+        "message": "m" * MESSAGE_LENGTH,
+    }
+    assert trim(WORKLOADS, kept) == kept
+    store.remove(WORKLOADS, workload(4))
+    assert store.children(WORKLOADS, "team", "job") == []
+    assert store.owner(workload(5, "unknown")) is None
+
+
+def test_a_kind_is_the_same_in_every_version() -> None:
+    store = Store()
+    store.put(replace(WORKLOADS, version="v1beta2"), workload(3))
+    assert store.get(WORKLOADS, ("team", "job-tone-1a2b3")) is not None
+
+
+def test_pods_are_found_by_the_name_that_they_run_for() -> None:
+    store = Store()
+    labels = {"luthier.dev/kind": "FineTuneJob", "luthier.dev/name": "tone"}
+    for uid in ("a", "b"):
+        metadata = {"namespace": "team", "name": uid, "uid": uid, "resourceVersion": "1"}
+        store.put(PODS, {"metadata": metadata | {"labels": labels | {"luthier.dev/uid": uid}}})
+    found = store.pods_for("FineTuneJob", "team", "tone")
+    assert {pod["metadata"]["uid"] for pod in found} == {"a", "b"}
+    assert store.pods_for("FineTuneJob", "other", "tone") == []
+    assert store.pods_for("OptimizeJob", "team", "tone") == []
+    for pod in found:
+        store.remove(PODS, pod)
+    assert store.pods_for("FineTuneJob", "team", "tone") == []

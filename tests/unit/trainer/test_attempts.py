@@ -1,13 +1,16 @@
 """The records of pods: counting, no progress, fencing; and the claim on an output."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.trainer.support import MakeSpec
 
 from luthier_api.result import ExitCode
 from luthier_api.runstatus import Usage
+from luthier_trainer import attempts as attempts_module
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import Superseded, TrainerError
@@ -90,7 +93,7 @@ def test_a_restarted_container_leaves_a_record_of_its_own(
 
 class TestClaim:
     def take(
-        self, store: FileStore, make_spec: MakeSpec, uid: str, digest: str = DIGEST, **fields: str
+        self, store: FileStore, make_spec: MakeSpec, uid: str, digest: str = DIGEST, **fields: Any
     ) -> Attempts:
         spec = make_spec(run={"uid": uid}, output="file:///claimed").model_copy(update=fields)
         attempts = Attempts(store, spec.run)
@@ -110,11 +113,25 @@ class TestClaim:
     ) -> None:
         self.take(store, make_spec, "uid-1")
         with pytest.raises(TrainerError) as caught:
-            self.take(store, make_spec, "uid-2")
+            self.take(store, make_spec, "uid-2", grace_seconds=0)
         assert caught.value.exit_code == ExitCode.OUTPUT_CLAIMED
         assert caught.value.error.code == "OutputClaimed"
         assert caught.value.error.param == "output.uri"
         assert "team-a/colours" in caught.value.error.message
+
+    def test_a_namesake_of_before_has_its_grace_to_end_in(
+        self, store: FileStore, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Deleted and applied again while its pod saves what it has.
+        first = self.take(store, make_spec, "uid-1")
+        monkeypatch.setattr(attempts_module, "POLL_SECONDS", 0.01)
+        ending = threading.Timer(0.2, first.end, ("Interrupted", None, Usage()))
+        ending.start()
+        self.take(store, make_spec, "uid-2", grace_seconds=60)
+        ending.join()
+        claim = read_claim(store)
+        assert claim
+        assert claim.uid == "uid-2"
 
     def test_another_takes_over_what_has_ended(self, store: FileStore, make_spec: MakeSpec) -> None:
         first = self.take(store, make_spec, "uid-1")

@@ -55,6 +55,7 @@ def test_the_manifest_is_true_to_the_files(built: Built) -> None:
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (file["sha256"], file["bytes"])
     assert manifest["result"]["outcome"] == "Succeeded"
     assert manifest["run"]["kind"] == "AdapterBundle"
+    assert manifest["customCode"] is False
 
 
 def test_the_adapter_of_a_run_keeps_its_metric(built: Built) -> None:

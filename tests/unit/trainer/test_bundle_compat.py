@@ -8,7 +8,7 @@ from unit.trainer.bundle_support import BASE, CONFIG, DIGEST, tensors
 from luthier_trainer.bundle.compat import Adapter, check
 from luthier_trainer.bundle.modules import peft_key
 from luthier_trainer.bundle.refusal import UnfitError
-from luthier_trainer.bundle.weights import Tensor
+from luthier_trainer.models.header import Tensor
 
 
 def adapter(config: dict[str, Any] | None = None, **fields: Any) -> Adapter:

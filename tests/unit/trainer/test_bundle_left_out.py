@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 from unit.trainer.bundle_built import Built
-from unit.trainer.bundle_support import ALL, SHAPES, make_adapter
+from unit.trainer.bundle_support import ALL, SHAPES, make_adapter, make_base, order_maker
 from unit.trainer.support import folder_of
+from unit.trainer.tiny import tiny_tokenizer_of
 
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle import adapterfile
+from luthier_trainer.bundle import adapterfile, graph
 from luthier_trainer.bundle.run import BundleRun
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, from_exception
 
 # onnxruntime-genai and peft are imported by the tests themselves.
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("nothing_hidden")]
@@ -46,6 +47,22 @@ def test_one_that_fails_its_proof_is_left_out_and_not_tried_again(
     again = BundleRun(third).execute()
     assert work["proven"] == ["wrong"]
     assert {end.name: end.code for end in again.adapters} == {"plain": None, "wrong": "NotEqual"}
+
+
+def test_a_base_with_tokens_that_it_has_no_embedding_of_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is built; the rows of an adapter would end in an index error."""
+    monkeypatch.setattr(graph, "build", lambda *_: pytest.fail("it builds"))
+    tokenizer = tiny_tokenizer_of("llama")
+    base = make_base(tmp_path / "base", tokenizer)
+    adapter = make_adapter(base, tmp_path / "adapter", **SHAPES["plain"])
+    tokenizer.add_tokens(["<|new|>"])
+    tokenizer.save_pretrained(base)
+    with pytest.raises(TrainerError, match="resize them") as caught:
+        BundleRun(order_maker(base, tmp_path)({"plain": adapter})).execute()
+    error = from_exception(caught.value, "AdapterBundle").error
+    assert (error.code, error.param) == ("ModelUnusable", "base.uri")
 
 
 def test_one_that_lost_of_its_metric_is_left_out(built: Built, tmp_path: Path) -> None:

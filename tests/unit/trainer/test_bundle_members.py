@@ -16,8 +16,8 @@ from luthier_api.result import ExitCode
 from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.fetch import locate
 from luthier_trainer.bundle.members import Roll, examine
-from luthier_trainer.bundle.weights import BrokenFileError, read_header
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.models.header import BrokenFileError, read_header
 
 
 def saved(folder: Path, config: dict[str, Any] | None = None) -> Path:
@@ -179,9 +179,13 @@ def test_storage_that_denies_is_no_fault_of_the_adapter(tmp_path: Path) -> None:
         ({"architectures": None}, "ArchitectureNotSupported"),
         (
             {"architectures": ["LlamaForCausalLM"], "quantization_config": {"bits": 4}},
-            "BaseQuantized",
+            "ModelUnusable: the model is quantised",
         ),
-        ({"architectures": ["LlamaForCausalLM"]}, "ModelUnusable"),
+        (
+            {"architectures": ["LlamaForCausalLM"], "compression_config": {"format": "x"}},
+            "ModelUnusable: the model is quantised",
+        ),
+        ({"architectures": ["LlamaForCausalLM"]}, "ModelUnusable: .*no weights of layers"),
     ],
 )
 def test_a_base_that_cannot_have_adapters_is_refused(
@@ -192,6 +196,20 @@ def test_a_base_that_cannot_have_adapters_is_refused(
     with pytest.raises(TrainerError, match=code) as raised:
         read_base(tmp_path, "s3://models/base", DIGEST)
     assert raised.value.exit_code == ExitCode.UNSUPPORTED
+    assert raised.value.error.param == "base.uri"
+
+
+def test_a_base_without_one_of_its_shards_is_refused(tmp_path: Path) -> None:
+    """Else adapters of the layers in it are, whose fault it isn't."""
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    layer = "model.layers.{}.self_attn.q_proj.weight"
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    save_file({layer.format(0): np.zeros((2, 2), np.float32)}, tmp_path / shards[0])
+    index = {"weight_map": {layer.format(number): shards[number] for number in (0, 1)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(TrainerError, match=f"aren't there: {shards[1]}") as raised:
+        read_base(tmp_path, "s3://models/base", DIGEST)
+    assert raised.value.error.param == "base.uri"
 
 
 def test_a_base_tells_its_layers_by_its_headers(tmp_path: Path) -> None:

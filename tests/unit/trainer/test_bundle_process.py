@@ -65,7 +65,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
     make: MakeOrder,
     base: Path,
     adapters: dict[str, Path],
-    start_trainer: Start,
+    start_warm_trainer: Start,
     operator: Operator,
     s3: Any,
     seaweed: Seaweed,
@@ -88,7 +88,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
         return make(dict(sources), generation=number, output=output, **{**common, **fields})
 
     first = order(1)
-    process = start_trainer(first)
+    process = start_warm_trainer(first)
     assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     result = BundleResult.model_validate(process.result())
     assert {end.name: end.code for end in result.adapters} == {
@@ -110,7 +110,7 @@ def test_in_s3_a_package_is_built_from_the_one_before(
     uris["narrow"] = uploaded(s3, newer, f"{place}/adapters/newer")
     del uris["dora"]
     second = order(2, previous=first.output)
-    process = start_trainer(second)
+    process = start_warm_trainer(second)
     assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     found = BundleResult.model_validate(process.result())
     assert found.proof
@@ -131,10 +131,10 @@ def test_in_s3_a_package_is_built_from_the_one_before(
 
 
 def test_none_that_fits_is_told_by_the_exit_code(
-    make: MakeOrder, base: Path, start_trainer: Start, tmp_path: Path
+    make: MakeOrder, base: Path, start_warm_trainer: Start, tmp_path: Path
 ) -> None:
     bias = make_adapter(base, tmp_path / "bias", r=4, target_modules=["q_proj"], bias="all")
-    process = start_trainer(make({"bias": bias}))
+    process = start_warm_trainer(make({"bias": bias}))
     assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED, process.log.read_text()
     result = process.result()
     assert result["error"]["code"] == "NoAdapterLeft"
@@ -143,9 +143,9 @@ def test_none_that_fits_is_told_by_the_exit_code(
 
 
 def test_another_device_is_refused_at_once(
-    make: MakeOrder, adapters: dict[str, Path], start_trainer: Start
+    make: MakeOrder, adapters: dict[str, Path], start_warm_trainer: Start
 ) -> None:
-    process = start_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
+    process = start_warm_trainer(make(dict(adapters), bundling={"target": {"device": "cuda"}}))
     assert process.wait(_SECONDS) == ExitCode.UNSUPPORTED
     assert process.result()["error"]["param"] == "target.device"
     assert "stage: Loading" not in process.log.read_text()
@@ -153,10 +153,10 @@ def test_another_device_is_refused_at_once(
 
 @pytest.mark.parametrize("stage", ["Checking", "Building", "Proving"])
 def test_an_interruption_leaves_nothing_published(
-    make: MakeOrder, adapters: dict[str, Path], start_trainer: Start, stage: str
+    make: MakeOrder, adapters: dict[str, Path], start_warm_trainer: Start, stage: str
 ) -> None:
     order = make(dict(adapters))
-    process = start_trainer(order)
+    process = start_warm_trainer(order)
     process.wait_for(f"stage: {stage}", _SECONDS)
     if stage == "Building":
         # It begins with imports, and with nothing to end: until a builder has made its folder.
@@ -189,10 +189,10 @@ def _builds(pid: str, order: BundleOrder) -> bool:
 
 
 def test_a_quantised_bundle_keeps_the_effect_of_its_adapters(
-    make: MakeOrder, adapters: dict[str, Path], start_trainer: Start
+    make: MakeOrder, adapters: dict[str, Path], start_warm_trainer: Start
 ) -> None:
     order = make(dict(adapters), bundling={"precision": "int8"})
-    process = start_trainer(order)
+    process = start_warm_trainer(order)
     assert process.wait(_SECONDS) == ExitCode.SUCCEEDED, process.log.read_text()
     index = index_of(order)
     assert not index["leftOut"]

@@ -167,10 +167,12 @@ def test_keys_of_messages_that_nothing_learns_from_are_told_once(prepare: Prepar
     def row(**more: Any) -> dict[str, Any]:
         return {"m": [{"role": "assistant", "content": "4", **more}]}
 
-    rows = jsonl(row(name=None, tool_calls=[]), row(name="Ada"), row(name="Bo", weight=0))
+    rows = jsonl(row(name=None, tool_calls=[]), row(name="Ada"), row(name="Bo", mood="good"))
     examples = prepare({"a.jsonl": rows}, task="generation", columns={"messages": "m"})
     (warning,) = [each for each in examples.warnings if "duplicates" not in each]
-    assert warning.startswith("name, weight: messages have it (first: a.jsonl:2)")
+    assert warning.startswith("chats have name (2 rows), mood (1 row) (first: a.jsonl:2)")
+    assert examples.findings.unread == {"name": 2, "mood": 1}
+    assert examples.facts.unread == ["name (2 rows)", "mood (1 row)"]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])

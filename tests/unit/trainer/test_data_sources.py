@@ -84,6 +84,7 @@ def test_unpacked_and_parquet(prepare: Prepare) -> None:
         ("a.jsonl.zst", GOOD),
         ("a.parquet", GOOD),
     ],
+    ids=["gz", "gz, cut off", "zst", "parquet"],
 )
 def test_a_file_that_is_not_what_its_name_says(prepare: Prepare, name: str, content: bytes) -> None:
     with pytest.raises(TrainerError) as caught:

@@ -38,7 +38,7 @@ def no_room(*_: Any, **__: Any) -> Any:
         (OSError(errno.ENOSPC, "No space left on device", "/cache/x"), "disk: /cache/x."),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/a", None, "/copy"), "disk: /copy."),
         # As safetensors says it.
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "(os error 28)."),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "left on device."),
     ],
 )
 def test_it_is_told_with_the_levers(error: Exception, place: str, kind: str) -> None:

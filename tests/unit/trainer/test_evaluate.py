@@ -244,6 +244,8 @@ def test_base_against_tuned() -> None:
     assert result.tuned == pytest.approx(tuned.values(["accuracy", "loss"]), abs=1e-6)
     for name, change in result.change.items():
         assert change.by == pytest.approx(result.tuned[name] - result.base[name], abs=2e-6)
+        assert change.low is not None
+        assert change.high is not None
         assert change.low < change.by < change.high
     # Paired: the difference's interval is that of the same resamples of both.
     (rows,) = counts(60)
@@ -252,6 +254,7 @@ def test_base_against_tuned() -> None:
     ]
     drawn = functions[1](rows) - functions[0](rows)
     low, high = np.quantile(drawn, [0.025, 0.975])
+    assert result.change["accuracy"].low is not None
     assert result.change["accuracy"].low == pytest.approx(low, abs=1e-6)
     assert result.change["accuracy"].high == pytest.approx(high, abs=1e-6)
     assert result.change["accuracy"].low > 0
@@ -260,7 +263,8 @@ def test_base_against_tuned() -> None:
 def test_the_same_model_twice_has_changed_by_nothing() -> None:
     one = measurement(["blue", "red", "red", "green"], [1.0, 2.0, 3.0, 4.0])
     for change in compare(one, one, ["accuracy", "loss"]).result.change.values():
-        assert (change.by, change.low, change.high) == (0, 0, 0)
+        assert (change.by, change.low, change.high) == (0, None, None)
+        assert change.no_interval
 
 
 def test_the_document_of_the_report() -> None:
@@ -269,7 +273,8 @@ def test_the_document_of_the_report() -> None:
     document = compare(base, tuned, ["accuracy"], split="eval").document
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["base"] == {"accuracy": 0.5}
-    assert document["intervals"]["tuned"]["accuracy"] == {"low": 1.0, "high": 1.0}
+    told = document["intervals"]["tuned"]["accuracy"]
+    assert told == {"noInterval": "4 rows tell too little of others: an interval needs 10"}
     assert document["confusion"]["labels"] == ["blue", "green", "red"]
     assert document["confusion"]["base"] == [[1, 1, 0], [0, 0, 0], [1, 0, 1]]
     blue = document["classes"]["base"][0]

@@ -2,9 +2,7 @@
 
 import gzip
 import os
-import shlex
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,20 +82,6 @@ class Server:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for it, signed by itself: a CA of one."""
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    made = path.with_suffix(".crt")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        f"-subj /CN=luthier-test -addext subjectAltName=IP:127.0.0.1 -keyout {path} -out {made}"
-    )
-    subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=60)
-    path.write_bytes(path.read_bytes() + made.read_bytes())
-    return path
 
 
 StartServer = Callable[[], Server]

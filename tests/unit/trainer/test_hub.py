@@ -57,6 +57,29 @@ def test_a_failed_download_leaves_nothing(hub: Hub, make_spec: MakeSpec) -> None
     assert [path.suffix for path in models.iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize("scheme", ["hf", "file", "pvc"])
+@pytest.mark.parametrize("param", ["model.uri", "source.modelUri", "base.uri"])
+def test_a_model_with_an_adapter_in_its_folder_is_refused_before_it_is_downloaded(
+    param: str, scheme: str, hub: Hub, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    """transformers would put it on: patterns that never end, weights that are unpickled."""
+    files = {**FILES, "adapter_config.json": b"{}", "adapter_model.bin": b""}
+    hub.commits = {COMMIT: files}
+    folder = tmp_path / "claims" / "shared"
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    roots = str(tmp_path / "claims")
+    spec = make_spec(hub_endpoint=hub.url, claims_dir=roots, file_roots=[roots])
+    uri = {"hf": "hf://own/tiny", "file": f"file://{folder}", "pvc": "pvc://shared"}[scheme]
+    with pytest.raises(TrainerError) as caught:
+        cache.find_model(uri, None, spec, param)
+    error = caught.value.error
+    assert (error.code, error.param) == ("ModelUnusable", param)
+    assert "merge it into the model" in error.message
+    assert not hub.downloads()
+
+
 def test_the_commit_and_the_licence_are_in_manifest_and_card(
     hub: Hub, make_spec: MakeSpec, tiny_model: Path
 ) -> None:

@@ -23,6 +23,7 @@ from unit.trainer.tiny import ARCHITECTURES, tiny
 
 import luthier_trainer.methods.merge as merging
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.models.files import stored_bytes
 from luthier_trainer.models.load import BaseSource
 
 SETTINGS: list[dict[str, Any]] = [
@@ -137,6 +138,24 @@ def test_what_the_bases_type_would_round_away_is_kept_in_fp32(tmp_path: Path) ->
         answers(each, inputs) for each in (model, tuning.model.eval(), plain(base))
     )
     assert (found - expected).norm() < 0.01 * (expected - before).norm()
+
+
+def test_without_the_memory_for_fp32_it_is_rounded_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than killed, once all is trained."""
+    monkeypatch.setattr(merging, "resident_bytes", lambda: 1000)
+    base = in_bf16(tmp_path / "base")
+    tuning = tuned(base, "lora")
+    train(tuning.model, batch("llama", main_class("llama")), rate=1e-4)
+    merged = tuning.merge(tmp_path / "model", 1000 + stored_bytes(base.folder))
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert merged.warning
+    assert "use the adapter, or a pool with more memory" in merged.warning
+    merged = tuning.merge(tmp_path / "model", 1000 + 3 * stored_bytes(base.folder))
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
 
 
 def test_an_adapter_that_changes_nothing_has_nothing_to_lose(tmp_path: Path) -> None:

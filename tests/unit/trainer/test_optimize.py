@@ -258,7 +258,8 @@ def test_answers_in_words_are_those_of_the_source(colours: Path, tmp_path: Path)
     result = Optimization(order).execute()
     found = result.candidates[0]
     assert found.verdict == "Chosen", found
-    assert (found.metric_low, found.metric_high) == (0, 0), "each answer is the same"
+    told = (found.metric_delta, found.metric_low, found.metric_high)
+    assert told == (0, None, None), "each answer is the same"
     assert (found.metric or 0) > 0.5, "and they are right"
 
 
@@ -275,7 +276,8 @@ def test_rows_of_the_loaded_package_do_not_depend_on_their_batch(
     together = model(input_ids=ids, attention_mask=mask).logits
     for index, row in enumerate(rows):
         alone = torch.from_numpy(runner.logits([row]))[0]
-        assert torch.equal(together[index, : len(row)], alone)
+        # The order of sums may depend on how many rows there are.
+        torch.testing.assert_close(together[index, : len(row)], alone, rtol=1e-5, atol=1e-5)
     # A row that has ended is followed by padding until all have; alone, by nothing.
     texts = [_before_end(ids, runner.ends) for ids in runner.continued(rows, 5)]
     assert texts == [_before_end(runner.continued([row], 5)[0], runner.ends) for row in rows]

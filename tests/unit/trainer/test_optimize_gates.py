@@ -43,7 +43,14 @@ METRIC = {"metric": "accuracy", "max_metric_drop": 0.01}
         ),
         (METRIC, {"metric_delta": 0.05, "metric_low": 0.01}, "Passed", ""),
         (METRIC, {"metric_delta": None}, "Undecided", "accuracy: not measured"),
-        (METRIC, {"metric_low": None, "metric_high": None}, "Undecided", "no interval"),
+        (
+            METRIC,
+            {"metric_delta": -0.001, "metric_low": None, "metric_high": None},
+            "Undecided",
+            "no interval",
+        ),
+        # No sample of the rows tells the two apart.
+        (METRIC, {"metric_delta": 0, "metric_low": None, "metric_high": None}, "Passed", ""),
         ({"max_perplexity_increase": 0.01}, {}, "Passed", ""),
         ({"max_perplexity_increase": 0.02}, {"perplexity": 10.3}, "Rejected", "rises by 3.0%"),
         ({"max_perplexity_increase": 0.0}, {"perplexity": 9.0}, "Passed", ""),

@@ -40,8 +40,8 @@ def workbench(place: Path, make: type[OnnxBuilder] = OnnxBuilder, **changes: Any
     """For a tiny classifier, without rows; its shelf is in `place`."""
     source = source_of("bert", CLASSES)
     builder = make(Optimizing(), Interrupt(grace_seconds=1))
-    loaded = Loaded(source, builder, ["fp32"], rows=None, ordinary=range(5, 60))
-    shelf = Shelf(FileStore(place / "shelf"))
+    loaded = Loaded(source, builder, ["fp32"], rows=None, ordinary=range(5, 60), begin=())
+    shelf = Shelf(FileStore(place / "shelf"), "uid-1")
     meter = Meter(loaded, Benchmark.model_validate(QUICK), shelf, lambda: None, place)
     found = Workbench(
         source=source,

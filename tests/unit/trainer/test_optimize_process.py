@@ -25,13 +25,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
 
 
 def test_a_killed_pod_goes_on_with_what_is_left(
-    start_trainer: Start, artifact: Path, tmp_path: Path, operator: Operator
+    start_warm_trainer: Start, artifact: Path, tmp_path: Path, operator: Operator
 ) -> None:
     target = {"url": operator.url, "intervalSeconds": 0.2, "tokenFile": "/nonexistent"}
     order = order_maker(artifact, tmp_path)(
         precisions=["fp32", "int8", "int4"], order={"progress": target}
     )
-    first = start_trainer(order)
+    first = start_warm_trainer(order)
     first.wait_for("stage: Building int8")
     first.signal(signal.SIGTERM)  # within the builder's process
     assert first.wait() == ExitCode.INTERRUPTED, first.log.read_text()
@@ -40,12 +40,12 @@ def test_a_killed_pod_goes_on_with_what_is_left(
     assert [it.precision for it in ended.candidates] == ["fp32"]
     assert ended.baseline
 
-    second = start_trainer(order)
+    second = start_warm_trainer(order)
     second.wait_for("stage: Measuring int8")
     second.signal(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
 
-    last = start_trainer(order)
+    last = start_warm_trainer(order)
     assert last.wait() == ExitCode.SUCCEEDED, last.log.read_text()
     log = last.log.read_text()
     assert "fp32: built and measured before" in log
@@ -70,10 +70,10 @@ def test_a_killed_pod_goes_on_with_what_is_left(
 
 
 def test_gates_that_nothing_keeps_end_with_their_own_code(
-    start_trainer: Start, artifact: Path, tmp_path: Path
+    start_warm_trainer: Start, artifact: Path, tmp_path: Path
 ) -> None:
     order = order_maker(artifact, tmp_path)(precisions=["int4"], gates={"maxSize": "1k"})
-    pod = start_trainer(order)
+    pod = start_warm_trainer(order)
     assert pod.wait() == ExitCode.NOT_GOOD_ENOUGH, pod.log.read_text()
     result = OptimizeResult.model_validate(pod.result())
     assert result.error

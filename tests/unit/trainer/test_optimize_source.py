@@ -2,6 +2,7 @@
 before anything is built."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 from unit.trainer.optimize_support import QUICK, fine_tuned, order_maker, tiny_decoder
 from unit.trainer.support import folder_of
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, from_exception
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.run import Optimization
 
@@ -188,6 +190,36 @@ def test_half_a_model_at_the_uri(base: Path, tmp_path: Path) -> None:
     assert (error.exit_code, error.error.code) == (ExitCode.DATA, "BrokenSafetensors")
 
 
+@pytest.mark.parametrize("how", ["quantised", "a shard is missing", "a token has no row"])
+def test_a_model_at_the_uri_that_is_refused_before_it_is_loaded(
+    how: str, base: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(base, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_bytes())
+    if how == "quantised":
+        config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    elif how == "a shard is missing":
+        shard = "model-00001-of-00002.safetensors"
+        (model / "model.safetensors").rename(model / shard)
+        index = {"weight_map": {"a": shard, "b": shard.replace("1", "2", 1)}}
+        (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer.add_tokens([f"<|new-{n}|>" for n in range(config["vocab_size"])])
+        tokenizer.save_pretrained(model)
+    (model / "config.json").write_text(json.dumps(config))
+    error = from_exception(refusal(by_uri(tmp_path, model, None)), "OptimizeJob").error
+    assert error.code == "ModelUnusable"
+    told = {
+        "quantised": ("quant_method gptq", "source.modelUri"),
+        "a shard is missing": ("00002-of-00002", "source.modelUri"),
+        "a token has no row": ("resize them", "source"),
+    }
+    words, param = told[how]
+    assert words in error.message
+    assert error.param == param
+
+
 def test_no_adapter_at_the_uri(trained: Path, base: Path, tmp_path: Path) -> None:
     """The artifact's folder in place of the adapter's in it."""
     error = refusal(by_uri(tmp_path, base, trained))
@@ -229,7 +261,8 @@ def test_an_adapter_with_the_configuration_of_another_one(
     rank = document["r"]
     for wrong, words in (
         ({"r": 2 * rank}, f"has rank {rank}, and adapter_config.json says rank {2 * rank}"),
-        ({"r": 3, "rank_pattern": {"[": 2}}, "no usable rank"),
+        ({"r": 3, "rank_pattern": {"[": 2}}, "is no pattern"),
+        ({"r": None}, "no usable rank"),
     ):
         config.write_text(json.dumps({**document, **wrong}))
         error = refusal(by_uri(tmp_path, base, artifact / "adapter"))
@@ -290,3 +323,13 @@ def test_rows_of_its_own_for_a_model_by_uri(base: Path, colours: Path, tmp_path:
     assert result.baseline
     assert result.baseline.metric is not None
     assert torch.isfinite(torch.tensor(result.baseline.perplexity))
+    card = (folder_of(order) / "README.md").read_text()
+    first = re.search(r"^prompt = '(Text: .+)\\nColour:'$", card, re.MULTILINE)
+    assert first, card
+    rows = [json.loads(line) for line in (colours / "test.jsonl").read_text().splitlines()]
+    assert first[1].removeprefix("Text: ") in {row["text"] for row in rows}
+    assert "The prompt is the template's text before its last column" in card
+    labels = {row["label"] for row in rows}
+    told = re.search(r"^Its answers are (.+)\. The run", card, re.MULTILINE)
+    assert told
+    assert set(told[1].replace("`", "").split(", ")) == labels

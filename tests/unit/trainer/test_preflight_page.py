@@ -16,6 +16,7 @@ class Page(HTMLParser):
     def __init__(self, source: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.open: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.marked: list[str] = []
         self.text = ""
@@ -23,12 +24,17 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.open.append(tag)
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.tags and self.tags[-1] == "mark":
+        if "mark" in self.open:
             self.marked.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            self.open.remove(tag)
 
 
 def test_the_page(tmp_path: Path) -> None:

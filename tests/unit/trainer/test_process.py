@@ -25,14 +25,14 @@ def undisturbed(make_spec: MakeSpec, tmp_path: Path) -> Path:
 
 
 # Long enough to be hit in its middle.
-LONG = {"maxSteps": 400, "saveEverySteps": 10, "precision": "bf16"}
+LONG = {"maxSteps": 400, "saveEverySteps": 10}
 
 
 def test_sigterm_and_sigkill_change_nothing_in_the_result(
-    start_trainer: Start, make_spec: MakeSpec, undisturbed: Path
+    start_warm_trainer: Start, make_spec: MakeSpec, undisturbed: Path
 ) -> None:
     spec: RunSpec = make_spec(training=LONG)
-    first = start_trainer(spec)
+    first = start_warm_trainer(spec)
     first.wait_for("step 12/400")
     first.signal(signal.SIGTERM)
     assert first.wait() == ExitCode.INTERRUPTED, first.log.read_text()
@@ -40,13 +40,13 @@ def test_sigterm_and_sigkill_change_nothing_in_the_result(
     step = first.result()["progress"]["step"]
     assert first.result()["checkpoints"][-1]["step"] == step, "a checkpoint of its last step"
 
-    second = start_trainer(spec)
+    second = start_warm_trainer(spec)
     second.wait_for(f"going on from the checkpoint of step {step}")
     second.wait_for("step 60/400")
     second.signal(signal.SIGKILL)
     assert second.wait() == -signal.SIGKILL
 
-    last = start_trainer(spec)
+    last = start_warm_trainer(spec)
     assert last.wait() == ExitCode.SUCCEEDED, last.log.read_text()
     result = last.result()
     assert result["outcome"] == "Succeeded"
@@ -104,25 +104,25 @@ def test_the_result_is_a_result(start_trainer: Start, make_spec: MakeSpec, tmp_p
     assert (result.error.code, result.error.param) == ("ModelNotFound", "model.uri")
 
 
-def test_sigterm_while_evaluating(start_trainer: Start, make_spec: MakeSpec) -> None:
+def test_sigterm_while_evaluating(start_warm_trainer: Start, make_spec: MakeSpec) -> None:
     """Nothing is left to save: it ends at once, and the next pod evaluates."""
     spec = make_spec(dataset={"test": "test"})
-    first = start_trainer(spec)
+    first = start_warm_trainer(spec)
     first.wait_for("stage: Evaluating")
     first.signal(signal.SIGTERM)
     assert first.wait() == ExitCode.INTERRUPTED, first.log.read_text()
-    second = start_trainer(spec)
+    second = start_warm_trainer(spec)
     assert second.wait() == ExitCode.SUCCEEDED, second.log.read_text()
     assert "going on from the checkpoint of step 24" in second.log.read_text()
     assert second.result()["restarts"]["disruptions"] == 1
 
 
 def test_a_run_that_is_over_writes_nothing_more(
-    start_trainer: Start, make_spec: MakeSpec, operator: Operator
+    start_warm_trainer: Start, make_spec: MakeSpec, operator: Operator
 ) -> None:
     target = {"url": operator.url, "intervalSeconds": 0.1, "tokenFile": "/nonexistent"}
     spec = make_spec(training={**LONG, "maxSteps": 2000}, progress=target)
-    pod = start_trainer(spec)
+    pod = start_warm_trainer(spec)
     pod.wait_for("step 12/2000")
     operator.answer = 409
     assert pod.wait() == ExitCode.INTERRUPTED, pod.log.read_text()
@@ -133,7 +133,7 @@ def test_a_run_that_is_over_writes_nothing_more(
 
 
 def test_storage_that_is_gone_for_a_while_in_mid_run(
-    start_trainer: Start,
+    start_warm_trainer: Start,
     make_spec: MakeSpec,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -148,7 +148,7 @@ def test_storage_that_is_gone_for_a_while_in_mid_run(
             training={**LONG, "maxSteps": 400},
             storage=own.access(retry_seconds=60).to_json(),
         )
-        pod = start_trainer(spec)
+        pod = start_warm_trainer(spec)
         pod.wait_for("checkpoint of step 10:")
         own.stop()
         pod.wait_for("trying again for")

@@ -100,7 +100,7 @@ def test_an_evaluation_tells_how_far_it_is(
     monkeypatch.setattr(progress, "_TELL_SECONDS", 1e9)
     reports = reporter(operator, tmp_path / "none", make_spec)
     reports.stage("Evaluating")
-    rows = progress.RowProgress(reports, "Evaluating", 99_999_999)
+    rows = progress.RowProgress(reports, "Evaluating", 99_999_999, lambda: None)
     rows(5)
     assert reports.progress.stage == "Evaluating"  # not yet
     monkeypatch.setattr(progress, "_TELL_SECONDS", 0)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from luthier_api.finetunejob import Change, Estimate, EvaluationResult
 from luthier_api.progress import Machine
 from luthier_trainer.evaluation.compare import Comparison
 from luthier_trainer.report.axis import ticks, within
-from luthier_trainer.report.card import card, snippet
+from luthier_trainer.report.card import card
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.numbers import changed, duration, measured, number
 from luthier_trainer.report.page import page
+from luthier_trainer.report.snippet import fetching, snippet
 from luthier_trainer.report.write import write_report
+from luthier_trainer.storage.uri import encoded
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.monitor import entries
 
@@ -224,28 +227,38 @@ def test_each_method_says_how_to_load_it(method: str) -> None:
     assert ("num_labels=2" in snippet(method, classes)) == (method != "full")
 
 
-def test_the_snippet_of_lora_runs(tmp_path: Path, tiny_model: Path) -> None:
-    """With the folders where it says."""
-    import os
-    import shutil
+@pytest.mark.parametrize(
+    ("uri", "command"),
+    [
+        ("s3://m/my%20model", "aws s3 cp --recursive 's3://m/my model' base"),
+        ("hf://own/tiny", "hf download own/tiny --revision c0ffee --local-dir base"),
+        ("hf://models/own/tiny", "hf download own/tiny --revision c0ffee --local-dir base"),
+        (
+            "hf://own/tiny/a%20b/[c]",
+            "hf download own/tiny --include 'a b/[[]c]/*' --revision c0ffee --local-dir whole "
+            "&& mv 'whole/a b/[c]' base",
+        ),
+    ],
+)
+def test_the_base_is_fetched_under_its_own_name(uri: str, command: str) -> None:
+    assert fetching(uri, "c0ffee") == command
 
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    shutil.copytree(tiny_model, tmp_path / "base")
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(target_modules=["q_proj"])
-    )
-    model.save_pretrained(tmp_path / "adapter")
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "adapter")
-    before = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        found: dict[str, object] = {}
-        exec(snippet("lora", facts()), found)
-    finally:
-        os.chdir(before)
-    assert type(found["model"]).__name__.startswith("PeftModel")
+@pytest.mark.parametrize("name", ["plain", "my models", "it's $HOME", "%41", "#1"])
+def test_the_command_that_copies_the_base_runs(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    command = fetching(f"file://{encoded(str(folder))}", None)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "base" / "config.json").exists()
+
+
+def test_a_base_on_a_claim_is_copied_by_hand() -> None:
+    told = fetching("pvc://models/my%20model", None)
+    assert told == "# copy the folder my model of the PersistentVolumeClaim models to base"
+    assert fetching("pvc://models", None) == "# copy the PersistentVolumeClaim models to base"
+    assert "\n" not in fetching("pvc://models/a%0Arm", None)  # a line of its own would be run
 
 
 def test_the_card(make_spec: MakeSpec) -> None:

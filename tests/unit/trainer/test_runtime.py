@@ -13,6 +13,7 @@ from luthier_trainer.runtime import (
     cpu_has_fast_bf16,
     cpu_limit,
     hide_unused_packages,
+    threads,
 )
 from luthier_trainer.training.journal import Journal
 
@@ -36,6 +37,18 @@ def test_cpu_limit(files: dict[str, str], expected: int, tmp_path: Path) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
     assert cpu_limit(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("3", 3), ("1", 1), ("", ALL), ("0", ALL), ("many", ALL), (None, ALL)]
+)
+def test_threads_are_those_of_the_environment(
+    wanted: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert threads() == expected
 
 
 # Large tensors that stay, each made while another one of its size is there.

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
+from unit.trainer import metaspace
 
 from luthier_trainer.data.examples import Completion
-from luthier_trainer.objectives.tokens import Encoder, compact, learns_prompt
+from luthier_trainer.objectives.tokens import Encoder, begin_tokens, compact, learns_prompt
 
 
 def example(prompt: str, completion: str) -> Completion:
@@ -66,14 +68,32 @@ def test_a_text_without_a_prompt_is_asked_for_from_the_end_token(tiny_tokenizer:
     assert tokens.question == [tiny_tokenizer.eos_token_id]
 
 
+@pytest.mark.parametrize("begin", ["<s>", "<s> <|user|>"])
+def test_what_every_text_begins_with_needs_no_name(begin: str) -> None:
+    """GLM-4 puts two tokens before a text, and names none a bos_token."""
+    tokenizer = metaspace.prepended.__wrapped__()
+    named = [(name, tokenizer.convert_tokens_to_ids(name)) for name in begin.split()]
+    post = TemplateProcessing(single=f"{begin} $A", pair="$A $B", special_tokens=named)
+    tokenizer.backend_tokenizer.post_processor = post
+    tokenizer.bos_token = None
+    assert begin_tokens(tokenizer) == [number for _, number in named]
+    encoder = Encoder(tokenizer, 64, learn_prompt=False)
+    [item, written] = encoder.encode(
+        [example("a tomato", " red"), example(begin.replace(" ", "") + "a tomato", " red")]
+    )
+    assert list(item.prompt) == tokenizer("a tomato")["input_ids"]
+    assert written.prompt[: len(named)] == item.prompt[: len(named)]
+    assert written.prompt[len(named)] not in dict(named).values()
+
+
 def test_the_begin_token_stands_once(tiny_tokenizer: Any) -> None:
     class WithBegin:
         eos_token_id, bos_token_id = 0, 3
 
         def __call__(self, texts: Any, add_special_tokens: bool = True) -> dict[str, Any]:
-            return {
-                "input_ids": [3] if texts == "" else [[3, 9] if "<s>" in t else [9] for t in texts]
-            }
+            if isinstance(texts, str):
+                return {"input_ids": [3, 9] if add_special_tokens else [9]}
+            return {"input_ids": [[3, 9] if "<s>" in t else [9] for t in texts]}
 
     encoder = Encoder(WithBegin(), 64, learn_prompt=False)
     once, already = encoder.encode([example("x", "y"), example("<s>x", "y")])

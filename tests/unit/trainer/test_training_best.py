@@ -82,7 +82,7 @@ def test_a_stop_in_between_changes_nothing(stop_at: int, tmp_path: Path) -> None
     no further step where that evaluation ends the training."""
     seen: dict[int, Any] = {}
     values = {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.5, 5: 1.2, 6: 1.1}
-    fit = stopping(tmp_path, replayed(values, seen), keep_last=1, stop_at=stop_at)
+    fit = stopping(tmp_path, replayed(values, seen), keep_last=1, stop_at=stop_at + 1)
     assert fit().step == stop_at
     assert list(seen) == list(range(1, stop_at))
     fit.stop_at = None
@@ -114,7 +114,7 @@ def test_what_is_saved_after_a_late_evaluation_has_the_generators_of_its_step(
     undisturbed, stopped = fit("undisturbed"), fit("stopped")
     undisturbed.settings["maxSteps"] = stopped.settings["maxSteps"] = 8
     undisturbed()
-    stopped.stop_at = stop_at
+    stopped.stop_at = stop_at + 1  # told while the step ends: its evaluation isn't begun
     assert stopped().step == stop_at
     stopped.stop_at = None
     stopped()

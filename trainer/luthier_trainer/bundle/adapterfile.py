@@ -3,7 +3,6 @@
 onnxruntime-genai checks names, shapes and types only when a request runs: so it is done here.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from luthier_trainer.bundle.config import first_match
 from luthier_trainer.bundle.graph import Input
 from luthier_trainer.bundle.modules import parameter, parse_peft_key
 from luthier_trainer.bundle.refusal import UnfitError
@@ -20,22 +20,14 @@ Array = npt.NDArray[Any]
 
 def scaling(config: Mapping[str, Any], module: str) -> float:
     """What peft multiplies B·A with at a module: alpha/r, or alpha/√r (rank-stabilised)."""
-    rank = int(_of(config.get("rank_pattern"), module, config["r"]))
-    alpha = float(_of(config.get("alpha_pattern"), module, config["lora_alpha"]))
+    rank = rank_of(config, module)
+    alpha = float(first_match(config.get("alpha_pattern"), module, config["lora_alpha"]))
     return float(alpha / rank**0.5 if config.get("use_rslora") else alpha / rank)
 
 
 def rank_of(config: Mapping[str, Any], module: str) -> int:
     """The rank that the configuration gives a module."""
-    return int(_of(config.get("rank_pattern"), module, config["r"]))
-
-
-def _of(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    """The value for a module: of the first key that matches, as in peft."""
-    for key, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
-            return value
-    return default
+    return int(first_match(config.get("rank_pattern"), module, config["r"]))
 
 
 def parameters(

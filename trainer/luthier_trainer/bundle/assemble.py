@@ -3,6 +3,7 @@
 Both are slow to import, so this module is imported only where something is built.
 """
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from luthier_api.runspec import BundleOrder
 from luthier_trainer.bundle import adapterfile, graph
 from luthier_trainer.bundle.fetch import WEIGHTS
-from luthier_trainer.bundle.index import Proof
-from luthier_trainer.bundle.members import Member, Roll
+from luthier_trainer.bundle.index import Measured, Proof
+from luthier_trainer.bundle.members import Member, Roll, unreadable
 from luthier_trainer.bundle.package import Package
 from luthier_trainer.bundle.parts import adapter_file, adapter_part, describe
 from luthier_trainer.bundle.proof import (
@@ -25,10 +26,13 @@ from luthier_trainer.bundle.reference import Reference
 from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.rows import NoRowsError, read_rows
 from luthier_trainer.bundle.verdict import judge_metric
-from luthier_trainer.errors import unsupported
+from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import load_tokenizer
 from luthier_trainer.pod import Pod
+
+# What ends a run, though it happened over an adapter's rows.
+_OF_THE_POD = ("StorageUnavailable", "OutOfMemory", "DiskFull")
 
 
 def open_package(model: Path, ids: Sequence[int], precision: str) -> Package:
@@ -87,6 +91,12 @@ class Assembly:
         except UnfitError as refused:
             self._refuse(member, refused)
             return False
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            log(traceback.format_exc())
+            self._refuse(member, unreadable(error))
+            return False
         return True
 
     def _prove_likeness(self, members: Sequence[Member], others: Sequence[Path]) -> list[Member]:
@@ -124,21 +134,41 @@ class Assembly:
         self._pod.reporter.stage("Measuring")
         for number, member in enumerate(members, start=1):
             self._pod.reporter.update(step=number, total_steps=len(members))
-            manifest: Any = member.located.manifest
             try:
-                rows = read_rows(
-                    manifest, self._order, self._base, self._tokenizer, scratch / member.name
-                )
+                found = self._measured(member, scratch / member.name)
             except NoRowsError as error:
                 log(f"{member.name}: not measured: {error}")
                 self._note(member, not_measured=str(error)[:300])
                 continue
-            found = measured(self._package.as_model(member.name), rows)
             self._note(member, measured=found)
             log(
                 f"{member.name}: {found.metric} {found.value:.4f} on {found.examples} "
                 f"{found.split} rows, its run reported {found.reported:.4f}"
             )
+
+    def _measured(self, member: Member, folder: Path) -> Measured:
+        """Raises NoRowsError, whatever its rows make a library raise; else what is no fault of
+        theirs: storage, or this pod."""
+        try:
+            rows = read_rows(
+                member.located,
+                self._order,
+                self._base,
+                self._tokenizer,
+                folder,
+                self._pod.began,
+            )
+            return measured(self._package.as_model(member.name), rows)
+        except (NoRowsError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if from_exception(error).error.code in _OF_THE_POD:
+                raise
+            log(traceback.format_exc())
+            # A library's words may hold a row; the status, which shows this, may not.
+            told = f"{type(error).__name__}, see the log"
+            why = error if isinstance(error, TrainerError) else told
+            raise NoRowsError(f"its run's rows can't be asked here: {why}") from error
 
     def _note(self, member: Member, **fields: Any) -> None:
         self._proofs[member.name] = self._proofs[member.name].model_copy(update=fields)
@@ -151,7 +181,7 @@ class Assembly:
                 raise UnfitError(
                     "NotMeasurable",
                     proof.not_measured,
-                    "make its run's rows readable again, or leave maxMetricDrop out",
+                    "put that right, or leave maxMetricDrop out",
                 )
             judge_metric(proof, allowed)
         except UnfitError as refused:

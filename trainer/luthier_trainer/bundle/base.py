@@ -1,13 +1,15 @@
 """The bundle's base, told from its files before any weight is loaded."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from luthier_api.optimizejob import Int4
 from luthier_trainer.bundle.modules import is_switchable
-from luthier_trainer.bundle.weights import BrokenFileError, read_header
-from luthier_trainer.errors import unsupported
+from luthier_trainer.errors import TrainerError, blaming, unsupported
+from luthier_trainer.models.configfile import read_json
+from luthier_trainer.models.files import check_weights
+from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.optimize.genai.blocks import int4_refusal
 
 # Models whose layers the builder names as modules.py does. It knows more of them, in which
 # projections are fused or named otherwise.
@@ -43,15 +45,17 @@ class Base:
         return {name: shape for name, shape in self.linear.items() if is_switchable(name)}
 
 
-def read_base(folder: Path, uri: str, digest: str) -> Base:
-    """Raises TrainerError (ArchitectureNotSupported, BaseQuantized, ModelUnusable)."""
+def read_base(folder: Path, uri: str, digest: str, int4: Int4 | None = None) -> Base:
+    """`int4`: where it is to be built so. Raises TrainerError (ArchitectureNotSupported,
+    ModelUnusable, PrecisionNotSupported)."""
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise unsupported(
             "ModelUnusable", f"{uri}: config.json can't be read: {error}", "base.uri"
         ) from error
-    architecture = str((config.get("architectures") or ["none"])[0])
+    named = config.get("architectures")
+    architecture = str(named[0])[:100] if isinstance(named, list) and named else "none"
     if architecture not in ARCHITECTURES:
         raise unsupported(
             "ArchitectureNotSupported",
@@ -60,13 +64,12 @@ def read_base(folder: Path, uri: str, digest: str) -> Base:
             "base (OptimizeJob)",
             "base.uri",
         )
-    if config.get("quantization_config"):
-        raise unsupported(
-            "BaseQuantized",
-            f"{uri}: its weights are quantised already; name the model that it was made from, and "
-            "set precision",
-            "base.uri",
-        )
+    if int4 and (refusal := int4_refusal(config, int4)):
+        raise unsupported("PrecisionNotSupported", f"{uri}: {refusal}", "int4")
+    try:
+        check_weights(folder)
+    except TrainerError as error:
+        raise blaming(error, "base.uri") from error
     linear: dict[str, Shape] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:

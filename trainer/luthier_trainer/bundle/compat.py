@@ -14,7 +14,8 @@ from luthier_trainer.bundle.adapterfile import rank_of, scaling
 from luthier_trainer.bundle.base import Base, Shape
 from luthier_trainer.bundle.modules import is_switchable, parse_peft_key
 from luthier_trainer.bundle.refusal import UnfitError
-from luthier_trainer.bundle.weights import Tensor
+from luthier_trainer.models.header import Tensor
+from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
 
 _ON_THIS_BASE = "train the adapter on this bundle's base"
 _PLAIN = "train it as plain LoRA"
@@ -43,7 +44,8 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class Adapter:
     """An adapter as it was fetched.
 
-    `config`: adapter_config.json; `tensors`: the header of adapter_model.safetensors.
+    `config`: adapter_config.json, its patterns resolved (config.py); `tensors`: the header of
+    adapter_model.safetensors.
     `base_digest`: of the model that it was trained on, where its run's manifest tells.
     """
 
@@ -126,6 +128,12 @@ def _same_base(adapter: Adapter, base: Base) -> None:
         )
 
 
+def _of_a_plain_model(adapter: Adapter, base: Base) -> None:
+    del base
+    if wrapped := saved_wrapped(adapter.tensors):
+        raise UnfitError("WrappedWeights", wrapped, REMEDY)
+
+
 def _known_modules(adapter: Adapter, base: Base) -> None:
     odd = [key for key in adapter.tensors if parse_peft_key(key) is None]
     if odd:
@@ -148,7 +156,7 @@ def _right_shapes(adapter: Adapter, base: Base) -> None:
         try:
             rank = rank_of(adapter.config, module)
             scaling(adapter.config, module)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError, re.error) as error:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise UnfitError(
                 "BadConfig",
                 f"adapter_config.json has no usable rank and alpha for {module} ({error!r})",
@@ -189,6 +197,7 @@ _CHECKS: tuple[Callable[[Adapter, Base], None], ...] = (
     _plain_lora,
     _nothing_beside_it,
     _same_base,
+    _of_a_plain_model,
     _known_modules,
     _right_shapes,
 )

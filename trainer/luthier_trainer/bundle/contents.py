@@ -3,6 +3,7 @@ package before."""
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,19 +14,22 @@ from luthier_trainer.bundle.parts import describe
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.bundle.readme import readme
 from luthier_trainer.log import log
+from luthier_trainer.optimize.genai.readme import CONFIG
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.objectstore import ObjectStore
 
 _LOADER = "luthier_bundle.py"
+_GENAI = f"{MODEL_FOLDER}/{CONFIG}"
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A file of the package before: its URI, and what it must be."""
+    """A file of the package before: its URI, what it must be, and its content."""
 
     uri: str
     file: File
+    read: Callable[[], bytes | None]
 
 
 class Contents:
@@ -37,15 +41,22 @@ class Contents:
 
     def take(self, key: str, previous: Previous, old: str, file: File) -> None:
         """Let `key` be the file `old` of the package before."""
-        self._copies[key] = Copy(previous.uri(old), file)
+        self._copies[key] = Copy(previous.uri(old), file, partial(previous.store.read, old))
 
     def write(self, title: str, index: Index) -> None:
         """Write what describes the package."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(index.to_json(), indent=2, ensure_ascii=False)
         (self.folder / INDEX).write_text(text + "\n")
-        (self.folder / "README.md").write_text(readme(title, index))
+        (self.folder / "README.md").write_text(readme(title, index, self._genai_config()))
         shutil.copyfile(Path(__file__).with_name(_LOADER), self.folder / _LOADER)
+
+    def _genai_config(self) -> dict[str, Any]:
+        """The base's, which is built here or lies in the package before."""
+        path = self.folder / _GENAI
+        data = path.read_bytes() if path.exists() else self._copies[_GENAI].read()
+        found: dict[str, Any] = json.loads(data or b"{}")
+        return found
 
     def copy(self, output: ObjectStore) -> dict[str, dict[str, Any]]:
         """Copy what is taken over; returns what these files are, for the manifest."""

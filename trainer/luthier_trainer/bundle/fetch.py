@@ -2,7 +2,6 @@
 verified where a manifest tells them."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,20 @@ from typing import Any
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import AdapterOrder, RunOrder
+from luthier_trainer import documents
 from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.publish import MANIFEST
+from luthier_trainer.report.ask import ASK, MOST_BYTES, Ask, parse
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
+from luthier_trainer.usercode import made_with_code
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FILES = (CONFIG, WEIGHTS)
 _IN_ARTIFACT = "adapter/"
+_MOST_TEMPLATE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Located:
     def base_digest(self) -> str | None:
         base = (self.manifest or {}).get("baseModel") or {}
         return base.get("digest")
+
+    @property
+    def custom_code(self) -> bool:
+        return made_with_code(self.manifest or {})
 
 
 def locate(adapter: AdapterOrder, order: RunOrder, param: str) -> Located:
@@ -93,8 +100,12 @@ def _located(adapter: AdapterOrder, store: ObjectStore, order: RunOrder, param: 
 
 def _parsed(data: bytes, uri: str) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads(data)
-        manifest["files"].keys()
+        manifest = documents.parse(data)
+        for part in ("files", "spec", "baseModel"):
+            dict(manifest.get(part) or {})
+        for file in manifest["files"].values():
+            file.get("sha256")
+        dict((manifest.get("spec") or {}).get("method") or {})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnfitError(
             "BrokenManifest", f"{uri}/{MANIFEST} is no manifest of an artifact", "correct the URI"
@@ -104,8 +115,9 @@ def _parsed(data: bytes, uri: str) -> dict[str, Any]:
 
 def _digests(manifest: Mapping[str, Any]) -> dict[str, str] | None:
     files = manifest["files"]
-    found = {name: files.get(_IN_ARTIFACT + name, {}).get("sha256") for name in FILES}
-    return found if all(found.values()) else None
+    found = {name: (files.get(_IN_ARTIFACT + name) or {}).get("sha256") for name in FILES}
+    known = {name: digest for name, digest in found.items() if isinstance(digest, str)}
+    return known if len(known) == len(FILES) else None
 
 
 def fetch(located: Located, folder: Path) -> dict[str, str]:
@@ -130,3 +142,34 @@ def fetch(located: Located, folder: Path) -> dict[str, str]:
                 "something else wrote there: run the FineTuneJob again",
             )
     return found
+
+
+def has_own_template(located: Located) -> bool:
+    """Whether its run wrote conversations otherwise than the base does (dataset.chatTemplate)."""
+    dataset = ((located.manifest or {}).get("spec") or {}).get("dataset")
+    return isinstance(dataset, dict) and bool(dataset.get("chatTemplate"))
+
+
+def fetch_template(located: Located) -> str | None:
+    """The chat template that lies beside the adapter, as its run saved it with the tokenizer."""
+    data = _small(located, "chat_template.jinja", _MOST_TEMPLATE)
+    try:
+        return data.decode() if data else None
+    except UnicodeDecodeError:
+        return None
+
+
+def fetch_ask(located: Located) -> Ask | None:
+    """How the adapter is asked, where a document of its run's lies beside it. It shapes no weight:
+    one that can't be read is none."""
+    found = parse(_small(located, ASK, MOST_BYTES))
+    if found and found.row and has_own_template(located):
+        # Whoever has the package writes messages by the base's template: the text is what it knows.
+        return found.model_copy(update={"row": found.row.model_copy(update={"messages": None})})
+    return found
+
+
+def _small(located: Located, name: str, most: int) -> bytes | None:
+    key = located.prefix + name
+    sizes = {entry.key: entry.size for entry in located.store.entries(key)}
+    return located.store.read(key) if 0 < sizes.get(key, 0) <= most else None

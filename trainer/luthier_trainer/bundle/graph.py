@@ -49,7 +49,8 @@ def build(
     """
     template = scratch / "template"
     write_template(template, modules)
-    options = {"adapter_path": str(template)}
+    # Code that a model's folder brings never runs, whatever the builder's default.
+    options = {"adapter_path": str(template), "hf_remote": "false"}
     if bundling.precision == "int4":
         int4 = bundling.int4
         options["algo_config"] = int4.algorithm

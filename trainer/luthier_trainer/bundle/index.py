@@ -11,11 +11,12 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.meta import Model
 from luthier_api.optimizejob import SourceRef
 from luthier_trainer.bundle.modules import PROJECTIONS
+from luthier_trainer.report.ask import Ask
 
 INDEX = "index.json"
 MODEL_FOLDER = "model"
 # Rises with every change of how parts are made: those of before are made anew.
-FORMAT = 2
+FORMAT = 4
 
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-genai", "transformers")
 
@@ -39,8 +40,7 @@ class BasePart(Model):
     target_modules: list[str]
     begin_tokens: list[int] = Field(
         default=[],
-        description="What a text begins with, if the base's tokenizer puts a token before it: "
-        "onnxruntime-genai's doesn't do so for every model.",
+        description="What a text begins with, if the base's tokenizer puts a token before it.",
     )
     files: dict[str, File]
 
@@ -92,6 +92,13 @@ class AdapterPart(Model):
     rank_stabilized: bool
     target_modules: list[str]
     layers: int = Field(description="How many layers it changes.")
+    ask: Ask | None = Field(
+        default=None, description="How it is asked, as the run that trained it tells."
+    )
+    custom_code: bool = Field(
+        default=False,
+        description="Whether code of the user's own took part in the run that trained it.",
+    )
     proof: Proof
 
 

@@ -4,7 +4,7 @@
     print(bundle.generate("tone", [{"role": "user", "content": "Where is my parcel?"}]))
 
 First an adapter's name, or None for the base alone; then a text to be continued, or a
-conversation. This file needs onnxruntime-genai and nothing else.
+conversation. This file needs onnxruntime-genai and tokenizers (pip install both) and nothing else.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime_genai as og
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 
 
 class Bundle:
@@ -23,11 +25,14 @@ class Bundle:
         self._folder = Path(folder)
         index = json.loads((self._folder / "index.json").read_text())
         self._files = {adapter["name"]: adapter["file"] for adapter in index["adapters"]}
+        asks = {adapter["name"]: adapter.get("ask") or {} for adapter in index["adapters"]}
+        self._chats = {name for name, ask in asks.items() if ask.get("form") == "chat"}
         self._begin: list[int] = index["base"]["beginTokens"]
         config = json.loads((self._folder / "model" / "genai_config.json").read_text())
         self._context: int = config["model"]["context_length"]
         self._model = og.Model(str(self._folder / "model"))
-        self._tokenizer = og.Tokenizer(self._model)
+        # As when it was trained: onnxruntime-genai's own makes other tokens for some models.
+        self._tokenizer = Tokenizer.from_file(str(self._folder / "model" / "tokenizer.json"))
         self._adapters = og.Adapters(self._model)
         self._loaded: set[str] = set()
 
@@ -52,12 +57,14 @@ class Bundle:
         do_sample=True, temperature=0.7. Raises KeyError where there is no such adapter."""
         if adapter is not None:
             self._load(adapter)
-        begin = self._begin if isinstance(prompt, str) else []
+        # What a chat template writes has its own.
+        begin = self._begin if isinstance(prompt, str) and adapter not in self._chats else []
         if not isinstance(prompt, str):
             said = json.dumps(prompt)
-            prompt = self._tokenizer.apply_chat_template(said, add_generation_prompt=True)
-        ids = list(self._tokenizer.encode(prompt))
-        if ids[:1] != begin:  # onnxruntime-genai's tokenizer doesn't put it there for every model
+            chats = og.Tokenizer(self._model)
+            prompt = chats.apply_chat_template(said, add_generation_prompt=True)
+        ids = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        if ids[: len(begin)] != begin:
             ids = [*begin, *ids]
         params = og.GeneratorParams(self._model)
         longest = min(len(ids) + max_new_tokens, self._context)
@@ -67,10 +74,12 @@ class Bundle:
         if adapter is not None:
             generator.set_active_adapter(self._adapters, adapter)
         generator.append_tokens(np.asarray(ids, dtype=np.int32))
-        decoder = self._tokenizer.create_stream()
+        decoder = DecodeStream(skip_special_tokens=True)
         while not generator.is_done():
             generator.generate_next_token()
-            yield decoder.decode(generator.get_next_tokens()[0])
+            piece = decoder.step(self._tokenizer, int(generator.get_next_tokens()[0]))
+            if piece:  # a character may have several tokens
+                yield piece
 
     def _load(self, adapter: str) -> None:
         if adapter not in self._files:

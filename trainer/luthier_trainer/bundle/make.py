@@ -72,8 +72,11 @@ class Maker:
         # Only now: their imports take seconds.
         from luthier_trainer.bundle import graph
         from luthier_trainer.models.load import load_tokenizer
+        from luthier_trainer.models.vocabulary import check_vocabulary
         from luthier_trainer.objectives.tokens import begin_tokens
 
+        tokenizer = load_tokenizer(self._source)
+        check_vocabulary(self._source, tokenizer)
         bundling = self._order.bundling
         model = self._contents.folder / MODEL_FOLDER
         graph.build(self._source, base.modules, bundling, model, self._scratch)
@@ -85,7 +88,7 @@ class Maker:
             precision=bundling.precision,
             device=bundling.target.device,
             target_modules=list(PROJECTIONS),
-            begin_tokens=begin_tokens(load_tokenizer(self._source)),
+            begin_tokens=begin_tokens(tokenizer),
             files=describe_all(self._contents.folder, model.iterdir()),
         )
 

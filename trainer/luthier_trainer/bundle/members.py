@@ -1,6 +1,7 @@
 """The adapters of an order on their way into the package, or out of it."""
 
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ from luthier_api.result import AdapterEnd
 from luthier_api.runspec import BundleOrder
 from luthier_trainer.bundle import compat
 from luthier_trainer.bundle.base import Base
-from luthier_trainer.bundle.fetch import CONFIG, WEIGHTS, Located, fetch, locate
+from luthier_trainer.bundle.config import ConfigError, read_config, resolved
+from luthier_trainer.bundle.fetch import CONFIG, WEIGHTS, Located, fetch, fetch_ask, locate
 from luthier_trainer.bundle.index import AdapterPart, LeftOutPart, Proof, adapter_key
+from luthier_trainer.bundle.modules import parse_peft_key
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.verdict import judge_metric
-from luthier_trainer.bundle.weights import BrokenFileError, read_header
 from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.log import log
+from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.report.ask import Ask
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Member:
     """An adapter that can be in the package.
 
     `taken`: its part in the package before, where that is the same; else `adapter` is what is
-    built, from the files in `folder`.
+    built, from the files in `folder`. `ask`: how it is asked.
     """
 
     located: Located
@@ -33,6 +38,7 @@ class Member:
     folder: Path
     taken: AdapterPart | None = None
     adapter: compat.Adapter | None = None
+    ask: Ask | None = None
 
     @property
     def name(self) -> str:
@@ -134,9 +140,20 @@ def examine(
                 judge_metric(member.taken.proof, order.bundling.max_metric_drop)
         except UnfitError as refused:
             roll.refuse(adapter.name, refused)
+        except (TrainerError, OSError, MemoryError):
+            raise  # storage, or this pod: no fault of the adapter's
+        except Exception as error:
+            log(traceback.format_exc())
+            roll.refuse(adapter.name, unreadable(error))
         else:
             passed.append(member)
     return passed
+
+
+def unreadable(error: Exception) -> UnfitError:
+    """Whatever an adapter's files make a library raise: it would do so each time."""
+    what = f"its files can't be used: {type(error).__name__}: {str(error)[:150]}"
+    return UnfitError("BrokenConfig", what, "save the adapter again with peft")
 
 
 def _member(
@@ -149,10 +166,12 @@ def _member(
     own = adapter_key(key, digests)
     taken = _taken(own, previous)
     if taken:
-        return Member(located, own, folder, taken=taken)
+        return Member(located, own, folder, taken=taken, ask=fetch_ask(located))
     adapter = _read(located, folder)
     compat.check(adapter, base)
-    return Member(located, own, folder, adapter=adapter)
+    # peft reads what was checked, and no pattern.
+    (folder / CONFIG).write_text(json.dumps(adapter.config))
+    return Member(located, own, folder, adapter=adapter, ask=fetch_ask(located))
 
 
 def _taken(key: str, previous: Previous | None) -> AdapterPart | None:
@@ -162,13 +181,13 @@ def _taken(key: str, previous: Previous | None) -> AdapterPart | None:
 def _read(located: Located, folder: Path) -> compat.Adapter:
     """Raises UnfitError (BrokenConfig, BrokenWeights)."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        found = read_config(folder / CONFIG)
         tensors = read_header(folder / WEIGHTS)
-        if not isinstance(config, dict):
-            raise ValueError("it is no object")
+        named = [named[0] for key in tensors if (named := parse_peft_key(key))]
+        config = resolved(found, named)
     except BrokenFileError as error:
         raise UnfitError("BrokenWeights", str(error), "save the adapter again") from error
-    except ValueError as error:
+    except ConfigError as error:
         raise UnfitError("BrokenConfig", f"{CONFIG}: {error}", "save the adapter again") from error
     return compat.Adapter(located.name, config, tensors, located.base_digest)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.optimize.genai.runner import GenaiRunner, Logits
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
 
 __all__ = ["Logits", "Package"]
 
@@ -16,7 +16,7 @@ class Package:
 
     def __init__(self, folder: Path) -> None:
         """Raises RuntimeError where onnxruntime-genai doesn't take the model."""
-        self._runner = GenaiRunner(folder, cpu_limit())
+        self._runner = GenaiRunner(folder, threads())
 
     def load(self, path: Path, name: str) -> None:
         """Raises UnfitError where onnxruntime-genai doesn't take the file."""

@@ -42,6 +42,8 @@ def adapter_part(member: Member, file: File, proof: Proof) -> AdapterPart:
         rank_stabilized=bool(adapter.config.get("use_rslora")),
         target_modules=sorted({module.rpartition(".")[2] for module in modules}),
         layers=len({module.split(".")[2] for module in modules}),
+        ask=member.ask,
+        custom_code=member.located.custom_code,
         proof=proof,
     )
 
@@ -55,5 +57,7 @@ def taken_part(member: Member) -> AdapterPart:
         "file": adapter_file(member.name),
         "source": member.located.source,
         "base_verified": member.located.base_digest is not None,
+        "ask": member.ask,
+        "custom_code": member.located.custom_code,
     }
     return taken.model_copy(update=now)

@@ -1,15 +1,16 @@
 """The package before: its parts are taken over where they are the same."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from luthier_api.runspec import RunOrder
+from luthier_trainer import documents
 from luthier_trainer.bundle.index import INDEX, AdapterPart, BasePart, File, Index, LeftOutPart
 from luthier_trainer.log import log
 from luthier_trainer.publish import MANIFEST
+from luthier_trainer.storage.keys import require
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 
@@ -57,10 +58,14 @@ def read_previous(uri: str | None, order: RunOrder) -> Previous | None:
         log(f"warning: no package at {uri}: all parts are built")
         return None
     try:
-        wanted = json.loads(manifest)["files"][INDEX]["sha256"]
+        wanted = documents.parse(manifest)["files"][INDEX]["sha256"]
         if hashlib.sha256(data).hexdigest() != wanted:
             raise ValueError(f"{INDEX} is not what was published")
-        return Previous(store, Index.model_validate_json(data))
+        index = Index.read(documents.parse(data))
+        for key in (*index.base.files, *(part.file for part in index.adapters)):
+            require(key)
+        return Previous(store, index)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        log(f"warning: the package at {uri} can't be used, all parts are built: {error}")
+        why = type(error).__name__ if isinstance(error, ValidationError) else error
+        log(f"warning: the package at {uri} can't be used, all parts are built: {why}")
         return None

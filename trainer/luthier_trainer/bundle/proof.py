@@ -2,6 +2,7 @@
 own metric on their own rows."""
 
 import hashlib
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from luthier_trainer.bundle import adapterfile
 from luthier_trainer.bundle.adapterfile import Array
 from luthier_trainer.bundle.index import Measured, Proof
 from luthier_trainer.bundle.likeness import likeness
+from luthier_trainer.bundle.members import unreadable
 from luthier_trainer.bundle.package import Logits, Package
 from luthier_trainer.bundle.reference import Reference
 from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.rows import Rows
 from luthier_trainer.bundle.verdict import judge_likeness
 from luthier_trainer.evaluation.measure import measure
+from luthier_trainer.log import log
 
 # Prose, a number, code and a question: more kinds of tokens show more of an adapter.
 _TEXT = (
@@ -63,6 +66,11 @@ def prove_likeness(
             judge_likeness(proof, precision)
         except UnfitError as refused:
             yield candidate.name, refused, ""
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            log(traceback.format_exc())
+            yield candidate.name, unreadable(error), ""
         else:
             yield candidate.name, proof, fingerprint(found)
 

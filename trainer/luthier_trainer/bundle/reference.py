@@ -20,8 +20,11 @@ class Reference:
     """The base in fp32, with one adapter at a time."""
 
     def __init__(self, base: Path, longest: int) -> None:
-        source = BaseSource(base, Causal.head, longest, _SEED)
-        self._model: Any = source.load(Precision("fp32")).eval()
+        self._source = BaseSource(base, Causal.head, longest, _SEED)
+        self._load()
+
+    def _load(self) -> None:
+        self._model: Any = self._source.load(Precision("fp32")).eval()
 
     def logits(self, ids: Sequence[int]) -> Logits:
         """fp32 [tokens, vocabulary] of the base alone."""
@@ -33,7 +36,11 @@ class Reference:
         from peft import PeftModel
 
         # low_cpu_mem_usage: without it each layer draws weights that are overwritten at once.
-        model = PeftModel.from_pretrained(self._model, adapter, low_cpu_mem_usage=True).eval()
+        try:
+            model = PeftModel.from_pretrained(self._model, adapter, low_cpu_mem_usage=True).eval()
+        except Exception:
+            self._load()  # what peft had begun may be left in it
+            raise
         try:
             return _logits(model, ids), _weights(model)
         finally:

@@ -61,7 +61,8 @@ class BundleRun:
 
         stage("Loading")
         source = cache.local_folder(model, order)
-        base = read_base(source, wanted.uri, cache.digest(source, model))
+        int4 = order.bundling.int4 if order.bundling.precision == "int4" else None
+        base = read_base(source, wanted.uri, cache.digest(source, model), int4)
 
         stage("Checking")
         previous = read_previous(order.previous, order)
@@ -96,6 +97,7 @@ class BundleRun:
                 "licence": model.licence,
             },
             "sources": [adapter.to_json() for adapter in order.adapters],
+            "customCode": any(part.custom_code for part in index.adapters),
         }
         result = self.result("Succeeded")
         ref = publish.publish(

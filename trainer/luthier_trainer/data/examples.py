@@ -1,7 +1,8 @@
 """Rows in the forms that can be learnt: what preflight hands to the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from luthier_api.finetunejob import DatasetFacts
 
@@ -18,18 +19,35 @@ class Completion:
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a conversation."""
+    """One message of a conversation. `more`: what templates read beside role and content:
+    tool_calls, tool_call_id, name of a tool, reasoning_content. `learnt`: of the assistant's,
+    whether the loss counts it."""
 
     role: str
-    content: str
+    content: str | None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    learnt: bool = True
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """As chat templates and scripts of the user's read it."""
+        return {"role": self.role, "content": self.content, **self.more}
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation; its last turn is the assistant's."""
+    """A conversation; its last turn is the assistant's, and is learnt. `tools`: functions that
+    the assistant may call, as JSON schemas."""
 
     turns: tuple[Turn, ...]
     place: str
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def answers(self) -> list[int]:
+        """Where the turns are that are learnt."""
+        turns = enumerate(self.turns)
+        return [index for index, turn in turns if turn.role == "assistant" and turn.learnt]
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,8 @@ class Findings:
     balance: dict[str, dict[str, int]] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
+    # What nothing learns from (a key of messages, a turn behind the last answer) → rows with it.
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

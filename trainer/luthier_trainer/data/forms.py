@@ -1,30 +1,30 @@
 """The forms of examples: which columns they need, and how a row becomes one."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from luthier_api.finetuning import FineTuning
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged, Turn
-from luthier_trainer.data.rows import Row
+from luthier_trainer.data import chats
+from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
+from luthier_trainer.data.row import Row, hidden
 from luthier_trainer.data.tagging import to_bio, words_and_tags
 from luthier_trainer.data.template import Template, parse_template
+from luthier_trainer.data.values import as_text, items_of, mistake
 from luthier_trainer.errors import TrainerError, data_error
-
-_ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Form:
     """`columns`: column → field of the spec that names it. `convert` raises TrainerError.
-    `unread`: what is in a row's columns, but not in its example."""
+    `optional`: columns that are read where a row has them. `unread`: what is in a row's columns,
+    but not in its example."""
 
     columns: dict[str, str]
     convert: Callable[[Row], Example]
     template: Template | None = None
     unread: Callable[[Row], Iterable[str]] = lambda _: ()
+    optional: Collection[str] = ()
 
 
 def parse_form(tuning: FineTuning) -> Form:
@@ -40,20 +40,37 @@ def parse_form(tuning: FineTuning) -> Form:
                 "dataset.template",
             )
         columns = dict.fromkeys(template.columns, "dataset.template")
-        return Form(columns, partial(_by_template, template), template)
+        classes = tuning.task == "classification"
+        return Form(columns, partial(_by_template, template, classes), template)
     names = {
         name: getattr(dataset.columns, name)
         for name in type(dataset.columns).model_fields
         if getattr(dataset.columns, name)
     }
     columns = {column: f"dataset.columns.{name}" for name, column in names.items()}
+    learn_all = dataset.loss_on == "All"
     convert: Callable[..., Example]
     if "prompt" in names:
-        convert = _completion
-    elif "messages" in names:
-        unread = partial(_unread_keys, names)
-        return Form(columns, partial(_chat, names), unread=unread)
-    elif "tokens" in names:
+        return Form(
+            columns,
+            partial(_completion, names, learn_all=learn_all),
+            unread=partial(chats.unread_of_prompt_and_completion, names),
+            optional=chats.TOOLS,
+        )
+    if "messages" in names:
+        return Form(
+            columns,
+            partial(chats.of_messages, names["messages"], learn_all=learn_all),
+            unread=partial(chats.unread, names["messages"]),
+            optional=chats.BESIDE_MESSAGES,
+        )
+    if "instruction" in names:
+        asked = names.pop("input", None)
+        columns = {column: field for column, field in columns.items() if column != asked}
+        optional = filter(None, [asked, *chats.BESIDE_INSTRUCTION])
+        convert = partial(chats.of_instruction, asked=asked)
+        return Form(columns, partial(convert, names), optional=tuple(optional))
+    if "tokens" in names:
         convert = _tagged
     elif "spans" in names:
         convert = _spans
@@ -64,12 +81,17 @@ def parse_form(tuning: FineTuning) -> Form:
     return Form(columns, partial(convert, names))
 
 
-def as_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _by_template(template: Template, row: Row) -> Completion:
+def _by_template(template: Template, classes: bool, row: Row) -> Completion:
+    if classes:
+        _one_class(row, template.label_column)
+    for column in template.columns:
+        if chats.conversation(row, column) is not None:
+            raise data_error(
+                "ConversationInTemplate",
+                f"{row.place}: {column!r} is a list of messages, which a template would write as "
+                "JSON: set columns.messages instead, and the model's chat template writes them",
+                "dataset.template",
+            )
     values = {column: as_text(row.values[column]) for column in template.columns}
     label = values[template.label_column]
     if not label.strip():
@@ -78,42 +100,28 @@ def _by_template(template: Template, row: Row) -> Completion:
     return Completion(text.prompt, text.completion, label, row.place)
 
 
-def _completion(names: dict[str, str], row: Row) -> Completion:
+def _completion(names: dict[str, str], row: Row, *, learn_all: bool) -> Completion | Chat:
+    if chat := chats.of_prompt_and_completion(names, row, learn_all=learn_all):
+        return chat
     prompt, completion = (as_text(row.values[names[name]]) for name in ("prompt", "completion"))
     if not completion.strip():
         raise _empty(row, names["completion"])
     return Completion(prompt, completion, completion, row.place)
 
 
-def _chat(names: dict[str, str], row: Row) -> Chat:
-    turns = []
-    for number, message in enumerate(_items(row, names["messages"]), start=1):
-        where = f"message {number}"
-        if not isinstance(message, dict):
-            raise _mistake("InvalidMessages", row, f"{where} is no {{role, content}}")
-        role, content = message.get("role"), message.get("content")
-        if role not in _ROLES:
-            raise _mistake(
-                "InvalidMessages", row, f"{where} has the role {role!r}, not {', '.join(_ROLES)}"
-            )
-        if not isinstance(content, str) or not content.strip():
-            raise _mistake("InvalidMessages", row, f"{where} has no text as its content")
-        turns.append(Turn(role, content))
-    if not turns or turns[-1].role != "assistant":
-        raise _mistake(
-            "InvalidMessages", row, "the last message isn't the assistant's: there is no answer"
+def _one_class(row: Row, column: str) -> None:
+    value = row.values[column]
+    if isinstance(value, list | dict):
+        raise data_error(
+            "SeveralLabels",
+            f"{row.place}: {column!r} is {hidden(row.place, value)}, and classification learns one "
+            "class a row: write the label as text; to learn several at once, let the model say "
+            "them: task extraction or generation",
         )
-    return Chat(tuple(turns), row.place)
-
-
-def _unread_keys(names: dict[str, str], row: Row) -> set[str]:
-    """Of messages that _chat accepts."""
-    messages = _items(row, names["messages"])
-    keys = {key for each in messages for key in each if each[key] not in (None, "", [], {})}
-    return keys - {"role", "content"}
 
 
 def _labelled(names: dict[str, str], row: Row) -> Labelled:
+    _one_class(row, names["label"])
     text, label = (as_text(row.values[names[name]]) for name in ("text", "label"))
     for name, value in (("text", text), ("label", label)):
         if not value.strip():
@@ -122,11 +130,11 @@ def _labelled(names: dict[str, str], row: Row) -> Labelled:
 
 
 def _tagged(names: dict[str, str], row: Row) -> Tagged:
-    tokens, tags = _items(row, names["tokens"]), _items(row, names["tags"])
+    tokens, tags = items_of(row, names["tokens"]), items_of(row, names["tags"])
     if not tokens or not all(isinstance(token, str) and token.strip() for token in tokens):
-        raise _mistake("InvalidTokens", row, "tokens are words, and none is empty")
+        raise mistake("InvalidTokens", row, "tokens are words, and none is empty")
     if len(tokens) != len(tags):
-        raise _mistake("InvalidTag", row, f"{len(tokens)} tokens, but {len(tags)} tags")
+        raise mistake("InvalidTag", row, f"{len(tokens)} tokens, but {len(tags)} tags")
     return Tagged(tuple(tokens), to_bio(tags, row.place), row.place)
 
 
@@ -134,7 +142,7 @@ def _spans(names: dict[str, str], row: Row) -> Tagged:
     text = as_text(row.values[names["text"]])
     if not text.strip():
         raise _empty(row, names["text"])
-    words, tags = words_and_tags(text, _items(row, names["spans"]), row.place)
+    words, tags = words_and_tags(text, items_of(row, names["spans"]), row.place)
     return Tagged(words, tags, row.place)
 
 
@@ -152,21 +160,9 @@ def _pair(names: dict[str, str], row: Row, *, any_number: bool) -> Pair:
             label = float("nan")
         if not (abs(label) < float("inf") if any_number else 0 <= label <= 1):
             scale = "a number" if any_number else "a number from 0 to 1"
-            raise _mistake("InvalidScore", row, f"{names['label']!r} is {value!r}, not {scale}")
+            found = hidden(row.place, value)
+            raise mistake("InvalidScore", row, f"{names['label']!r} is {found}, not {scale}")
     return Pair(first, second, label, row.place)
-
-
-def _items(row: Row, column: str) -> list[Any]:
-    """A list; in .csv it is written as JSON."""
-    value = row.values[column]
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            value = None
-    if not isinstance(value, list):
-        raise _mistake("InvalidList", row, f"{column!r} is no list (in .csv: a list as JSON)")
-    return value
 
 
 def _empty(row: Row, column: str) -> TrainerError:
@@ -175,7 +171,3 @@ def _empty(row: Row, column: str) -> TrainerError:
         f"{row.place}: {column!r} is empty: there is nothing to learn; fill it in or remove the "
         "row",
     )
-
-
-def _mistake(code: str, row: Row, problem: str) -> TrainerError:
-    return data_error(code, f"{row.place}: {problem}; correct or remove the row")

@@ -2,10 +2,14 @@
 item and a chunk are in memory."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from luthier_trainer.data.row import MAX_ROW_BYTES
+
 _CHUNK = 1 << 20  # characters
+_MOST = MAX_ROW_BYTES  # characters of an item
 # A number, a literal or an escape that the end of a chunk cut is no longer.
 _LONGEST_WORD = 12
 
@@ -14,22 +18,43 @@ def _constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
 
 
+def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises DoubledKeyError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise DoubledKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return found
+
+
+class DoubledKeyError(Exception):
+    """An object has a key twice: which value is meant isn't for a reader to guess."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
 # NaN is what pandas writes for a value that is missing.
-decoder = json.JSONDecoder(parse_constant=_constant)
+decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=as_object)
 _whitespace = json.decoder.WHITESPACE.match  # type: ignore[attr-defined]
 
 
 class ArrayError(Exception):
-    """`line` and `column` from 1: where; `problem`: what."""
+    """`line` and `column` from 1: where; `problem`: what; `found`: the character there."""
 
-    def __init__(self, line: int, column: int, problem: str) -> None:
+    def __init__(self, line: int, column: int, problem: str, found: str = "") -> None:
         super().__init__(problem)
-        self.line, self.column, self.problem = line, column, problem
+        self.line, self.column, self.problem, self.found = line, column, problem, found
+
+
+class ItemTooLargeError(Exception):
+    """An item is larger than any row may be."""
 
 
 def array_items(stream: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
     """The file's objects in turn. An item that is none may be a number that was cut short: it
-    is for the caller to refuse. Raises ArrayError, and what reading raises."""
+    is for the caller to refuse. Raises ArrayError, DoubledKeyError, ItemTooLargeError, and what
+    reading raises."""
     window = _Window(stream, chunk)
     if window.next() == "{":
         while window.next():
@@ -89,7 +114,8 @@ class _Window:
     def error(self, problem: str) -> ArrayError:
         """`problem` is at the position."""
         line, column = self._place()
-        return ArrayError(line + 1, column + 1, problem)
+        found = self._text[self.position : self.position + 1]
+        return ArrayError(line + 1, column + 1, problem, found)
 
     def _place(self) -> tuple[int, int]:
         lines = self._text.count("\n", 0, self.position)
@@ -100,6 +126,8 @@ class _Window:
     def _more(self) -> bool:
         """Read on, an unfinished item in ever larger steps; False at the end."""
         rest = len(self._text) - self.position
+        if rest > _MOST:
+            raise ItemTooLargeError
         read = self._stream.read(max(self._chunk, rest))
         if not read:
             return False

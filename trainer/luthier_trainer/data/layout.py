@@ -3,9 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from itertools import chain
 from pathlib import PurePosixPath
 
-from luthier_trainer.data.rows import data_suffix
+from luthier_trainer.data.row import data_suffix
 from luthier_trainer.errors import data_error
 
 Splits = dict[str, list[str]]
@@ -36,16 +37,16 @@ def split_of(name: str) -> str:
 def find_splits(keys: Iterable[str], wanted: Collection[str]) -> Splits:
     """Split → keys of its files, sorted, of those that is_data accepts; {}: there are none.
 
-    A split is a file, its shards, or a folder of that name. Files of another name, where there are
-    no others, are `train`.
+    A split is a file, its shards, or a folder of that name. Files of other names, where there are
+    no others, are `train`, all of them, as the package datasets has it.
     """
     keys = sorted(keys)
     found = [splits for base in _BASES if (splits := _below(base, keys, wanted))]
     if not found:
         return {}
     splits = max(found, key=lambda each: len(set(wanted) & each.keys()))
-    if len(splits) == 1 and not splits.keys() & {*_NAMES, *wanted}:
-        splits["train"] = next(iter(splits.values()))
+    if not splits.keys() & {*_NAMES, *wanted} and not any(map(_tells_a_split, splits)):
+        splits["train"] = sorted(chain(*splits.values()))
     return splits
 
 
@@ -57,12 +58,15 @@ def check(uri: str, split: str, keys: list[str], param: str) -> None:
     in_folder = None in totals and PurePosixPath(keys[0]).parent.name == split
     alike = len({data_suffix(key) for key in keys}) == 1
     one_set = None not in totals and len(totals) == 1 and len(set(numbers)) == len(numbers)
-    if len(keys) > 1 and not (one_set or (in_folder and alike and not numbers)):
+    stems = [split_of(key) for key in keys]
+    apart = split == "train" and "train" not in stems and len(set(stems)) == len(stems)
+    together = alike and not numbers and (in_folder or apart)
+    if len(keys) > 1 and not (one_set or together):
         names = ", ".join(PurePosixPath(key).name for key in keys[:5])
         raise data_error(
             "AmbiguousSplit",
-            f"{uri}: several files for the split {split!r} ({names}); keep one per split, or name "
-            "them NAME-00000-of-00002 and so on",
+            f"{uri}: several files for the split {split!r} ({names}); keep one per split, name "
+            "them NAME-00000-of-00002 and so on, or give all of them one format",
             param,
         )
     total = totals.pop()
@@ -72,6 +76,11 @@ def check(uri: str, split: str, keys: list[str], param: str) -> None:
             f"{uri}: the split {split!r} has {len(numbers)} of {total} files; upload all of them",
             param,
         )
+
+
+def _tells_a_split(stem: str) -> bool:
+    """Whether a name has the word for a split that isn't train: colours_test, dev-1."""
+    return bool({*re.split(r"[^a-z]+", stem.lower())} & (_NAMES - {"train", "training"}))
 
 
 def _below(base: str, keys: Iterable[str], wanted: Collection[str]) -> Splits:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from luthier_api.finetunejob import DatasetFacts
@@ -23,13 +24,15 @@ def write_page(
     token_lengths: Sequence[int],
     truncated: int,
     samples: Sequence[Sample],
+    told: Sequence[str] = (),
     *,
     max_length: int,
     expected: str,
 ) -> None:
     """`token_lengths`: tokens of the training rows that were counted, before the cut to
     `max_length`, which `truncated` of them need. `samples`: tokens as text, and whether the
-    loss counts each. `expected`: what the training will need."""
+    loss counts each. `told`: what else is to be said of the tokens. `expected`: what the training
+    will need."""
     sections = [
         f'<h1>The data</h1><p>{escape(examples.summary)}</p><p class="dim">'
         f"{escape(examples.digest)}</p>",
@@ -50,6 +53,7 @@ def write_page(
             examples.findings.leaked,
         ),
         _lengths(token_lengths, truncated, facts, max_length),
+        *(f"<p>{escape(line[:1].upper() + line[1:])}.</p>" for line in told),
         _samples(samples),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,15 +156,26 @@ def _histogram(lengths: Sequence[int], max_length: int) -> str:
 
 
 def _samples(samples: Sequence[Sample]) -> str:
+    """Token by token. Learnt ones are underlined too, for those who see no colour."""
     if not samples:
         return ""
-    shown = "".join(f"<pre>{''.join(map(_token, sample))}</pre>" for sample in samples)
+    shown = "".join(
+        f'<figure class="tokens"><figcaption>{sum(counted for _, counted in sample):,} of '
+        f"{len(sample):,} tokens are learnt</figcaption><pre>{_tokens(sample)}</pre></figure>"
+        for sample in samples
+    )
     return (
-        '<h2>As the model sees it</h2><p class="dim">The first rows of train. The loss counts '
-        f"the <mark>marked</mark> tokens.</p>{shown}"
+        '<h2>As the model sees it</h2><p class="dim">The first rows of train, token by token. The '
+        "loss counts the <mark>marked, underlined</mark> tokens: those the model learns to say. "
+        f"The others are what it is given.</p>{shown}"
     )
 
 
-def _token(token: tuple[str, bool]) -> str:
-    text, counted = token
-    return f"<mark>{escape(text)}</mark>" if counted else escape(text)
+def _tokens(sample: Sample) -> str:
+    runs = groupby(sample, key=lambda token: token[1])
+    return "".join(_run([text for text, _ in tokens], counted) for counted, tokens in runs)
+
+
+def _run(texts: Sequence[str], counted: bool) -> str:
+    tokens = "".join(f"<span>{escape(text)}</span>" for text in texts)
+    return f'<mark aria-label="learnt">{tokens}</mark>' if counted else tokens

@@ -17,11 +17,20 @@ from luthier_trainer.data import sources
 from luthier_trainer.data.alike import check_alike
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
-from luthier_trainer.data.scan import Scan
-from luthier_trainer.data.sources import Source
+from luthier_trainer.data.labels import (
+    are_classes,
+    mixed_labels,
+    twin_columns,
+    twin_labels,
+    unknown_label,
+)
+from luthier_trainer.data.row import LocalFile, shown
+from luthier_trainer.data.scan import Scan, unread_words
+from luthier_trainer.data.sources import Source, stored_columns, total_size
 from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, sample, select
 from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_rows
 from luthier_trainer.errors import data_error
+from luthier_trainer.log import log
 
 _PLACES = 20
 
@@ -95,10 +104,10 @@ class _Preflight:
         self.tuning, self.dataset = tuning, tuning.dataset
         self.sources = [source, *mixed]
         self.form = parse_form(tuning)
-        size = sum(one.size for one in self.sources)
-        self.table = Table(size <= in_memory_bytes)
+        self.table = Table(total_size(self.sources, in_memory_bytes) <= in_memory_bytes)
         self.scratch = scratch
-        needed = {*self.form.columns, *filter(None, [self.dataset.stratify_by])}
+        stratum = filter(None, [self.dataset.stratify_by])
+        needed = {*self.form.columns, *stratum}
         self.needed = needed
         self.mixes: list[range] = []
         self.splits = self._open(source, 0)
@@ -120,17 +129,29 @@ class _Preflight:
             key = tuple(str(file.path) for file in files)
             if key not in opened:  # a single file is train, and what its name says
                 folder = self.scratch / str(number)
-                rows = [open_rows(f, self.needed, self.table.in_memory, folder) for f in files]
+                rows = [open_rows(f, self._columns(f), self.table.in_memory, folder) for f in files]
                 name = f"{number}/{split}"
                 self.table.add(name, rows)
                 opened[key] = self.table.splits[name]
             splits[split] = opened[key]
-        if not any(splits.values()):
-            names = ", ".join(f.name for files in source.splits.values() for f in files[:1])
+        # Of a folder that lacks a split select() tells.
+        if any(source.splits.values()) and not any(splits.values()):
+            files = [file for files in source.splits.values() for file in files[:1]]
+            names = ", ".join(dict.fromkeys(file.name for file in files))
             raise data_error(
                 "EmptyDataset", f"{names}: no rows; add examples to the file", source.param
             )
         return splits
+
+    def _columns(self, file: LocalFile) -> set[str]:
+        """Those that are read of a file; of .parquet the optional ones only where it has them,
+        since it is read whole where it lacks one."""
+        optional = set(self.form.optional)
+        if optional and file.suffix == ".parquet":
+            from luthier_trainer.data.parquet import columns_of
+
+            optional &= columns_of(file)
+        return self.needed | optional
 
     def examples(self) -> Examples:
         train, evaluation, test = self._parts()
@@ -144,6 +165,7 @@ class _Preflight:
             warnings += self._undrawn(whole, train)
         parts = {"train": train, "eval": evaluation, "test": test}
         labels, balance = self._labels(parts)
+        warnings += self._alike(balance)
         check_alike(self.tuning, parts, self.scan.unlike, self._sequence)
         leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
         warnings += self._warnings(parts, leaks)
@@ -154,6 +176,7 @@ class _Preflight:
             labels=len(labels),
             duplicates=len(found),
             leaked=sum(map(len, leaks.values())),
+            unread=unread_words(self.scan.unread_rows),
         )
         template = self.form.template
         in_words = template is not None and self.tuning.task == "classification"
@@ -173,6 +196,7 @@ class _Preflight:
                 balance=balance,
                 duplicates=duplicates,
                 leaked=[place for rows in leaks.values() for place in self._places(rows)],
+                unread=dict(self.scan.unread_rows),
             ),
             watched=self._sequence(self._sample(evaluation)),
             reported=self._sequence(self._sample(test if len(test) else evaluation)),
@@ -231,10 +255,12 @@ class _Preflight:
 
     def _undrawn(self, whole: Indices, drawn: Indices) -> list[str]:
         """Labels of train that have no row any more."""
-        lost = sorted(self._labels_of(whole) - self._labels_of(drawn))
+        labels = self._labels_of(whole)
+        lost = sorted(labels - self._labels_of(drawn))
         if not lost:
             return []
-        names = ", ".join(map(repr, lost[:_PLACES]))
+        named = are_classes(labels, len(whole))
+        names = ", ".join(map(repr, lost[:_PLACES])) if named else f"{len(lost)} labels"
         return [f"the weights of mix leave no row of {names}: not learnt"]
 
     def _labels_of(self, rows: Indices) -> set[str]:
@@ -270,10 +296,10 @@ class _Preflight:
         if self.tagging and not labels:
             raise data_error("NoEntities", "no row of train tags an entity", "dataset.train")
         if not self.tagging and len(labels) < 2:
+            which = repr(labels[0]) if are_classes(labels, 1) else "the same text"
             raise data_error(
                 "SingleLabel",
-                f"all training rows have the label {labels[0]!r}; classification needs at least "
-                "two",
+                f"all training rows have as label {which}; classification needs at least two",
                 "dataset.train",
             )
         for name in ("eval", "test"):
@@ -291,12 +317,25 @@ class _Preflight:
         remedy = "add some, set stratifyBy" if drawn else "add some"
         if any(source.weight < 1 for source in self.dataset.mix):
             remedy += ", raise the weights of mix"
+        place = self.table[int(first)].place
+        which, has, meant = unknown_label(unknown[0], labels, len(rows))
+        log(f"data: {place}: a label without examples in train: {shown(unknown[0])}")
         raise data_error(
             "LabelWithoutExamples",
-            f"{self.table[int(first)].place}: the label {unknown[0]!r} of {name} has no example "
-            f"in train (which has {', '.join(labels[:20])}); {remedy} or remove the row",
+            f"{place}: {which} of {name} has no example in train (which has {has}); "
+            f"{meant}{remedy} or remove the row",
             "dataset.evalFraction" if drawn else f"dataset.{name}",
         )
+
+    def _alike(self, balance: dict[str, dict[str, int]]) -> list[str]:
+        """Labels, and columns, that may be meant as one."""
+        labels = {label for counts in balance.values() for label in counts}
+        rows = sum(counts.total() for counts in map(Counter, balance.values()))
+        return [
+            *twin_labels(labels, rows),
+            *mixed_labels(self.scan.mixed, labels, rows),
+            *twin_columns({*self.scan.columns, *stored_columns(self.sources)}, self.needed),
+        ]
 
     def _repetitions(self, found: Indices, total: int) -> list[str]:
         dropped = ": left out" if self.dataset.deduplicate else ""
@@ -306,10 +345,10 @@ class _Preflight:
         """What isn't read, and rows of eval and test that training sees."""
         warnings = []
         if unread := self.scan.unread:
+            rows_with = self.scan.unread_rows
+            names = ", ".join(unread_words(rows_with))
             warnings.append(
-                f"{', '.join(sorted(unread))}: messages have it (first: "
-                f"{next(iter(unread.values()))}), and it is not learnt: only role and content are "
-                "read"
+                f"chats have {names} (first: {next(iter(unread.values()))}): nothing learns from it"
             )
         for name, rows in leaks.items():
             if len(rows):

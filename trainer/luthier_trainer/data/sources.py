@@ -1,28 +1,30 @@
 """The files of a dataset, made local: one file, or those of a folder's splits (layout.py)."""
 
-import gzip
 import hashlib
 import re
-import shutil
-import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
+from luthier_trainer.data.content import check_content
 from luthier_trainer.data.layout import check, find_splits, is_data, split_of
-from luthier_trainer.data.rows import FORMATS, LocalFile, data_suffix, malformed
+from luthier_trainer.data.row import FORMATS, ROW_BYTES, LocalFile, data_suffix
+from luthier_trainer.data.unpack import unpacked
 from luthier_trainer.digests import sha256_of
-from luthier_trainer.errors import TrainerError, is_disk_full
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
+from luthier_trainer.storage.keys import below
 from luthier_trainer.storage.objectstore import Entry, ReadableStore
 from luthier_trainer.storage.source import open_source
+from luthier_trainer.storage.uri import last_part
+
+_NAMED = 5  # files of a folder that a message names
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,51 @@ class Source:
     digests: tuple[str, ...]
     param: str = "dataset.uri"
 
-    @property
-    def size(self) -> int:
-        """Bytes, uncompressed."""
-        return sum(file.path.stat().st_size for files in self.splits.values() for file in files)
+
+def total_size(sources: Sequence[Source], enough: int) -> int:
+    """Bytes of all values and rows; where they are more than `enough`, that they are more."""
+    size = 0
+    for file in _files(sources):
+        if size > enough:
+            break
+        if file.suffix == ".parquet":
+            from luthier_trainer.data.parquet import decoded_bytes
+
+            size += decoded_bytes(file, enough - size)
+        else:
+            size += file.path.stat().st_size
+            if size <= enough:
+                size += ROW_BYTES * _most_rows(file.path)
+    return size
+
+
+def _most_rows(path: Path) -> int:
+    """As many as the file may have: each begins a line, or is an object."""
+    lines = objects = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            lines += chunk.count(b"\n")
+            objects += chunk.count(b"{")
+    return max(lines, objects)
+
+
+def stored_columns(sources: Sequence[Source]) -> set[str]:
+    """Of .parquet, all of them: only those that are needed are read as rows."""
+    names: set[str] = set()
+    for file in _files(sources):
+        if file.suffix == ".parquet":
+            from luthier_trainer.data.parquet import columns_of
+
+            names |= columns_of(file)
+    return names
+
+
+def _files(sources: Sequence[Source]) -> Iterable[LocalFile]:
+    """Each once: a single file is train, and what its name says."""
+    found = {
+        file.path: file for source in sources for files in source.splits.values() for file in files
+    }
+    return found.values()
 
 
 def digest(sources: Sequence[Source]) -> str:
@@ -60,7 +103,7 @@ def fetch(
 
     Raises TrainerError.
     """
-    base, _, name = uri.rstrip("/").rpartition("/")
+    base, name = last_part(uri)
     if data_suffix(name):
         path = _fetch_one(uri, base, name, spec, folder, param, revision)
         stem = split_of(name)
@@ -70,10 +113,11 @@ def fetch(
             splits[stem] = [file]
         return Source(uri, splits, (sha256_of(path),), param)
     store = open_source(uri, "datasets", spec, param, revision)
-    entries = {entry.key: entry for entry in store.entries() if is_data(entry.key)}
+    stored = {entry.key: entry for entry in store.entries()}
+    entries = {key: entry for key, entry in stored.items() if is_data(key)}
     found = find_splits(entries, wanted or ())
     if not found:
-        raise _no_data(store.uri, entries, param)
+        raise _no_data(store.uri, entries, sorted(stored), param)
     used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
     for split, keys in used.items():
         check(store.uri, split, keys, param)
@@ -97,14 +141,11 @@ def _fetch_one(
     store = open_source(base, "datasets", spec, param, revision)
     try:
         if isinstance(store, FileStore):
-            path = store.local(name)
-            if not path.is_file():
-                raise FileNotFoundError(name)
-            return path
-        path = folder / name
+            return store.local(name)
+        path = below(folder, name, param)
         log(f"data: downloading {uri}")
         store.download(name, path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise TrainerError(
             ExitCode.NOT_FOUND,
             "DatasetNotFound",
@@ -114,13 +155,18 @@ def _fetch_one(
     return path
 
 
-def _no_data(uri: str, keys: Iterable[str], param: str) -> TrainerError:
+def _no_data(uri: str, keys: Iterable[str], stored: Sequence[str], param: str) -> TrainerError:
     folders = sorted({key.rpartition("/")[0] for key in keys})
-    remedy = (
-        f"there are some in {', '.join(folders[:10])}: name that folder"
-        if folders
-        else "upload one per split (train.jsonl, test.jsonl), or correct the URI"
-    )
+    if folders:
+        remedy = f"there are some in {', '.join(folders[:10])}: name that folder"
+    elif stored:
+        more = " …" if len(stored) > _NAMED else ""
+        remedy = (
+            f"there is {', '.join(stored[:_NAMED])}{more}: convert it to one of these, a file per "
+            "split (train.jsonl, test.jsonl)"
+        )
+    else:
+        remedy = "upload one per split (train.jsonl, test.jsonl), or correct the URI"
     return TrainerError(
         ExitCode.NOT_FOUND,
         "DatasetNotFound",
@@ -133,7 +179,7 @@ def _local(store: ReadableStore, entries: Sequence[Entry], folder: Path) -> dict
     """Key → file."""
     if isinstance(store, FileStore):
         return {entry.key: store.local(entry.key) for entry in entries}
-    paths = {entry.key: folder / entry.key for entry in entries}
+    paths = {entry.key: below(folder, entry.key, "dataset.uri") for entry in entries}
     size = sum(entry.size for entry in entries)
     log(f"data: downloading {len(entries)} files, {size / 1e6:.1f} MB, of {store.uri}")
     run_all(partial(store.download, key, path) for key, path in paths.items())
@@ -141,38 +187,7 @@ def _local(store: ReadableStore, entries: Sequence[Entry], folder: Path) -> dict
 
 
 def _plain(file: LocalFile, folder: Path) -> LocalFile:
-    """The file itself, or its unpacked copy."""
-    ending = PurePosixPath(file.name.lower()).suffix
-    if ending not in (".gz", ".zst"):
-        return file
-    path = folder / f"{file.name}.plain"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with file.path.open("rb") as packed, path.open("wb") as plain:
-            shutil.copyfileobj(_unpacked(packed, ending), plain, 1 << 20)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        if is_disk_full(error):
-            raise
-        raise malformed(f"{file.name}:1", f"not {ending[1:]}: {error}") from error
-    return LocalFile(file.name, path)
-
-
-def _unpacked(packed: IO[bytes], ending: str) -> Any:
-    if ending == ".gz":
-        return gzip.GzipFile(fileobj=packed)
-    import zstandard
-
-    class Reader:
-        """Raises ValueError where zstandard raises an error of its own."""
-
-        def __init__(self) -> None:
-            decompressor = zstandard.ZstdDecompressor()
-            self._stream = decompressor.stream_reader(packed, read_across_frames=True)
-
-        def read(self, size: int = -1) -> bytes:
-            try:
-                return bytes(self._stream.read(size))
-            except zstandard.ZstdError as error:
-                raise ValueError(str(error)) from error
-
-    return Reader()
+    """The file itself, or its unpacked copy. Raises TrainerError: it isn't what its name says."""
+    file = unpacked(file, folder)
+    check_content(file)
+    return file

@@ -14,10 +14,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier_trainer.data.rows import LocalFile, Row, json_lines, json_row, read_rows
+from luthier_trainer.data.row import UNPACKED_BYTES, LocalFile, Row
+from luthier_trainer.data.rows import json_lines, json_row, read_rows
+from luthier_trainer.storage.keys import below
 
-# Bytes of all files up to which rows are kept as Python objects (some 5 times as large).
-IN_MEMORY_BYTES = 64 * 10**6
+# Bytes of all values up to which rows are kept as Python objects (some 5 times as large).
+IN_MEMORY_BYTES = UNPACKED_BYTES
 
 
 class Rows(Protocol):
@@ -66,7 +68,7 @@ class SpooledRows:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Row:
-        return Row(self._rows[index].values, self._places[index])
+        return self._rows[index]._replace(place=self._places[index])
 
 
 class Places:
@@ -122,7 +124,7 @@ def open_rows(file: LocalFile, columns: Collection[str], in_memory: bool, scratc
 
 def _indexed(name: str, path: Path) -> Rows:
     offsets, lengths, numbers = array("Q"), array("I"), array("I")
-    for number, offset, line in json_lines(path):
+    for number, offset, line in json_lines(path, name):
         numbers.append(number)
         offsets.append(offset)
         lengths.append(len(line))
@@ -130,16 +132,17 @@ def _indexed(name: str, path: Path) -> Rows:
 
 
 def _spooled(file: LocalFile, columns: Collection[str], scratch: Path) -> Rows:
-    path = scratch / f"{file.name}.rows.jsonl"
+    path = below(scratch, f"{file.name}.rows.jsonl", "dataset.uri")
     path.parent.mkdir(parents=True, exist_ok=True)
     offsets, lengths, places = array("Q"), array("I"), Places()
     position = 0
     with path.open("wb") as spool:
         for row in read_rows(file, columns):
+            values = {**row.values, **dict.fromkeys(row.nulls)} if row.nulls else row.values
             try:
-                line = json.dumps(row.values, ensure_ascii=False).encode()
+                line = json.dumps(values, ensure_ascii=False).encode()
             except UnicodeEncodeError:  # half a character: refused when the row is read
-                line = json.dumps(row.values).encode()
+                line = json.dumps(values).encode()
             offsets.append(position)
             places.append(row.place)
             lengths.append(len(line))

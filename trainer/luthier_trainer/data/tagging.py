@@ -4,7 +4,9 @@ import re
 import unicodedata
 from typing import Any
 
+from luthier_trainer.data.row import shown
 from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.log import log
 
 _TAG = re.compile(r"([BILU])-(.+)", re.DOTALL)
 # \w has no combining marks (accents, vowel signs): they come as pieces of their own.
@@ -23,10 +25,16 @@ def to_bio(tags: list[Any], place: str) -> tuple[str, ...]:
             continue
         match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
         if match is None:
-            raise _invalid(place, number, tag, "write O, B-KIND or I-KIND (or BILOU)")
+            raise _invalid(place, number, "write O, B-KIND or I-KIND (or BILOU)")
         letter, kind = match.groups()
         if letter in "IL" and inside != kind:
-            raise _invalid(place, number, tag, f"no B-{kind} before it; begin the entity with B-")
+            log(f"data: {place}: the tag of word {number}: {shown(tag)}")
+            raise _invalid(
+                place,
+                number,
+                f"it goes on with {letter}- of a kind that no B- begins before it (the pod's log "
+                "has it); begin the entity with B-",
+            )
         found.append(f"{'B' if letter in 'BU' else 'I'}-{kind}")
         inside = kind if letter in "BI" else None
     return tuple(found)
@@ -46,17 +54,16 @@ def words_and_tags(
     tags = ["O"] * len(words)
     previous = 0
     for start, end, label in sorted(_span(span, place) for span in spans):
-        shown = f"the span {start}:{end} ({label})"
+        which = f"the span {start}:{end}"
         if not 0 <= start < end <= len(text):
-            raise _span_error(place, f"{shown} is empty or outside the text of {len(text)}")
+            raise _span_error(place, f"{which} is empty or outside the text of {len(text)}")
         if start < previous:
-            raise _span_error(place, f"{shown} overlaps the one before it")
+            raise _span_error(place, f"{which} overlaps the one before it")
         if start not in starts or end not in ends:
-            cut = text[max(0, start - 10) : end + 10]
             raise _span_error(
                 place,
-                f"{shown} doesn't begin and end with a word in {cut!r} (for a language without "
-                "blanks between words name tokens and tags instead)",
+                f"{which} doesn't begin and end with a word (for a language without blanks between "
+                "words name tokens and tags instead)",
             )
         for index in range(starts[start], ends[end] + 1):
             tags[index] = f"{'B' if index == starts[start] else 'I'}-{label}"
@@ -97,12 +104,12 @@ def _span(span: Any, place: str) -> tuple[int, int, str]:
         raise _span_error(place, "a span is {start, end, label}")
     start, end, label = (span[name] for name in fields)
     if not (type(start) is int and type(end) is int and isinstance(label, str) and label.strip()):
-        raise _span_error(place, f"start and end are whole numbers, label is text, not {span}")
+        raise _span_error(place, "start and end are whole numbers, label is text")
     return start, end, label
 
 
-def _invalid(place: str, number: int, tag: Any, remedy: str) -> TrainerError:
-    return data_error("InvalidTag", f"{place}: the tag {tag!r} of word {number}: {remedy}")
+def _invalid(place: str, number: int, problem: str) -> TrainerError:
+    return data_error("InvalidTag", f"{place}: the tag of word {number}: {problem}")
 
 
 def _span_error(place: str, problem: str) -> TrainerError:

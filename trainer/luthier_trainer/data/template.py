@@ -1,16 +1,18 @@
 """Templates: a row becomes a prompt and a completion.
 
 `{column}` stands for a value of the row, `{{` and `}}` for literal braces, a backslash and
-an n for a new line. The last column, and what follows it, is the completion; what is before
-it is the prompt.
+an n for a new line. In a column's name a backslash stands before signs that aren't taken plain.
+The last column, and what follows it, is the completion; what is before it is the prompt.
 """
 
 import re
 from dataclasses import dataclass
 
+from luthier_api.dataset import FIELD
 from luthier_trainer.errors import data_error
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_.-]*)\}|[{}]")
+_TOKEN = re.compile(rf"\{{\{{|\}}\}}|({FIELD})|[{{}}]")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def parse_template(source: str) -> Template:
     for match in _TOKEN.finditer(source):
         literals[-1] += source[position : match.start()]
         position = match.end()
-        token, column = match.group(), match.group(1)
-        if column:
-            columns.append(column)
+        token, field = match.group(), match.group(1)
+        if field:
+            columns.append(_ESCAPED.sub(r"\1", field[1:-1]))
             literals.append("")
         elif token in ("{{", "}}"):
             literals[-1] += token[0]
@@ -69,7 +71,8 @@ def parse_template(source: str) -> Template:
             raise data_error(
                 "TemplateInvalid",
                 f"unpaired {token!r} at character {match.start() + 1} of the template; write "
-                f"{token * 2} for a literal brace",
+                f"{token * 2} for a literal brace, and in a column's name a backslash before signs "
+                "other than letters, digits and blanks between them",
                 "dataset.template",
             )
     literals[-1] += source[position:]

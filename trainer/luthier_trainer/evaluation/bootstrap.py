@@ -20,6 +20,10 @@ Weighted = Callable[[Floats], Floats]
 RESAMPLES = 1000
 SEED = 0
 _LEVEL = 0.95
+# Of fewer examples resamples are too alike: the interval would be far too narrow, of one without
+# any width.
+FEWEST = 10
+_ROUNDING = 1e-9  # of the values' size
 _CELLS = 4_000_000  # of counts held at once
 
 
@@ -62,17 +66,22 @@ def resample(
     return [np.concatenate(values) for values in zip(*blocks, strict=True)]
 
 
-def intervals(values: Floats) -> list[Interval | None]:
-    """One for each column of [resamples, k]; None where a value isn't defined.
+def intervals(values: Floats, examples: int) -> list[Interval | str]:
+    """One for each column of [resamples, k], of so many examples; or why there is none.
 
-    Resamples in which it isn't (a correlation of equal numbers) are left out.
+    Resamples in which a value isn't defined (a correlation of equal numbers) are left out.
     """
-    found: list[Interval | None] = []
-    for column in values.T:
-        finite = column[np.isfinite(column)]
-        if len(finite) * 2 < len(column):
-            found.append(None)
-            continue
-        low, high = np.quantile(finite, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-        found.append(Interval(float(low), float(high)))
-    return found
+    return [_interval(column, examples) for column in values.T]
+
+
+def _interval(column: Floats, examples: int) -> Interval | str:
+    if examples < FEWEST:
+        rows = "1 row" if examples == 1 else f"{examples} rows"
+        return f"{rows} tell too little of others: an interval needs {FEWEST}"
+    finite = column[np.isfinite(column)]
+    if len(finite) * 2 < len(column):
+        return "it isn't defined in most samples of the rows"
+    if np.ptp(finite) <= _ROUNDING * max(1.0, float(np.abs(finite).max())):
+        return "it is the same in every sample of the rows"
+    low, high = np.quantile(finite, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Interval(float(low), float(high))

@@ -49,23 +49,27 @@ def compare(
     points = [point(function, count) for function in functions]
     drawn = resample(functions, count)
     changes = _finite(names, points[1] - points[0])
-    change_intervals = _named(names, drawn[1] - drawn[0])
+    change_intervals = dict(zip(names, intervals(drawn[1] - drawn[0], count), strict=True))
+    alone = {
+        side: dict(zip(names, intervals(rows, count), strict=True))
+        for side, rows in zip(sides, drawn, strict=True)
+    }
     result = EvaluationResult(
         split=split,
         examples=count,
         base=_finite(names, points[0]),
         tuned=_finite(names, points[1]),
         change={
-            name: Change(by=by, **change_intervals[name])
-            for name, by in changes.items()
-            if name in change_intervals
+            name: Change(by=by, **_ends(change_intervals[name])) for name, by in changes.items()
         },
     )
     document = {
         **result.to_json(),
         "intervals": {
             "method": _METHOD,
-            **{side: _named(names, rows) for side, rows in zip(sides, drawn, strict=True)},
+            **{
+                side: {n: _ends(each) for n, each in found.items()} for side, found in alone.items()
+            },
         },
         "seconds": {name: round(side.seconds, 3) for name, side in sides.items()},
         **_details(sides),
@@ -89,13 +93,11 @@ def _finite(names: Sequence[str], values: Floats) -> dict[str, float]:
     }
 
 
-def _named(names: Sequence[str], resamples: Floats) -> dict[str, dict[str, float]]:
-    found: list[tuple[str, Interval | None]] = list(zip(names, intervals(resamples), strict=True))
-    return {
-        name: {"low": round(each.low, _DIGITS), "high": round(each.high, _DIGITS)}
-        for name, each in found
-        if each
-    }
+def _ends(found: Interval | str) -> dict[str, Any]:
+    """Of an interval; or why there is none."""
+    if isinstance(found, str):
+        return {"noInterval": found}
+    return {"low": round(found.low, _DIGITS), "high": round(found.high, _DIGITS)}
 
 
 def _details(sides: Mapping[str, Measurement]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error, unsupported
 from luthier_trainer.evaluation import classes, pairs, spans, texts
 from luthier_trainer.evaluation.bootstrap import Floats, Weighted
@@ -166,8 +167,8 @@ def check_gold(values: Sequence[str], gold: Sequence[Any], places: Sequence[str]
         if "json_f1" in values and spans.parse_document(answer) is None:
             raise data_error(
                 "NotJson",
-                f"{place}: json_f1 compares JSON objects, and the expected answer is none: "
-                f"{answer.strip()[:80]!r}; correct the row, or measure exact_match",
+                f"{place}: json_f1 compares JSON objects, and the expected answer is "
+                f"{hidden(place, answer.strip())}; correct the row, or measure exact_match",
                 "evaluation.metrics",
             )
         if answer is None and needs_answers(values):

@@ -1,6 +1,7 @@
 """How far an evaluation is, for those who wait for it."""
 
 import time
+from collections.abc import Callable
 
 from luthier_trainer.log import log
 from luthier_trainer.progress import Reporter
@@ -11,14 +12,21 @@ _TELL_SECONDS, _LOG_SECONDS = 2.0, 30.0
 class RowProgress:
     """Called with the rows of each batch that is done: the stage says how many of `total` are,
     every other second, and the log less often. `stage`: what it is called, of at most 14
-    characters (numbers of up to 8 digits then fit in a report)."""
+    characters (numbers of up to 8 digits then fit in a report).
 
-    def __init__(self, reporter: Reporter, stage: str, total: int) -> None:
+    `check` is called before: it raises where a stop was asked for. The signal's own exception may
+    have got lost in a library."""
+
+    def __init__(
+        self, reporter: Reporter, stage: str, total: int, check: Callable[[], None]
+    ) -> None:
+        self._check = check
         self._reporter, self._stage, self._total = reporter, stage, total
         self._done = 0
         self._told = self._logged = time.monotonic()
 
     def __call__(self, rows: int) -> None:
+        self._check()
         self._done += rows
         now = time.monotonic()
         if now - self._told >= _TELL_SECONDS:

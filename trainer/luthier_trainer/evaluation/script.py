@@ -60,7 +60,8 @@ def evaluate(
 def as_row(example: Example) -> Row:
     """An example as the user knows it: by the names of dataset.columns."""
     if isinstance(example, Chat):
-        return {"messages": [dataclasses.asdict(turn) for turn in example.turns]}
+        tools = {"tools": list(example.tools)} if example.tools else {}
+        return {"messages": [turn.message for turn in example.turns], **tools}
     row = dataclasses.asdict(example)
     del row["place"]
     return {name: list(each) if isinstance(each, tuple) else each for name, each in row.items()}
@@ -69,7 +70,7 @@ def as_row(example: Example) -> Row:
 def _checked(found: Any, code: UserCode) -> dict[str, float]:
     if not isinstance(found, dict) or not found:
         raise code.refused(
-            f"it returned {_brief(found)}: return a dict of numbers by name, e.g. "
+            f"it returned {code.brief(found)}: return a dict of numbers by name, e.g. "
             '{"accuracy": 0.9}'
         )
     if len(found) > _MOST:
@@ -78,11 +79,12 @@ def _checked(found: Any, code: UserCode) -> dict[str, float]:
     for name, value in found.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise code.refused(
-                f"it returned the name {_brief(name)}: use 1 to 56 of A-Z, a-z, 0-9, _, ., @ and -"
+                f"it returned as the name {code.brief(name)}: use 1 to 56 of A-Z, a-z, 0-9, _, "
+                "., @ and -"
             )
         number = _number(value)
         if number is None:
-            raise code.refused(f"it returned {name}: {_brief(value)}: return a finite number")
+            raise code.refused(f"it returned {name}: {code.brief(value)}: return a finite number")
         values[f"{PREFIX}{name}"] = number
     return values
 
@@ -100,8 +102,3 @@ def _number(value: Any) -> float | None:
 
 def _code(path: Path) -> UserCode:
     return UserCode(path, "evaluation script", "evaluation.script")
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -37,7 +37,8 @@ class Adapted:
         self._source = source
         self._originals = originals
         self._mergeable = mergeable
-        model.peft_config["default"].base_model_name_or_path = base_uri
+        # As peft names one of a hub, so that its own loaders find it.
+        model.peft_config["default"].base_model_name_or_path = base_uri.removeprefix("hf://")
 
     @contextmanager
     def base(self) -> Iterator[Any]:
@@ -56,7 +57,7 @@ class Adapted:
         self.model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # the artifact has a card of its own
 
-    def merge(self, folder: Path) -> Merged:
+    def merge(self, folder: Path, memory: int | None = None) -> Merged:
         if not self._mergeable:
             raise unsupported(
                 "NotMergeable",
@@ -67,7 +68,7 @@ class Adapted:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as adapter:
             self.save(Path(adapter))
-            return merge_adapter(Path(adapter), self._source, folder)
+            return merge_adapter(Path(adapter), self._source, folder, memory=memory)
 
 
 def adapt(base: Any, config: Any, seed: int) -> tuple[Any, dict[str, Tensor]]:

@@ -1,16 +1,19 @@
 """A method of fine-tuning applied to a base model."""
 
+from pathlib import Path
 from typing import Any
 
 from luthier_api.finetuning import FineTuning
-from luthier_api.methods import Bottleneck, Quantization, VirtualTokens
+from luthier_api.methods import Bottleneck, Lora, Quantization, VirtualTokens
+from luthier_trainer import device
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
 from luthier_trainer.methods.support import require_method
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.architecture import describe
-from luthier_trainer.models.load import BaseSource
+from luthier_trainer.models.load import BaseSource, skeleton
 from luthier_trainer.models.precision import Precision
+from luthier_trainer.objectives.objective import Head
 
 _TASK_TYPES = {
     "AutoModelForCausalLM": "CAUSAL_LM",
@@ -18,6 +21,19 @@ _TASK_TYPES = {
     "AutoModelForSequenceClassification": "SEQ_CLS",
     "AutoModelForTokenClassification": "TOKEN_CLS",
     "AutoModel": "FEATURE_EXTRACTION",
+}
+
+
+# The settings of LoRA that name modules, as they are where they name none.
+_NAMING = {
+    name: Lora.model_fields[name].default
+    for name in (
+        "target_modules",
+        "target_pattern",
+        "modules_to_save",
+        "rank_pattern",
+        "alpha_pattern",
+    )
 }
 
 
@@ -51,10 +67,24 @@ def tune(spec: FineTuning, source: BaseSource, precision: Precision) -> Tuned:
     return _placed(tuned, precision, quantization is not None)
 
 
+def check_modules(spec: FineTuning, folder: Path, head: Head) -> None:
+    """Whether the model has what the method names, told by a model without weights. Raises
+    TrainerError, as lora_config does."""
+    from luthier_trainer.methods.lora import lora_config
+
+    lora = spec.method.lora
+    default = {**vars(lora), **_NAMING} == vars(lora)
+    if spec.method.type in ("lora", "qlora") and not default:
+        model = skeleton(folder, head)
+        if model is not None:
+            lora_config(model, lora, None)
+
+
 def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     """The method of `spec` on a base model that `source` loaded."""
     from luthier_trainer.methods.adapted import Adapted, adapt
     from luthier_trainer.methods.bottleneck import BottleneckTuned
+    from luthier_trainer.methods.experts import left_out
     from luthier_trainer.methods.full import FullTuned
     from luthier_trainer.methods.ia3 import ia3_config
     from luthier_trainer.methods.lora import lora_config
@@ -71,6 +101,7 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
         case "full":
             return FullTuned(base, source)
         case "adapter":
+            _tell_experts(base)
             return BottleneckTuned(base, method.adapter or Bottleneck(), seed, uri)
         case "lora":
             config = lora_config(base, method.lora, task_type)
@@ -82,10 +113,14 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         case "ia3":
             config = ia3_config(base, task_type)
+            _tell_experts(base)
         case "prefix":
             config = prefix_config(base, tokens, task_type)
         case "prompt":
             config = prompt_config(tokens, task_type)
+    lacking = left_out(base, config, method.lora) if method.type in ("lora", "qlora") else None
+    if lacking:
+        log(f"warning: method: {lacking}")
     model, originals = adapt(base, config, seed)
     if method.type in ("prefix", "prompt"):
         generate_with_tokens(model)
@@ -93,6 +128,10 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     if getattr(config, "target_modules", None):
         targets = config.target_modules
         resolved["targetModules"] = targets if isinstance(targets, str) else _joined(targets)
+    if getattr(config, "target_parameters", None):
+        resolved["targetParameters"] = _joined(config.target_parameters)
+    if lacking:
+        resolved["withoutUpdate"] = lacking
     return Adapted(
         model,
         source,
@@ -103,12 +142,21 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     )
 
 
-def _placed(tuned: Tuned, precision: Precision, quantized: bool) -> Tuned:
-    import torch
+def _tell_experts(base: Any) -> None:
+    from luthier_trainer.methods.experts import expert_weights
 
+    names = expert_weights(base)
+    if names:
+        log(
+            f"warning: method: the experts ({len(names)} weights such as {names[0]}) are left "
+            "as they are, only what is beside them is adapted: method lora updates them"
+        )
+
+
+def _placed(tuned: Tuned, precision: Precision, quantized: bool) -> Tuned:
     model = tuned.model
-    if torch.cuda.is_available() and not quantized:
-        model.to("cuda")
+    if not quantized:
+        model.to(device.name())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     resolved = ", ".join(f"{name} {value}" for name, value in tuned.resolved.items())

@@ -100,7 +100,7 @@ class BottleneckTuned:
         save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
         (folder / _CONFIG).write_text(json.dumps(asdict(self._placement), indent=2))
 
-    def merge(self, folder: Path) -> Merged:  # noqa: ARG002 - a Tuned's
+    def merge(self, folder: Path, memory: int | None = None) -> Merged:  # noqa: ARG002 - a Tuned's
         raise unsupported(
             "NotMergeable",
             "bottleneck adapters are layers of their own, so they can't be merged into the "

@@ -34,7 +34,7 @@ class FullTuned:
     def save(self, folder: Path) -> None:
         save_model(self.model, self._source.folder, folder)
 
-    def merge(self, folder: Path) -> Merged:  # noqa: ARG002 - a Tuned's
+    def merge(self, folder: Path, memory: int | None = None) -> Merged:  # noqa: ARG002 - a Tuned's
         raise unsupported(
             "NotMergeable",
             "full fine-tuning writes a whole model: set merge to false",

@@ -4,6 +4,7 @@ from typing import Any
 
 from luthier_api.methods import Lora
 from luthier_trainer.errors import unsupported
+from luthier_trainer.methods.experts import updated_experts
 from luthier_trainer.methods.targets import (
     check_patterns,
     matched,
@@ -21,9 +22,10 @@ def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
     from transformers.pytorch_utils import Conv1D
 
     targets = resolve_targets(base, lora)
+    experts = updated_experts(base, lora)
     names = matched(base, targets)
-    check_patterns(lora.rank_pattern, names, "method.lora.rankPattern")
-    check_patterns(lora.alpha_pattern, names, "method.lora.alphaPattern")
+    check_patterns(lora.rank_pattern, [*names, *experts], "method.lora.rankPattern")
+    check_patterns(lora.alpha_pattern, [*names, *experts], "method.lora.alphaPattern")
     saved = trained_in_full(base, lora)
     _check_trainable(base, saved)
     _check_bias(base, lora.bias, names, saved)
@@ -33,6 +35,7 @@ def lora_config(base: Any, lora: Lora, task_type: str | None) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
+        target_parameters=experts or None,
         modules_to_save=saved or None,
         use_rslora=lora.rank_stabilized,
         use_dora=lora.dora,

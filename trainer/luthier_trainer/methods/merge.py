@@ -10,39 +10,53 @@ from torch import Tensor
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.methods.exact import exact
 from luthier_trainer.methods.tuned import Merged
-from luthier_trainer.models.load import BaseSource, base_config
-from luthier_trainer.models.precision import Precision
+from luthier_trainer.models.load import BaseSource, base_config, stored_type
 from luthier_trainer.models.save import save_model
+from luthier_trainer.runtime import resident_bytes
 
 _ROWS, _TOKENS = 4, 16
 _TOLERANCE = 1e-3  # relative to the largest logit
 # Of what an adapter changes, the share that rounding may take, and below which it is none.
 _MOST_LOST, _NOTHING = 0.5, 1e-4
+# What merging needs, of the weights in the type that they are held in: beside them there is a layer
+# in fp32.
+MERGING = 1.1
+_WIDTH = 4  # of a number in fp32
 
 
 def merge_adapter(
-    adapter: Path, source: BaseSource, folder: Path, dtype: torch.dtype | None = None
+    adapter: Path,
+    source: BaseSource,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    memory: int | None = None,
 ) -> Merged:
-    """Merge a saved adapter into the unquantised base in fp32, save it as `dtype` (left out: the
-    base's own type), load it again and compare. Where that type would round most of the adapter
-    away, it is saved in fp32. Raises TrainerError (MergeMismatch)."""
+    """Merge a saved adapter into the unquantised base, save it as `dtype` (left out: the base's own
+    type), load it again and compare. Where that type would round most of the adapter away, it is
+    saved in fp32, unless that needs more than `memory`. Raises TrainerError (MergeMismatch).
+
+    All is computed in fp32, but the weights are held in the type that they are stored in: one copy
+    of them, and a layer. Only where the result is in fp32 are all of them.
+    """
     from peft import PeftModel
 
-    exact = Precision("fp32")
-    base = source.load(exact)
+    held = dtype or stored_type(source.folder)
+    base = source.load_as(held)
     rows = _rows(base)
     untouched = _answers(base, rows)
     model = PeftModel.from_pretrained(base, adapter)
     expected = _answers(model, rows)
     _unwrap(model)
-    merged = model.merge_and_unload(safe_merge=True)
-    _check(_answers(merged, rows), expected, _TOLERANCE)
+    merged = _merged(model)
+    if held == torch.float32:  # else it is rounded already
+        _check(_answers(merged, rows), expected, _TOLERANCE)
     _untie(merged)
     dtype = dtype or getattr(base_config(source.folder), "dtype", None) or torch.float32
     save_model(merged.to(dtype), source.folder, folder)
     del model, merged, base
-    reloaded = BaseSource(folder, source.head, source.longest, source.seed).load(exact)
+    reloaded = BaseSource(folder, source.head, source.longest, source.seed).load_as(dtype)
     # Rounding to the base's own type moves the logits by a few of its steps.
     tolerance = max(_TOLERANCE, 4 * torch.finfo(dtype).eps)
     found = _answers(reloaded, rows)
@@ -52,10 +66,19 @@ def merge_adapter(
         return merge
     if dtype == torch.float32:
         raise _mismatch(f"it lacks {lost:.0%} of what the adapter changes")
+    kind = str(dtype).removeprefix("torch.")
+    needed = round(MERGING * _WIDTH * sum(weight.numel() for weight in reloaded.parameters()))
     del reloaded
+    needed += resident_bytes()
+    if memory and needed > memory:
+        return replace(
+            merge,
+            warning=f"the base's type, {kind}, rounds {lost:.0%} of the adapter's effect away, and "
+            f"to keep it in float32 needs {needed / 1e9:.1f} GB of the machine's memory, of which "
+            f"there are {memory / 1e9:.1f} GB: use the adapter, or a pool with more memory",
+        )
     shutil.rmtree(folder)
     unrounded = merge_adapter(adapter, source, folder, torch.float32)
-    kind = str(dtype).removeprefix("torch.")
     return replace(
         unrounded,
         warning=f"the base's type, {kind}, would round {lost:.0%} of the adapter's effect away: "
@@ -84,9 +107,28 @@ def _rows(model: Any) -> dict[str, Tensor]:
 def _answers(model: Any, rows: dict[str, Tensor]) -> Tensor:
     model.eval()
     with torch.no_grad():
-        output = model(**rows)
+        try:
+            with exact(model):
+                output = model(**rows)
+        except RuntimeError:  # it uses weights beside the modules that have them: all at once
+            output = model.float()(**rows)
     answers: Tensor = output.logits if "logits" in output else output.last_hidden_state
     return answers.float()
+
+
+def _merged(model: Any) -> Any:
+    """The base model with the adapter in its weights, summed up in fp32, a module at a time."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in [m for m in model.modules() if isinstance(m, BaseTunerLayer)]:
+        weights = [*layer.get_base_layer().parameters(recurse=False)]
+        types = [weight.dtype for weight in weights]
+        for weight in weights:
+            weight.data = weight.data.float()
+        layer.merge(safe_merge=True)
+        for weight, kind in zip(weights, types, strict=True):
+            weight.data = weight.data.to(kind)
+    return model.base_model.unload()
 
 
 def _check(found: Tensor, expected: Tensor, tolerance: float) -> float:

@@ -36,6 +36,7 @@ class Tuned(Protocol):
         bottleneck adapters: luthier_trainer.methods.bottleneck.load). safetensors only."""
         ...
 
-    def merge(self, folder: Path) -> Merged:
-        """Write the merged, unquantised model. Raises TrainerError (NotMergeable)."""
+    def merge(self, folder: Path, memory: int | None = None) -> Merged:
+        """Write the merged, unquantised model. `memory`: bytes of the machine's that this process
+        may use. Raises TrainerError (NotMergeable)."""
         ...

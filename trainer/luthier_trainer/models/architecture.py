@@ -1,11 +1,11 @@
 """What a model can be used for, told from its config.json before any weight is read."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from luthier_trainer.errors import unsupported
+from luthier_trainer.models.configfile import read_json
 
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
 
@@ -79,16 +79,14 @@ def describe(folder: Path) -> Architecture:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text())
+        return read_json(folder / "config.json")
     except (OSError, ValueError) as error:
+        what = type(error).__name__ if isinstance(error, OSError) else str(error)
         raise unsupported(
             "ModelUnusable",
-            f"config.json can't be read: {type(error).__name__}; the folder of a model has one",
+            f"config.json can't be read: {what}; the folder of a model has one",
             "model.uri",
         ) from error
-    if not isinstance(config, dict):
-        raise unsupported("ModelUnusable", "config.json is no JSON object", "model.uri")
-    return config
 
 
 def _supporting(model_type: Any) -> set[str]:

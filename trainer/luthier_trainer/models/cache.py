@@ -4,15 +4,19 @@ A cached folder is named by its content's identity, appears by one rename, and i
 changed after: pods may share it and may be killed at any moment.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder, RunSpec
@@ -22,10 +26,13 @@ from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.hub import HubStore
+from luthier_trainer.storage.keys import below
 from luthier_trainer.storage.objectstore import Entry, ReadableStore
 from luthier_trainer.storage.source import open_source
+from luthier_trainer.storage.uri import split
 
 _SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
+_ADAPTER = "adapter_config.json"
 _LOCK_SECONDS = 3600
 _COMMIT = "commit:"
 
@@ -70,6 +77,8 @@ def find_model(uri: str, revision: str | None, order: RunOrder, param: str) -> B
     that errors name. Raises TrainerError."""
     store = open_source(uri, "models", order, param, revision)
     entries = _needed(store.entries())
+    for entry in entries:
+        below(Path(), entry.key, param)
     keys = {entry.key for entry in entries}
     if "config.json" not in keys:
         raise TrainerError(
@@ -84,6 +93,14 @@ def find_model(uri: str, revision: str | None, order: RunOrder, param: str) -> B
             "ModelNotSafetensors",
             f"{uri}: no *.safetensors there, and pickled weights are never loaded; convert them "
             "with save_pretrained()",
+            param,
+        )
+    if _ADAPTER in keys:
+        # transformers puts it on by itself: unchecked, and then nothing tells what the base lacks.
+        raise unsupported(
+            "ModelUnusable",
+            f"{uri}: an adapter lies in the model's folder ({_ADAPTER}); merge it into the model "
+            "(merge_and_unload() of peft), or name a folder that holds the base alone",
             param,
         )
     if isinstance(store, HubStore):
@@ -114,29 +131,66 @@ def local_folder(model: BaseModel, order: RunOrder) -> Path:
     """The folder to load from; downloaded first unless it is here already."""
     if isinstance(model.store, FileStore):
         return model.store.local("")
-    parts = urlsplit(model.store.uri)
-    place = f"{order.storage.endpoint} {parts.netloc}"
+    _, bucket, path = split(model.store.uri)
+    place = f"{order.storage.endpoint} {bucket}"
     if isinstance(model.store, HubStore):
         place = model.store.identity
     name = hashlib.sha256(f"{place}\n{_listed(model)}".encode())
     models = Path(order.cache_dir, "models")
     target = models / name.hexdigest()[:32]
     models.mkdir(parents=True, exist_ok=True)
-    with (models / f"{target.name}.lock").open("w") as lock:
-        _acquire(lock.fileno())
-        if target.is_dir():
-            log(f"model: {parts.path.strip('/')} is in the cache")
+    with _locked(models / f"{target.name}.lock"):
+        if _is_whole(target, model):
+            log(f"model: {path.strip('/') or bucket} is in the cache")
             return target
-        for leftover in models.glob(f".{target.name}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial = models / f".{target.name}-{os.getpid()}"
+        for leftover in [*models.glob(f".{target.name}-*"), target]:
+            _remove(leftover)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=models))
         try:
             _download(model, partial)
+            partial.chmod(0o755)
         except BaseException:  # a full volume stays full by what can't be used
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(target)
     return target
+
+
+def _is_whole(folder: Path, model: BaseModel) -> bool:
+    """Whether a cached folder holds the model's files, as files, and nothing beside them: all
+    pods of a claim can write there, and libraries read what they find."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    found = {path.name: path.lstat() for path in folder.iterdir()}
+    same = {entry.key: entry.size for entry in model.entries} == {
+        name: each.st_size for name, each in found.items()
+    }
+    return same and all(stat.S_ISREG(each.st_mode) for each in found.values())
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The lock file, which is followed nowhere, and held."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, flags, 0o666)
+    try:
+        _acquire(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _acquire(descriptor: int) -> None:
@@ -155,10 +209,10 @@ def _acquire(descriptor: int) -> None:
 
 def _download(model: BaseModel, folder: Path) -> None:
     started = time.monotonic()
-    folder.mkdir(parents=True)
-    run_all(partial(model.store.download, entry.key, folder / entry.key) for entry in model.entries)
+    paths = {entry.key: below(folder, entry.key, "model.uri") for entry in model.entries}
+    run_all(partial(model.store.download, key, path) for key, path in paths.items())
     for entry in model.entries:
-        if (folder / entry.key).stat().st_size != entry.size:
+        if paths[entry.key].stat().st_size != entry.size:
             raise OSError(f"{entry.key}: not {entry.size} bytes after the download")
     size = sum(entry.size for entry in model.entries)
     seconds = time.monotonic() - started

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from luthier_api.methods import Quantization
+from luthier_trainer.device import on_gpu
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.dropout import override_dropout
+from luthier_trainer.models.files import main_type
 from luthier_trainer.models.heads import remember_new_modules
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
@@ -55,10 +57,12 @@ def load_base(
     *,
     frozen: bool = True,
     pad_id: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Any:
     """The base model, on the CPU (a quantised one: where it will be used).
 
-    Weights that are `frozen` are in the precision's type, else in fp32. `longest`: tokens of
+    Weights that are `frozen` are in the precision's type, else in fp32; all of them in `dtype`, if
+    that is given. `longest`: tokens of
     the longest example. `seed` decides the weights of a new head. `pad_id`: what batches are
     padded with, for classifiers that look for the last token of a text; left out: as the
     config says. Raises TrainerError (WrongArchitecture, ModelUnusable, DropoutNotSupported).
@@ -85,7 +89,7 @@ def load_base(
         model, report = auto_class.from_pretrained(
             folder,
             config=config,
-            dtype=precision.frozen_dtype if frozen else torch.float32,
+            dtype=dtype or (precision.frozen_dtype if frozen else torch.float32),
             attn_implementation=_attention(auto_class, config, longest),
             trust_remote_code=False,
             use_safetensors=True,
@@ -110,6 +114,19 @@ def load_base(
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return model
+
+
+def skeleton(folder: Path, head: Head) -> Any:
+    """The model without its weights: names and shapes. None where transformers can't make one."""
+    hide_unused_packages()
+    import transformers
+
+    auto_class = getattr(transformers, head.auto_class)
+    try:
+        with torch.device("meta"):
+            return auto_class.from_config(_config(folder, head, None, None))
+    except Exception:  # told by loading it
+        return None
 
 
 @dataclass(frozen=True)
@@ -142,12 +159,37 @@ class BaseSource:
             pad_id=self.pad_id,
         )
 
+    def load_as(self, dtype: torch.dtype) -> Any:
+        """With all weights in this type."""
+        return load_base(
+            self.folder,
+            self.head,
+            Precision("fp32"),
+            self.longest,
+            self.seed,
+            dropout=self.dropout,
+            pad_id=self.pad_id,
+            dtype=dtype,
+        )
+
+
+def stored_type(folder: Path) -> torch.dtype:
+    """The type that most of a model's weights are stored in."""
+    return {"BF16": torch.bfloat16, "F16": torch.float16}.get(main_type(folder), torch.float32)
+
 
 def base_config(folder: Path) -> Any:
-    """The configuration in a model's folder."""
+    """The configuration in a model's folder. Raises TrainerError (ModelUnusable)."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # whatever its fields make transformers stumble over
+        raise unsupported(
+            "ModelUnusable",
+            f"config.json can't be used: {_brief(error)}; take it as its model was published",
+            "model.uri",
+        ) from error
 
 
 def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None) -> Any:
@@ -167,7 +209,7 @@ def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None)
 
 
 def _attention(auto_class: Any, config: Any, longest: int) -> str:
-    fused = torch.cuda.is_available() or longest > _EAGER_ATTENTION_TOKENS
+    fused = on_gpu() or longest > _EAGER_ATTENTION_TOKENS
     if not fused:
         return "eager"
     model_class = auto_class._model_mapping[type(config)]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from luthier_trainer import device
+from luthier_trainer.log import log
 from luthier_trainer.runtime import cpu_has_fast_bf16
 
 
@@ -26,8 +28,13 @@ class Precision:
 
 def resolve_precision(wish: str, gpus: int) -> Precision:
     """What `auto` comes to here: bf16 where the hardware is fast at it."""
+    if wish == "bf16" and gpus and not device.multiplies_bf16():
+        log(
+            "warning: this GPU emulates bfloat16, slower than it computes in fp32: set "
+            "training.precision to auto or fp16"
+        )
     if wish != "auto":
         return Precision(wish)
     if gpus:
-        return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+        return Precision("bf16" if device.multiplies_bf16() else "fp16")
     return Precision("bf16" if cpu_has_fast_bf16() else "fp32")

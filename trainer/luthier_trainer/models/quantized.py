@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from luthier_api.methods import Quantization
+from luthier_trainer.device import on_gpu
 from luthier_trainer.models.heads import head_modules
 from luthier_trainer.models.precision import Precision
 
@@ -31,7 +32,7 @@ def quantization_config(
 
 def quantized_device() -> dict[str, int | str]:
     """Weights are quantised where they stay."""
-    return {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
+    return {"": torch.cuda.current_device() if on_gpu() else "cpu"}
 
 
 def keep_packing(model: Any) -> None:

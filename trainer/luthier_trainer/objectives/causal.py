@@ -1,12 +1,14 @@
 """Language models that continue a text: completions and conversations."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from luthier_trainer.data.examples import Chat, Completion, Example
+from luthier_trainer.data.examples import Chat, Completion, Example, Turn
+from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.collate import ROW_TOKENS, collate, collate_packed, count_targets
 from luthier_trainer.objectives.custom import Custom, scaled
 from luthier_trainer.objectives.forward import on_device
@@ -46,7 +48,7 @@ class Causal:
         custom: Custom | None = None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._encoder = encoder
+        self.encoder = encoder
         self.max_length = max_length
         self._labels = dict(labels or {})
         self._max_new_tokens = max_new_tokens
@@ -56,7 +58,7 @@ class Causal:
         self.answer_kind: AnswerKind = "label" if labels else "text"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
-        return encoded(examples, cast(Encode, self._encoder.encode), self.max_length)
+        return encoded(examples, cast(Encode, self.encoder.encode), self.max_length)
 
     def collate(self, items: Sequence[Any]) -> Batch:
         """Items, or rows of several items each (packing.pack)."""
@@ -96,6 +98,8 @@ class Causal:
             del found
             prompts = [item.question for item in items]
             given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
+            if isinstance(self.encoder, ChatEncoder):
+                given = list(map(self.encoder.visible, given))
         return [Prediction(*loss, answer) for loss, answer in zip(losses, given, strict=True)]
 
     def _forward(self, model: nn.Module, items: Sequence[Tokens], scored: bool) -> Targets:
@@ -113,18 +117,25 @@ class Causal:
 
     def gold(self, example: Any) -> str:
         if isinstance(example, Chat):
-            return example.turns[-1].content
+            gold: str = self.encoder.gold(example)
+            return gold
         answer: str = example.label if self._labels else example.completion
         return answer
 
     def show(self, example: Any) -> str:
         if isinstance(example, Completion):
             return example.prompt
-        return "\n".join(f"{turn.role}: {turn.content}" for turn in example.turns[:-1])
+        return "\n".join(f"{turn.role}: {_shown(turn)}" for turn in example.turns[:-1])
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text, and whether the loss counts them."""
         return [_view(self._tokenizer, items[i]) for i in range(min(n, len(items)))]
+
+
+def _shown(turn: Turn) -> str:
+    calls = turn.more.get("tool_calls")
+    called = [json.dumps(calls, ensure_ascii=False)] if calls else []
+    return "\n".join([*filter(None, [turn.content]), *called])
 
 
 def _view(tokenizer: Any, item: Tokens) -> list[tuple[str, bool]]:

@@ -1,6 +1,7 @@
 """Which objective a task gets, by the form of its examples and the kind of its model."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from luthier_api.finetuning import FineTuning
@@ -15,6 +16,7 @@ from luthier_trainer.data.examples import (
     Tagged,
 )
 from luthier_trainer.errors import TrainerError, data_error, unsupported
+from luthier_trainer.log import log
 from luthier_trainer.models.architecture import Architecture
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
@@ -37,8 +39,10 @@ def choose(
     *,
     positions: int | None = None,
     custom: Custom | None = None,
+    now: datetime | None = None,
 ) -> ShownObjective:
-    """The objective of a run.
+    """The objective of a run. `now`: the moment that a chat template sees, the present unless
+    told.
 
     `positions`: how many tokens the model can read, see positions_of; `custom`: the loss of
     the user's own. Raises TrainerError: WrongForm, WrongArchitecture, WrongPooling,
@@ -83,8 +87,18 @@ def choose(
     if isinstance(example, Chat):
         _require(spec, example, *in_words)
         architecture.require(Causal.head.auto_class)
-        chats = ChatEncoder(tokenizer, max_length, spec.dataset.loss_on == "All")
+        learn_all = spec.dataset.loss_on == "All"
+        chats = ChatEncoder(tokenizer, max_length, learn_all, now, chats_param(spec))
+        if chats.dated and now:
+            log(f"the chat template writes the date: that of {now:%Y-%m-%d}, when the run began")
         return Causal(tokenizer, chats, max_length, **common)
+    if spec.dataset.chat_template:
+        raise data_error(
+            "ChatTemplateUnused",
+            f"{example.place}: dataset.chatTemplate writes conversations, and the rows are texts: "
+            "write the prompt as a list of messages, or remove the template",
+            "dataset.chatTemplate",
+        )
     _require(spec, example, *in_words, "classification")
     classes = spec.task == "classification"
     labels = examples.labels if classes else ()
@@ -110,6 +124,16 @@ def choose(
     return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
+def chats_param(spec: FineTuning) -> str:
+    """The field that decides how conversations are read."""
+    columns = spec.dataset.columns
+    if spec.dataset.chat_template:
+        return "dataset.chatTemplate"
+    names = ("messages", "prompt", "instruction")
+    named = (name for name in names if columns and getattr(columns, name))
+    return f"dataset.columns.{next(named, names[0])}"
+
+
 def completions_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, str]:
     """The completion of each label."""
     return {label: each.completion for label, each in shown_of(examples, labels).items()}
@@ -129,12 +153,19 @@ def shown_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, Co
 
 
 def packs(
-    spec: FineTuning, objective: Objective, model: Any, *, on_gpu: bool, kept: str | None = None
+    spec: FineTuning,
+    objective: Objective,
+    model: Any,
+    *,
+    on_gpu: bool,
+    autocast: Any = None,
+    kept: str | None = None,
 ) -> bool:
     """Whether several examples go into one row. Auto: on a GPU, where the model allows it.
 
     `kept`: what Auto came to ("on" or "off") in the checkpoint that is gone on from: an epoch's
-    steps stay as many on another processor.
+    steps stay as many on another processor. `autocast`: the type that the run computes in, where
+    it isn't that of the weights.
     Raises TrainerError (PackingNotSupported) where it must but can't be.
     """
     from luthier_trainer.objectives.packing import isolates, require_isolation
@@ -149,10 +180,10 @@ def packs(
                 "Never",
                 "training.packing",
             )
-        require_isolation(model)
+        require_isolation(model, autocast)
         return True
     auto = kept == "on" if kept else on_gpu
-    return wanted == "Auto" and auto and possible and isolates(model)
+    return wanted == "Auto" and auto and possible and isolates(model, autocast)
 
 
 def _require(spec: FineTuning, example: Example, *tasks: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Example, Labelled
+from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error
 from luthier_trainer.objectives.collate import padded, padding_mask
 from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
@@ -75,8 +76,8 @@ class Classifier:
         if example.label not in self._indices:
             raise data_error(
                 "LabelWithoutExamples",
-                f"{example.place}: no training row has the label {example.label!r}; add some or "
-                "remove the row",
+                f"{example.place}: the label is {hidden(example.place, example.label)}, and no "
+                "training row has it; add some or remove the row",
             )
         return self._indices[example.label]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from luthier_trainer.objectives.collate import padded, padding_mask
+from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import (
     device_of,
     is_prompted,
@@ -67,13 +68,6 @@ def _generate(
         )
     texts: list[str] = tokenizer.batch_decode(output[:, begin:], skip_special_tokens=True)
     return texts
-
-
-def end_tokens(base: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end an answer: the tokenizer's, and those that the model names."""
-    named = getattr(base.generation_config, "eos_token_id", None)
-    ends = named if isinstance(named, list) else [named]
-    return sorted({end for end in (*ends, tokenizer.eos_token_id) if end is not None})
 
 
 def _room(model: Any, used: int) -> int:

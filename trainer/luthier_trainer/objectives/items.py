@@ -1,5 +1,6 @@
 """Encoded examples: all at once, or each when it is read."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, overload
 
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
+from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged, Turn
 from luthier_trainer.objectives.objective import Item
 
 # Above this many examples, or characters (which take some 20 s to encode), tokens are made when a
@@ -108,13 +109,18 @@ def exact_lengths(items: Sequence[Item]) -> list[int]:
     return items.exact_lengths if isinstance(items, LazyItems) else lengths(items)
 
 
+def _characters_of_turn(turn: Turn) -> int:
+    more = json.dumps(turn.more, default=str) if turn.more else ""
+    return len(turn.content or "") + len(more)
+
+
 def characters(example: Example) -> int:
     """How much text an example has."""
     match example:
         case Completion():
             return len(example.prompt) + len(example.completion)
         case Chat():
-            return sum(len(turn.content) for turn in example.turns)
+            return sum(map(_characters_of_turn, example.turns))
         case Labelled():
             return len(example.text)
         case Tagged():

@@ -63,8 +63,9 @@ class _Room:
         return row
 
 
-def isolates(model: nn.Module) -> bool:
-    """Whether the model keeps examples of a row apart: tried out with two short texts."""
+def isolates(model: nn.Module, autocast: torch.dtype | None = None) -> bool:
+    """Whether the model keeps examples of a row apart: tried out with two short texts, in the
+    arithmetic of the run: weights of both types, as where a module is trained in full, need it."""
     if is_prompted(model):
         return False
     base = unwrapped(model)
@@ -75,7 +76,7 @@ def isolates(model: nn.Module) -> bool:
         for start, length in zip((3, 40), _PROBE, strict=True)
     ]
     positions = torch.cat([torch.arange(length) for length in _PROBE]).to(weight.device)[None]
-    with _answering(model):
+    with _answering(model, autocast):
         try:
             together = model(
                 input_ids=torch.cat(texts, dim=1), position_ids=positions, use_cache=False
@@ -84,7 +85,8 @@ def isolates(model: nn.Module) -> bool:
             return False
         alone = torch.cat([model(input_ids=t, use_cache=False).logits for t in texts], dim=1)
     difference = (together - alone).float().abs().max()
-    tolerance = _LOW_PRECISION_TOLERANCE if _computes_in_16_bits(base) else _TOLERANCE
+    low = autocast is not None or _computes_in_16_bits(base)
+    tolerance = _LOW_PRECISION_TOLERANCE if low else _TOLERANCE
     return bool(difference <= tolerance * alone.float().abs().max())
 
 
@@ -95,9 +97,9 @@ def _computes_in_16_bits(model: nn.Module) -> bool:
     return any(dtype in (torch.bfloat16, torch.float16) for dtype in types)
 
 
-def require_isolation(model: Any) -> None:
+def require_isolation(model: Any, autocast: torch.dtype | None = None) -> None:
     """Raises TrainerError (PackingNotSupported)."""
-    if not isolates(model):
+    if not isolates(model, autocast):
         raise unsupported(
             "PackingNotSupported",
             f"the attention of {type(unwrapped(model)).__name__} doesn't keep the examples of a "
@@ -107,11 +109,12 @@ def require_isolation(model: Any) -> None:
 
 
 @contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
+def _answering(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
+    kind = next(model.parameters()).device.type
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(kind, dtype=autocast, enabled=autocast is not None):
             yield
     finally:
         for module in training:

@@ -55,8 +55,9 @@ class Pairs:
     label × d² + (1 - label) × max(margin - d, 0)² (Hadsell et al. 2006). in_batch_negatives:
     cross-entropy of scale × the cosines of a first text with all second ones of its batch
     (https://arxiv.org/abs/1705.00652): its loss depends on the batch, so accumulating batches
-    isn't the same as a larger one; measured, pairs with a label below 1 are only what others are
-    told from. A loss of a batch is summed over its pairs.
+    isn't the same as a larger one. A text that is in the batch twice is no negative of itself, and
+    its partners none of it: they are left out. Measured, pairs with a label below 1 are only what
+    others are told from. A loss of a batch is summed over its pairs.
 
     A custom loss is called as (outputs: PairOutputs, batch), or in the form of pairs as
     (output1, output2, label): the vectors [pairs, size] and the labels as the data has them.
@@ -125,7 +126,7 @@ class Pairs:
         outputs = self._embed(model, batch)
         if self._custom:
             return scaled(self._call(outputs, batch), len(batch["labels"]), count)
-        return divided(self._losses(outputs, batch["labels"]).sum(), count)
+        return divided(self._losses(outputs, batch).sum(), count)
 
     def _call(self, outputs: PairOutputs, batch: Mapping[str, Tensor]) -> Tensor:
         assert self._custom
@@ -140,7 +141,7 @@ class Pairs:
         if self._custom:
             losses = self._call(outputs, batch).mean().expand(len(items))
         else:
-            losses = self._losses(outputs, batch["labels"])
+            losses = self._losses(outputs, batch)
         counted = [1] * len(items)
         if self._negatives:
             # Without a label, which is NaN, all are alike.
@@ -152,9 +153,9 @@ class Pairs:
             )
         ]
 
-    def _losses(self, outputs: PairOutputs, labels: Tensor) -> Tensor:
+    def _losses(self, outputs: PairOutputs, batch: Mapping[str, Tensor]) -> Tensor:
         """fp32 [pairs]."""
-        cosine = outputs.cosine
+        cosine, labels = outputs.cosine, batch["labels"]
         match self._similarity.objective:
             case "cosine":
                 return (cosine - labels).square()
@@ -163,9 +164,10 @@ class Pairs:
                 apart = (self._similarity.margin - distance).clamp(min=0)
                 return (labels * distance.square() + (1 - labels) * apart.square()) / 2
         first, second = (F.normalize(each, dim=-1) for each in (outputs.first, outputs.second))
-        scores = self._similarity.scale * first @ second.T
+        scores = (self._similarity.scale * first @ second.T).float()
+        scores = scores.masked_fill(_no_negatives(batch), -torch.inf)
         own = torch.arange(len(scores), device=scores.device)
-        return F.cross_entropy(scores.float(), own, reduction="none")
+        return F.cross_entropy(scores, own, reduction="none")
 
     def _embed(self, model: nn.Module, batch: Mapping[str, Tensor]) -> PairOutputs:
         mask = batch["attention_mask"]
@@ -192,6 +194,20 @@ class Pairs:
             ]
             for index in range(min(n, len(items)))
         ]
+
+
+def _no_negatives(batch: Mapping[str, Tensor]) -> Tensor:
+    """[pairs, pairs]: whether the second text of a pair (column), which isn't the row's own, is
+    none to tell the row's first text from: the same as either text of the row, or the partner of
+    the same first text."""
+    texts = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -1)
+    _, number = torch.unique(texts, dim=0, return_inverse=True)  # the same of the same tokens
+    first, second = number.chunk(2)
+    alike: Tensor = first[:, None] == first[None]
+    alike |= second[:, None] == second[None]
+    alike |= first[:, None] == second[None]
+    alike.fill_diagonal_(False)
+    return alike
 
 
 def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:

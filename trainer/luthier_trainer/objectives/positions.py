@@ -12,8 +12,20 @@ _SHORTEST = 8  # of training.maxLength
 
 
 def positions_of(config: Any) -> int | None:
-    """Tokens that a model of this configuration can read; None: any number."""
-    config = config.get_text_config()
+    """Tokens that a model of this configuration can read; None: any number. Raises TrainerError
+    (ModelUnusable)."""
+    try:
+        return _positions(config.get_text_config())
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise unsupported(
+            "ModelUnusable",
+            "config.json doesn't say by a number how many positions the model has "
+            "(max_position_embeddings); take it as its model was published",
+            "model.uri",
+        ) from error
+
+
+def _positions(config: Any) -> int | None:
     positions = getattr(config, "n_positions", None) or getattr(
         config, "max_position_embeddings", None
     )

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luthier_trainer.data.labels import are_classes
+from luthier_trainer.data.row import shown
 from luthier_trainer.errors import data_error
+from luthier_trainer.log import log
 from luthier_trainer.objectives.collate import padded, padding_mask
 from luthier_trainer.objectives.forward import (
     device_of,
@@ -115,10 +118,14 @@ def label_completions(completions: Mapping[str, list[int]], eos: int) -> dict[st
     by_ids: dict[tuple[int, ...], str] = {}
     for label, ids in completions.items():
         if tuple(ids) in by_ids:
+            both = [by_ids[tuple(ids)], label]
+            which = " and ".join(map(repr, both))
+            if not are_classes(completions, 0):
+                log(f"data: labels of the same tokens: {' and '.join(map(shown, both))}")
+                which = "of two classes (the pod's log has them)"
             raise data_error(
                 "SameLabel",
-                f"the labels {by_ids[tuple(ids)]!r} and {label!r} are the same tokens to this "
-                "model; rename one",
+                f"the labels {which} are the same tokens to this model; rename one",
                 "dataset.template",
             )
         by_ids[tuple(ids)] = label

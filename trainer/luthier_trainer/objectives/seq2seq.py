@@ -19,7 +19,13 @@ from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import label_completions
-from luthier_trainer.objectives.tokens import IGNORED, end_token, pad_token, token_texts
+from luthier_trainer.objectives.tokens import (
+    IGNORED,
+    end_token,
+    mixed_forms,
+    pad_token,
+    token_texts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,10 @@ class Sides:
     source: array[int]
     target: array[int]
     cut: int
+
+    @property
+    def learnt_count(self) -> int:
+        return len(self.target)
 
     def __len__(self) -> int:
         return len(self.source) + len(self.target)
@@ -72,6 +82,9 @@ class Seq2Seq:
         return encoded(examples, self._encode, 2 * self.max_length)
 
     def _encode(self, examples: Sequence[Completion]) -> list[Sides]:
+        for each in examples:
+            if not isinstance(each, Completion):
+                raise mixed_forms(each.place, "a conversation among rows of text")
         sources: list[list[int]] = self._tokenizer([each.prompt for each in examples])["input_ids"]
         targets = self._targets([each.completion for each in examples])
         return [self._fit(s, t) for s, t in zip(sources, targets, strict=True)]

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Example, Tagged
+from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error, unsupported
 from luthier_trainer.objectives.collate import padded, padding_mask
 from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
@@ -123,7 +124,8 @@ class Tagger:
         if tag not in self._indices:
             raise data_error(
                 "LabelWithoutExamples",
-                f"{example.place}: no training row has the tag {tag!r}; add some or remove the row",
+                f"{example.place}: a tag is {hidden(example.place, tag)}, and no training row has "
+                "it; add some or remove the row",
             )
         return self._indices[tag]
 

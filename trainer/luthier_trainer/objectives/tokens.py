@@ -14,7 +14,7 @@ from typing import Any
 
 from luthier_api.result import ExitCode
 from luthier_trainer.data.examples import Completion
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, data_error
 from luthier_trainer.objectives.segments import Segments
 
 IGNORED = -100
@@ -26,7 +26,8 @@ class Tokens:
 
     `learn_prompt`: whether the loss counts the prompt's tokens too. `learnt`: spans [begin,
     end) of the prompt that it counts anyway: earlier answers of a conversation. `asked`: what
-    the model is asked, where that isn't the prompt. `cut`: tokens lost to training.maxLength.
+    the model is asked, where that isn't the prompt. `cut`: tokens lost to training.maxLength,
+    `turns_cut`: turns of a conversation among them.
     """
 
     prompt: Sequence[int]
@@ -35,6 +36,7 @@ class Tokens:
     learnt: tuple[tuple[int, int], ...] = ()
     asked: Sequence[int] | None = None
     cut: int = 0
+    turns_cut: int = 0
 
     @property
     def ids(self) -> array[int]:
@@ -49,6 +51,13 @@ class Tokens:
             for begin, end in self.learnt:
                 targets[begin:end] = array("i", self.prompt[begin:end])
         return targets
+
+    @property
+    def learnt_count(self) -> int:
+        """How many tokens the loss counts; the first of a text follows on nothing."""
+        spans = [(0, len(self.prompt))] if self.learn_prompt else self.learnt
+        earlier = sum(end - begin - (begin == 0) for begin, end in spans)
+        return max(earlier, 0) + len(self.completion) - (not self.prompt)
 
     @property
     def question(self) -> list[int]:
@@ -66,11 +75,13 @@ def compact(
     learnt: Sequence[tuple[int, int]] = (),
     asked: Sequence[int] | None = None,
     cut: int = 0,
+    turns_cut: int = 0,
 ) -> Tokens:
     """Tokens in 4 bytes each, in memory and between processes."""
     spans = tuple((begin, end) for begin, end in learnt if begin < end)
     question = None if asked is None else array("i", asked)
-    return Tokens(array("i", prompt), array("i", completion), learn_prompt, spans, question, cut)
+    ids = array("i", prompt), array("i", completion)
+    return Tokens(*ids, learn_prompt, spans, question, cut, turns_cut)
 
 
 def end_token(tokenizer: Any) -> int:
@@ -107,9 +118,24 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def begin_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text, if it does: its begin-of-text token."""
-    found = tokenizer("")["input_ids"]
-    return [token for token in found[:1] if token == tokenizer.bos_token_id]
+    """What the tokenizer puts before every text, each token once: mostly its begin-of-text token,
+    whether it names it so or not."""
+    return list(dict.fromkeys(tokens_around(tokenizer)[0]))
+
+
+def tokens_around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before every text and behind it."""
+    alone = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(alone) + 1 if alone else 0):
+        end = start + len(alone)
+        if whole[start:end] == alone:
+            return whole[:start], whole[end:]
+    return [token for token in whole[:1] if token == tokenizer.bos_token_id], []
+
+
+def mixed_forms(place: str, what: str) -> TrainerError:
+    return data_error("MixedForms", f"{place}: {what}; write all rows in one form")
 
 
 class Encoder:
@@ -146,10 +172,13 @@ class Encoder:
         ]
 
     def _encode(self, examples: Sequence[Completion]) -> list[list[list[int]]]:
+        for each in examples:
+            if not isinstance(each, Completion):
+                raise mixed_forms(each.place, "a conversation among rows of text")
         return self._segments.encode([(each.prompt, each.completion) for each in examples])
 
     def fit(self, prompt: list[int], completion: list[int]) -> Tokens:
-        if prompt[:1] != self._start:
+        if prompt[: len(self._start)] != self._start:
             prompt = self._start + prompt
         if not prompt and not self._learn_prompt:
             # Without any prompt the first token of the answer has nothing to follow from.

@@ -2,27 +2,36 @@
 files."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from luthier_api.result import ExitCode
-from luthier_trainer.bundle.weights import BrokenFileError, Tensor, read_header
+from luthier_trainer.bundle.config import (
+    AdapterConfig,
+    ConfigError,
+    first_match,
+    read_config,
+    resolved,
+)
 from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.models.header import BrokenFileError, Tensor, read_header
+from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
 
 _METHODS = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prompt"}
 _PARAM = "source.adapterUri"
+_CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 # Ends of the keys of matrices that are multiplied with the inputs and outputs of a layer.
+_MARKS = (".lora_", ".ia3_")
 _INPUT, _OUTPUT = ".lora_A.weight", ".lora_B.weight"
 
 
 def method_of(folder: Path, uri: str) -> str:
     """The method of adapter_config.json. Raises TrainerError (AdapterNotSupported)."""
     config = _config(folder, uri)
-    if config.get("adapter_type"):
+    if config.adapter_type:
         return "adapter"
-    kind = str(config.get("peft_type"))
+    kind = str(config.peft_type)
     if kind not in _METHODS:
         raise unsupported(
             "AdapterNotSupported",
@@ -50,19 +59,27 @@ def check_files(folder: Path, uri: str, param: str) -> dict[str, Tensor]:
 
 
 def check(adapter: Path, model: Path, uri: str) -> None:
-    """Raises TrainerError (AdapterOfAnotherBase, AdapterUnusable, BrokenSafetensors)."""
+    """Whether it fits; afterwards its adapter_config.json has names in place of patterns.
+
+    Raises TrainerError (AdapterOfAnotherBase, AdapterUnusable, BrokenSafetensors).
+    """
     weights = check_files(adapter, uri, _PARAM)
     base = check_files(model, str(model), "source.modelUri")
-    config = _config(adapter, uri)
-    saved = config.get("modules_to_save") or []
+    if wrapped := saved_wrapped(weights):
+        raise unsupported("AdapterUnusable", f"{uri}: {wrapped}: {REMEDY}", _PARAM)
+    found = _config(adapter, uri)
+    config = _resolved(found, weights, uri)
+    saved = tuple(found.modules_to_save or ())
     for key, tensor in weights.items():
         end = next((end for end in (_INPUT, _OUTPUT) if key.endswith(end)), None)
         if end is None or not key.startswith(_PREFIX):
             continue
         layer = key.removeprefix(_PREFIX).removesuffix(end)
-        if any(layer.endswith(name) for name in saved):
+        if layer.endswith(saved):
             continue
         weight = _weight(layer, base)
+        if weight is None and config.get("target_parameters"):
+            continue  # of experts, whose weights transformers joins and names anew
         if weight is None:
             raise _other_base(uri, f"the model has no layer {layer}")
         size = tensor.shape[1] if end == _INPUT else tensor.shape[0]
@@ -77,23 +94,27 @@ def check(adapter: Path, model: Path, uri: str) -> None:
                 "the configuration that it was saved with beside it",
                 _PARAM,
             )
+    if not found.adapter_type:
+        (adapter / _CONFIG).write_text(json.dumps(config))  # which peft reads
+
+
+def _resolved(config: AdapterConfig, weights: dict[str, Tensor], uri: str) -> dict[str, Any]:
+    """As JSON, without patterns. Modules are those that have weights of the adapter's."""
+    named = (key.removeprefix(_PREFIX) for key in weights if key.startswith(_PREFIX))
+    modules = [key.partition(mark)[0] for key in named for mark in _MARKS if mark in key]
+    try:
+        return resolved(config, modules)
+    except ConfigError as error:
+        raise _unusable(uri, str(error)) from error
 
 
 def _rank(config: dict[str, Any], layer: str, uri: str) -> int:
     """The rank that the configuration gives a layer: of the first pattern that matches, as in
     peft."""
     try:
-        for pattern, rank in (config.get("rank_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", layer):
-                return int(rank)
-        return int(config["r"])
-    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-        raise unsupported(
-            "AdapterUnusable",
-            f"{uri}: adapter_config.json has no usable rank for {layer} ({error!r}): save the "
-            "adapter again with peft",
-            _PARAM,
-        ) from error
+        return int(first_match(config.get("rank_pattern"), layer, config["r"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unusable(uri, f"no usable rank for {layer} ({error!r})") from error
 
 
 def _weight(layer: str, base: dict[str, Tensor]) -> Tensor | None:
@@ -106,14 +127,17 @@ def _weight(layer: str, base: dict[str, Tensor]) -> Tensor | None:
     return None
 
 
-def _config(folder: Path, uri: str) -> dict[str, Any]:
+def _config(folder: Path, uri: str) -> AdapterConfig:
     try:
-        found = json.loads((folder / "adapter_config.json").read_bytes())
-        if isinstance(found, dict):
-            return found
-    except ValueError:
-        pass
-    raise unsupported("AdapterUnusable", f"{uri}: adapter_config.json is no JSON object", _PARAM)
+        return read_config(folder / _CONFIG)
+    except ConfigError as error:
+        raise _unusable(uri, str(error)) from error
+
+
+def _unusable(uri: str, problem: str) -> TrainerError:
+    return unsupported(
+        "AdapterUnusable", f"{uri}: {_CONFIG}: {problem}: save the adapter again with peft", _PARAM
+    )
 
 
 def _other_base(uri: str, problem: str) -> TrainerError:

@@ -13,7 +13,7 @@ from luthier_trainer.optimize.contract import Builder, Runner, Source
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
 from luthier_trainer.optimize.shelf import Shelf
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
 
 # Errors that one candidate may end with while others go on.
 OF_A_CANDIDATE = ("BuildFailed", "DoesNotRun", "BenchmarkFailed", "OutOfMemory")
@@ -70,7 +70,7 @@ class Workbench:
     def _opened(self, folder: Path) -> Runner:
         """Raises TrainerError (DoesNotRun)."""
         try:
-            return self.builder.open(folder, cpu_limit())
+            return self.builder.open(folder, threads())
         except Exception as error:
             raise TrainerError(
                 ExitCode.UNSUPPORTED,

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from luthier_trainer import credentials
 from luthier_trainer.runtime import ALLOCATOR
 
 _LINES, _WIDTH = 12, 300
+# `python -m` looks for every module in the current folder first, which may be anybody's.
+_ISOLATED = {"PYTHONSAFEPATH": "1"}
 
 
 class ChildError(Exception):
@@ -27,7 +30,9 @@ def run(
     """Run `command` with its output in the file `log`; it and its children end when this
     process is interrupted. Raises ChildError with the last lines that it wrote."""
     # Those of the training would make memory that was freed count as in use.
-    inherited = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
+    # And no credentials: what is built and measured is on this machine already.
+    left_out = {*ALLOCATOR, *credentials.in_environment()}
+    inherited = {k: v for k, v in os.environ.items() if k not in left_out}
     process: subprocess.Popen[bytes] | None = None
     # An interrupt within Popen would orphan what it has just started.
     release = _hold(signal.SIGTERM, signal.SIGINT)
@@ -38,7 +43,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**inherited, **(environment or {})},
+                env={**inherited, **_ISOLATED, **(environment or {})},
                 start_new_session=True,
             )
         release()

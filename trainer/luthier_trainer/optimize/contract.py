@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from luthier_trainer.errors import unsupported
+
 if TYPE_CHECKING:
     from luthier_trainer.objectives.objective import Head
 
@@ -53,7 +55,15 @@ class Source:
         if self.bottleneck:
             from luthier_trainer.methods import bottleneck
 
-            model = bottleneck.load(model, self.bottleneck)
+            try:
+                model = bottleneck.load(model, self.bottleneck)
+            except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+                raise unsupported(
+                    "AdapterUnusable",
+                    f"the bottleneck adapters can't be put on their base: {str(error)[:300]}; name "
+                    "the folder that the FineTuneJob wrote, and its base",
+                    "source",
+                ) from error
         return model.eval()
 
 
@@ -92,6 +102,11 @@ class Builder(Protocol):
     def refuses(self, source: Source) -> str | None:
         """Why it can't make a package of this model, in words for the user and with a remedy;
         None: it can. Reads config.json at most."""
+        ...
+
+    def unbuildable(self, source: Source, precision: str) -> str | None:
+        """Why this precision of this model can't be built with the order's options, told from
+        config.json, in words and with a remedy; None: nothing is known against it."""
         ...
 
     def automatic(self, source: Source) -> tuple[str, ...]:

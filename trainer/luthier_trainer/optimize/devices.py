@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
 
 
 def runs_here(device: str) -> bool:
@@ -21,4 +21,4 @@ def machine() -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown CPU'}, {cpu_limit()} threads"
+    return f"{names[0] if names else 'unknown CPU'}, {threads()} threads"

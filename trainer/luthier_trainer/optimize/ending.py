@@ -22,14 +22,18 @@ def publish_package(
     loaded: Loaded,
     precision: str,
     folder: Path,
+    *,
+    custom_code: bool,
 ) -> OptimizeResult:
-    """`folder`: the package in model/, and its report. Raises Superseded."""
+    """`folder`: the package in model/, and its report. `custom_code`: whether code of the user's
+    took part in making the source. Raises Superseded."""
     attempts.end("Succeeded", None, run.pod.usage())
     result = run.result("Succeeded")
     details = {
         "source": run.order.source.to_json(),
         "adapterUri": run.order.adapter_uri,
         "sourceDigest": loaded.source.digest,
+        "customCode": custom_code,
         "package": {
             "precision": precision,
             "format": loaded.builder.format,

@@ -2,8 +2,8 @@
 model's folder with or without an adapter's. Nothing slow is imported, nothing merged yet."""
 
 import hashlib
-import json
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,22 @@ from luthier_api.methods import Method
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
 from luthier_api.training import Training
+from luthier_trainer import documents
+from luthier_trainer.claim import began_of
 from luthier_trainer.digests import sha256_of
-from luthier_trainer.errors import TrainerError, data_error, unsupported
+from luthier_trainer.errors import TrainerError, blaming, data_error, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
+from luthier_trainer.models.files import check_weights
 from luthier_trainer.optimize import adapterfit
 from luthier_trainer.parallel import run_all
 from luthier_trainer.publish import MANIFEST
+from luthier_trainer.report import ask as asking
+from luthier_trainer.report.ask import ASK, Ask
+from luthier_trainer.storage.keys import below
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
+from luthier_trainer.usercode import made_with_code
 
 _NOT_MERGEABLE = ("prefix", "prompt")
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -36,8 +43,10 @@ class Fetched:
     """`model`: the folder of a whole model, or of the base of `adapter`. `method`: how that was
     trained (methods.MethodType); "full": there is none. `digest`: sha256 over all of it.
 
-    `tuning`: how its rows are read and what is measured on them; None: there are none.
-    `dataset_digest`: what the rows must be, where a run has reported on them.
+    `ask`: how it is asked, where the run that tuned it tells; `began`: when that run did.
+    `custom_code`: whether code of the user's took part in it. `tuning`: how its rows are read and
+    what is measured on them; None: there are none. `dataset_digest`: what the rows must be, where a
+    run has reported on them.
     """
 
     uri: str
@@ -48,6 +57,9 @@ class Fetched:
     tuning: FineTuning | None = None
     dataset_digest: str | None = None
     licence: str | None = None
+    ask: Ask | None = None
+    began: datetime | None = None
+    custom_code: bool = False
 
     @property
     def weight_bytes(self) -> int:
@@ -84,7 +96,8 @@ def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:
     if part == "adapter" and method in _NOT_MERGEABLE:
         raise _not_mergeable(method, "source.fineTuneJobRef")
     files = {k: v for k, v in manifest["files"].items() if k.startswith(f"{part}/")}
-    run_all(partial(_download, store, key, folder / key, file) for key, file in files.items())
+    paths = {key: below(folder, key, "source.fineTuneJobRef") for key in files}
+    run_all(partial(_download, store, key, paths[key], file) for key, file in files.items())
     log(f"source: {uri}, {part} of {method}, {len(files)} files verified")
     common: dict[str, Any] = {
         "uri": uri,
@@ -92,6 +105,9 @@ def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:
         "tuning": _with_evaluation(order, tuning),
         "dataset_digest": None if order.optimizing.evaluation else manifest["datasetDigest"],
         "licence": manifest["baseModel"].get("licence"),
+        "ask": asking.read(folder / part),
+        "began": began_of(store),
+        "custom_code": made_with_code(manifest),
     }
     if part == "model":
         return Fetched(model=folder / "model", method="full", **common)
@@ -112,13 +128,16 @@ def _manifest(store: ObjectStore, digest: str) -> dict[str, Any]:
     if hashlib.sha256(data).hexdigest() != digest:
         raise _damaged(store, MANIFEST, "isn't the one that the FineTuneJob reported")
     try:
-        found: dict[str, Any] = json.loads(data)
-        found["files"], found["spec"]["method"], found["baseModel"]["digest"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = documents.parse(data)
+        found["spec"]["method"], found["baseModel"]["digest"], found["datasetDigest"]
+        for file in found["files"].values():
+            file["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(
             ExitCode.DATA,
             "SourceUnusable",
-            f"{join(store.uri, MANIFEST)}: no manifest of a FineTuneJob ({error!r})",
+            f"{join(store.uri, MANIFEST)}: no manifest of a FineTuneJob "
+            f"({error if isinstance(error, documents.DocumentError) else 'a field is missing'})",
             "source.fineTuneJobRef",
         ) from error
     return found
@@ -126,7 +145,7 @@ def _manifest(store: ObjectStore, digest: str) -> dict[str, Any]:
 
 def _tuning_of(manifest: dict[str, Any], uri: str) -> FineTuning:
     try:
-        return FineTuning.model_validate(manifest["spec"])
+        return FineTuning.read(manifest["spec"])
     except ValidationError as error:
         place, problem = first_error(error)
         raise TrainerError(
@@ -196,13 +215,16 @@ def _by_uri(order: OptimizeOrder, folder: Path) -> Fetched:
     )
     try:
         local, digest, licence = _model(order, placeholder)
+        adapterfit.check_files(local, uri, "source.modelUri")
+        check_weights(local)
     except TrainerError as error:
-        raise _blaming(error, "source.modelUri") from error
-    adapterfit.check_files(local, uri, "source.modelUri")
+        raise blaming(error, "source.modelUri") from error
     common: dict[str, Any] = {"uri": uri, "model": local, "licence": licence}
     tuning = _with_evaluation(order, placeholder) if order.optimizing.evaluation else None
     if not order.adapter_uri:
-        return Fetched(digest=digest, method="full", tuning=tuning, **common)
+        return Fetched(
+            digest=digest, method="full", tuning=tuning, ask=asking.read(local), **common
+        )
     adapter = _adapter(order, order.adapter_uri, folder / "adapter")
     method = adapterfit.method_of(adapter, order.adapter_uri)
     if method in _NOT_MERGEABLE:
@@ -216,6 +238,7 @@ def _by_uri(order: OptimizeOrder, folder: Path) -> Fetched:
         method=method,
         adapter=adapter,
         tuning=tuning,
+        ask=asking.read(adapter),
         **common,
     )
 
@@ -234,6 +257,8 @@ def _adapter(order: OptimizeOrder, uri: str, folder: Path) -> Path:
                 "source.adapterUri",
             )
         store.download(name, folder / name)
+    if ASK in keys:
+        store.download(ASK, folder / ASK)
     return folder
 
 
@@ -260,11 +285,6 @@ def _not_mergeable(method: str, param: str) -> TrainerError:
         "ONNX can't have them. Fine-tune with lora, ia3, adapter or full",
         param,
     )
-
-
-def _blaming(error: TrainerError, param: str) -> TrainerError:
-    """The same error, of the field of this kind of order."""
-    return TrainerError(error.exit_code, error.error.code, error.error.message, param)
 
 
 def check_dataset(fetched: Fetched, digest: str) -> None:

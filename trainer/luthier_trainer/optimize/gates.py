@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from luthier_api.optimizejob import Candidate, Gates, size_bytes
+from luthier_trainer.evaluation.bootstrap import FEWEST
 from luthier_trainer.report.numbers import number
 
 Verdict = Literal["Passed", "Undecided", "Rejected"]
@@ -75,6 +76,8 @@ def _metric(candidate: Candidate, name: str, most: float, rows: int) -> Judgemen
     if -delta > most:
         return Judgement("Rejected", f"{name} falls by {-delta:.4g}, and {most:g} is allowed")
     if low is None or high is None:
+        if delta == 0 and rows >= FEWEST:  # no sample of the rows tells the two apart
+            return Judgement("Passed")
         return Judgement("Undecided", f"{name} has no interval on these {rows} rows")
     if -low > most:
         enough = _rows_enough(delta, low, most, rows)

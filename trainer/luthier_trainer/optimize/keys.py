@@ -7,6 +7,9 @@ from luthier_trainer.optimize.contract import Builder, Source
 from luthier_trainer.optimize.devices import machine
 from luthier_trainer.optimize.shelf import key_of
 
+# Rises with every change of what is in a package: those of before are built anew.
+_LAYOUT = 3
+
 
 def source_key(source: Source) -> str:
     """Of the source as it is."""
@@ -17,6 +20,7 @@ def package_key(source: Source, builder: Builder, precision: str, device: str) -
     """Of a package that is made of it for a device."""
     return key_of(
         {
+            "layout": _LAYOUT,
             "source": source.digest,
             "precision": precision,
             "format": builder.format,

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.log import log
 from luthier_trainer.models.load import base_config
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.positions import positions_of
+from luthier_trainer.objectives.tokens import begin_tokens
 from luthier_trainer.optimize import formats
 from luthier_trainer.optimize.contract import Builder, Source
 from luthier_trainer.optimize.fetch import Fetched
@@ -23,24 +26,32 @@ from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
 @dataclass(frozen=True)
 class Loaded:
     """`rows`: None where nothing is measured on any. `precisions`: the candidates. `ordinary`:
-    tokens of words, which prompts are made of."""
+    tokens of words, which prompts are made of. `begin`: those that every text begins with."""
 
     source: Source
     builder: Builder
     precisions: list[str]
     rows: Rows | None
     ordinary: Sequence[int]
+    begin: Sequence[int]
 
 
-def load(order: OptimizeOrder, fetched: Fetched, interrupt: Interrupt, folder: Path) -> Loaded:
-    """`folder`: for the rows and the merged source; it must live as long as they do.
+def load(
+    order: OptimizeOrder,
+    fetched: Fetched,
+    interrupt: Interrupt,
+    folder: Path,
+    began: datetime | None,
+) -> Loaded:
+    """`folder`: for the rows and the merged source; it must live as long as they do. `began`: when
+    this revision did.
 
     Raises TrainerError: BenchmarkTooLong, ArchitectureNotSupported, PrecisionNotSupported, and
     what read_rows and assemble raise.
     """
     wanted = order.optimizing
     tokenizer = tokenizer_of(fetched)
-    objective, rows = read_rows(fetched, order, tokenizer, folder / "data")
+    objective, rows = read_rows(fetched, order, tokenizer, folder / "data", began)
     head = head_of(fetched, objective)
     timed = _timed(wanted.benchmark, fetched)
     source = assemble(
@@ -60,6 +71,7 @@ def load(order: OptimizeOrder, fetched: Fetched, interrupt: Interrupt, folder: P
         precisions=_precisions(wanted.precisions, builder, source),
         rows=rows,
         ordinary=ordinary_tokens(tokenizer, vocabulary),
+        begin=begin_tokens(tokenizer),
     )
 
 
@@ -80,7 +92,14 @@ def _timed(benchmark: Benchmark, fetched: Fetched) -> int:
 
 def _precisions(wanted: Sequence[str], builder: Builder, source: Source) -> list[str]:
     if list(wanted) == ["auto"]:
-        return list(builder.automatic(source))
+        found = list(builder.automatic(source))
+        able = [each for each in found if builder.unbuildable(source, each) is None]
+        for precision in found:
+            if refusal := builder.unbuildable(source, precision):
+                log(f"warning: {precision} is left out: {refusal}")
+        return able
     for precision in wanted:
         builder.require(precision)
+        if refusal := builder.unbuildable(source, precision):
+            raise unsupported("PrecisionNotSupported", refusal, "int4")
     return list(wanted)

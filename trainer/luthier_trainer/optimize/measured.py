@@ -68,7 +68,7 @@ def told(
     """`metric`: that of the gates."""
     evaluation = None
     if rows and found.predictions is not None and source.predictions is not None:
-        sides = [_measurement(side, rows) for side in (source, found)]
+        sides = [measurement(side, rows) for side in (source, found)]
         evaluation = compare(sides[0], sides[1], rows.values, rows.split).result
     change = evaluation.change.get(metric) if evaluation and metric else None
     values = evaluation.tuned if evaluation else {}
@@ -104,7 +104,8 @@ def baseline(found: Measured, rows: Rows | None, metric: str | None) -> Candidat
     return alone.model_copy(update=same)
 
 
-def _measurement(found: Measured, rows: Rows) -> Measurement:
+def measurement(found: Measured, rows: Rows) -> Measurement:
+    """What it made of the rows."""
     gold = [rows.objective.gold(example) for example in rows.examples]
     return Measurement(rows.objective.answer_kind, gold, found.predictions or [], found.seconds)
 

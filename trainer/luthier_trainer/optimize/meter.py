@@ -15,7 +15,10 @@ from luthier_trainer.optimize.likeness import fixed_rows, outputs
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured, from_json
 from luthier_trainer.optimize.shelf import Shelf
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
+
+# Rows that are answered where no metric needs answers: a short one of them is shown to people.
+SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ class Meter:
                 rows.examples,
                 rows.values,
                 batch_size=rows.batch_size,
+                samples=SAMPLES,
             ).predictions
         seconds = time.monotonic() - started
         del model, runner
         gc.collect()
-        timings = benchmark(subject, self.wanted, cpu_limit(), self.scratch, ordinary)
+        timings = benchmark(subject, self.wanted, threads(), self.scratch, ordinary)
         return Measured(size, found, predictions, round(seconds, 2), tuple(timings))
 
     @property

@@ -60,6 +60,9 @@ def gates(summary: Summary) -> dict[str, str]:
     }
 
 
+_OWN_CODE = "ran in the run that made the source, which is that code's word, too"
+
+
 def about(summary: Summary) -> dict[str, str]:
     order, wanted = summary.order, summary.order.optimizing
     return {
@@ -67,6 +70,7 @@ def about(summary: Summary) -> dict[str, str]:
         **({"revision of the source": order.source.revision} if order.source.revision else {}),
         **({"adapter": order.adapter_uri} if order.adapter_uri else {}),
         **({"licence of the base": summary.licence} if summary.licence else {}),
+        **({"code of the user's own": _OWN_CODE} if summary.custom_code else {}),
         "device": wanted.target.device,
         "format": summary.format,
         "chosen for being": wanted.objective.lower(),

@@ -9,6 +9,7 @@ from typing import Any
 from luthier_api.optimizejob import Candidate
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.optimize.measured import Measured, Told
+from luthier_trainer.report.ask import Ask
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Tried:
 class Summary:
     """All that a report tells. `rows`: how many of `split` were measured; 0: none.
     `options`: by precision, what shaped a package beside it. `chosen`: the published precision.
+    `custom_code`: whether code of the user's took part in making the source.
+    `ask`: how the model is asked; `begin`: the tokens before every text.
     """
 
     order: OptimizeOrder
@@ -40,6 +43,9 @@ class Summary:
     rows: int = 0
     split: str = ""
     licence: str | None = None
+    custom_code: bool = False
+    ask: Ask | None = None
+    begin: Sequence[int] = ()
 
     @property
     def title(self) -> str:
@@ -57,7 +63,9 @@ def write_report(folder: Path, summary: Summary) -> None:
     (report / "candidates.json").write_text(text + "\n")
     (report / "index.html").write_text(page(summary))
     if summary.chosen:
-        (folder / "README.md").write_text(card(summary))
+        from luthier_trainer.optimize.howto import explain
+
+        (folder / "README.md").write_text(card(summary, explain(folder / "model", summary)))
 
 
 def document(summary: Summary) -> dict[str, Any]:

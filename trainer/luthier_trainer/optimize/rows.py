@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from luthier_trainer.evaluation import metrics
 from luthier_trainer.log import log
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import base_config
+from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
@@ -40,10 +42,11 @@ class Rows:
 
 
 def read_rows(
-    fetched: Fetched, order: OptimizeOrder, tokenizer: Any, folder: Path
+    fetched: Fetched, order: OptimizeOrder, tokenizer: Any, folder: Path, began: datetime | None
 ) -> tuple[Objective | None, Rows | None]:
     """(objective, rows); `folder` must live as long as they do. Without an evaluation there is
-    neither; a run that reported on no rows has an objective.
+    neither; a run that reported on no rows has an objective. `began`: the moment that chat
+    templates see, unless the source is of a run: then it is that one's.
 
     Raises TrainerError: DatasetChanged, GateNotMeasurable, and all that data raises.
     """
@@ -53,7 +56,10 @@ def read_rows(
     examples = data.load(as_fine_tuning(order, tuning), folder)
     check_dataset(fetched, examples.digest)
     positions = positions_of(base_config(fetched.model))
-    objective = choose(tuning, examples, tokenizer, describe(fetched.model), positions=positions)
+    now = fetched.began or began
+    objective = choose(
+        tuning, examples, tokenizer, describe(fetched.model), positions=positions, now=now
+    )
     gates, wanted = order.optimizing.gates, tuning.evaluation
     rows = examples.reported
     split = examples.report_split
@@ -65,7 +71,7 @@ def read_rows(
     gold = [objective.gold(row) for row in rows]
     places = [row.place for row in rows]
     metrics.check_gold(values, gold, places)
-    document = [tuning.to_json(), examples.digest, values, places]
+    document = [tuning.to_json(), examples.digest, values, places, *_moment(objective, now)]
     found = Rows(
         objective=objective,
         examples=rows,
@@ -77,6 +83,12 @@ def read_rows(
     )
     log(f"rows: {len(rows)} of {split}, {', '.join(values)}")
     return objective, found
+
+
+def _moment(objective: Objective, now: datetime | None) -> list[str]:
+    """The one that its texts tell, if their chat template writes the date."""
+    dated = isinstance(objective, Causal) and getattr(objective.encoder, "dated", False)
+    return [now.isoformat()] if dated and now else []
 
 
 def _values(objective: Objective, names: Sequence[str], gates: Gates) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class Optimization:
         if found := finished(output, order, fetched.digest):
             return pod.again(OptimizeResult, found[0], artifact_of(*found))
         attempts = pod.claim(output, fetched.digest)
-        shelf = Shelf(open_store(folder_beside(order.output), order.storage, "output.uri"))
+        store = open_store(folder_beside(order.output), order.storage, "output.uri")
+        shelf = Shelf(store, order.run.uid)
         pod.begin(shelf.finished())
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.optimize.stages import Stages

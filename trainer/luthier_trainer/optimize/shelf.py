@@ -3,7 +3,8 @@ what is left, and nothing is built twice.
 
 A package lies below its key, a digest of all that shapes it: first its files, then package.json,
 which names them with their digests. A measurement is one object below it, by the digest of all
-that shapes that.
+that shapes that. Who uses a package leaves a mark below its key: what others use, such as another
+cluster on the same bucket, is never deleted.
 """
 
 import hashlib
@@ -12,13 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from luthier_trainer.documents import DocumentError, parse
+from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
 from luthier_trainer.publish import describe
+from luthier_trainer.storage.keys import require
 from luthier_trainer.storage.objectstore import ObjectStore
 
 FOLDER = "cache"
 _LISTING = "package.json"
 _MEASURED = "measured-"
+_USERS = "users/"
 
 
 def key_of(document: dict[str, Any]) -> str:
@@ -32,19 +37,28 @@ def folder_beside(output: str) -> str:
 
 
 class Shelf:
-    """Of one resource; `store` is at folder_beside(output)."""
+    """Of one resource; `store` is at folder_beside(output), `uid` the resource's."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, uid: str) -> None:
         self._store = store
+        self._mark = f"{_USERS}{hashlib.sha256(uid.encode()).hexdigest()[:32]}"
+        self._marked: set[str] = set()
 
     def listing(self, key: str) -> dict[str, Any] | None:
         """Of a package that is complete: file → {sha256, bytes}."""
         data = self._store.read(f"{key}/{_LISTING}")
-        found: dict[str, Any] | None = json.loads(data)["files"] if data else None
-        return found
+        if not data:
+            return None
+        self._use(key)
+        try:
+            return {require(name): dict(file) for name, file in parse(data)["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            log(f"warning: {self._store.uri}/{key}/{_LISTING} is damaged: it is made anew")
+            return None
 
     def put(self, key: str, folder: Path) -> dict[str, Any]:
         """Keep a package; returns its listing."""
+        self._use(key)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): describe(path) for path in paths}
         run_all(
@@ -70,10 +84,13 @@ class Shelf:
     def measured(self, key: str, name: str) -> dict[str, Any] | None:
         """A measurement of a package."""
         data = self._store.read(f"{key}/{_MEASURED}{name}.json")
-        found: dict[str, Any] | None = json.loads(data) if data else None
-        return found
+        try:
+            return parse(data) if data else None
+        except DocumentError:
+            return None
 
     def put_measured(self, key: str, name: str, document: dict[str, Any]) -> None:
+        self._use(key)
         self._store.write(f"{key}/{_MEASURED}{name}.json", json.dumps(document).encode())
 
     def finished(self) -> int:
@@ -82,6 +99,21 @@ class Shelf:
         return sum(name.startswith(_MEASURED) for name in names)
 
     def keep_only(self, keys: set[str]) -> None:
-        """Delete everything below other keys."""
-        entries = self._store.entries()
-        self._store.delete([e.key for e in entries if e.key.partition("/")[0] not in keys])
+        """Delete everything below other keys that this resource alone used; of those that
+        others use too, its mark."""
+        below: dict[str, list[str]] = {}
+        for entry in self._store.entries():
+            key, _, name = entry.key.partition("/")
+            below.setdefault(key, []).append(name)
+        for key in below.keys() - keys:
+            users = {name for name in below[key] if name.startswith(_USERS)}
+            if self._mark in users:
+                going = below[key] if users == {self._mark} else [self._mark]
+                # The mark last: half deleted, it is still this resource's to delete.
+                going = sorted(going, key=self._mark.__eq__)
+                self._store.delete([f"{key}/{name}" for name in going])
+
+    def _use(self, key: str) -> None:
+        if key not in self._marked:
+            self._store.write(f"{key}/{self._mark}", b"")
+            self._marked.add(key)

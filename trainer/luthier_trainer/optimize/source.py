@@ -14,6 +14,7 @@ from luthier_trainer.log import log
 from luthier_trainer.methods.merge import merge_adapter
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import BaseSource, load_tokenizer
+from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.objective import Head, Objective
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.optimize.contract import Source
@@ -33,9 +34,10 @@ _WITH_LABELS = ("AutoModelForSequenceClassification", "AutoModelForTokenClassifi
 def tokenizer_of(fetched: Fetched) -> Any:
     """The tokenizer that the fine-tuning used. Raises TrainerError."""
     saved = fetched.adapter
-    if saved and (saved / "tokenizer.json").exists():
-        return load_tokenizer(saved)
-    return load_tokenizer(fetched.model)
+    own = saved and (saved / "tokenizer.json").exists()
+    tokenizer = load_tokenizer(saved if saved and own else fetched.model)
+    check_vocabulary(fetched.model, tokenizer)
+    return tokenizer
 
 
 def head_of(fetched: Fetched, objective: Objective | None) -> Head:
@@ -89,7 +91,9 @@ def assemble(
         merged = merge_adapter(fetched.adapter, base, folder, torch.float32)
     except TrainerError:
         raise
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
         raise unsupported(
             "AdapterUnusable",
             f"{fetched.uri}: the adapter can't be put on its base: {type(error).__name__}: "

@@ -9,6 +9,7 @@ from luthier_api.result import OptimizeResult
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.optimize.asked import asked
 from luthier_trainer.optimize.benchmark import Subject
 from luthier_trainer.optimize.candidate import OF_A_CANDIDATE, Workbench
 from luthier_trainer.optimize.choose import choose
@@ -25,7 +26,7 @@ from luthier_trainer.optimize.run import Optimization
 from luthier_trainer.optimize.shelf import Shelf
 from luthier_trainer.optimize.source import require_finite
 from luthier_trainer.optimize.torchrunner import TorchRunner
-from luthier_trainer.runtime import cpu_limit
+from luthier_trainer.runtime import threads
 from luthier_trainer.storage.objectstore import ObjectStore
 
 _REASON = 300  # characters of Candidate.reason
@@ -56,7 +57,7 @@ class Stages:
 
     def execute(self) -> OptimizeResult:
         """Raises TrainerError, Interrupted or Superseded."""
-        torch.set_num_threads(cpu_limit())
+        torch.set_num_threads(threads())
         self._load()
         self._measure_source()
         for precision in self.loaded.precisions:
@@ -68,8 +69,8 @@ class Stages:
 
     def _load(self) -> None:
         self.reporter.stage("Loading")
-        order, fence = self.run.order, self.attempts.fence
-        loaded = load(order, self.fetched, self.run.pod.interrupt, self.folder)
+        order, pod, fence = self.run.order, self.run.pod, self.attempts.fence
+        loaded = load(order, self.fetched, pod.interrupt, self.folder, pod.began)
         self.loaded = loaded
         self.here = runs_here(self.wanted.target.device)
         self.meter = Meter(loaded, self.wanted.benchmark, self.shelf, fence, self.folder)
@@ -163,7 +164,13 @@ class Stages:
             raise OSError(f"the package of {precision} isn't as it was put into storage")
         write_report(folder, self._summary(precision))
         result = publish_package(
-            self.run, self.attempts, self.output, self.loaded, precision, folder
+            self.run,
+            self.attempts,
+            self.output,
+            self.loaded,
+            precision,
+            folder,
+            custom_code=self.fetched.custom_code,
         )
         self.shelf.keep_only({self.source_key, *self.keys.values()})
         self.reporter.stage("Done")
@@ -185,4 +192,7 @@ class Stages:
             rows=len(rows.items) if rows else 0,
             split=rows.split if rows else "",
             licence=self.fetched.licence,
+            custom_code=self.fetched.custom_code,
+            ask=asked(self.fetched, rows, self.source_measured),
+            begin=self.loaded.begin,
         )

@@ -4,8 +4,16 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import RunSpec
 from luthier_trainer.report.facts import Facts
+from luthier_trainer.report.howto import section
+from luthier_trainer.report.markdown import code, fenced, front_matter, inline, row
 from luthier_trainer.report.numbers import changed, measured, signed
+from luthier_trainer.report.snippet import fetching, needs, snippet
+from luthier_trainer.usercode import has_code
 
+_OWN_CODE = (
+    "Code of the user's own ran in this run (`training.loss` or `evaluation.script`), with the "
+    "rights of the trainer: who doesn't trust that code has no reason to trust these numbers."
+)
 _PEFT = ("lora", "qlora", "ia3", "prefix", "prompt")
 _NAMES = {
     "full": "full fine-tuning",
@@ -22,75 +30,65 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
     """Markdown with the front matter that hubs read."""
     tuning, run = spec.fine_tuning, spec.run
     library = "peft" if tuning.method.type in _PEFT else "transformers"
+    method = tuning.method.type
+    similarity = tuning.training.similarity
     about = {
-        "base model": f"`{tuning.model.uri}` ({facts.base_digest})",
-        **({"its commit": f"`{facts.commit}`"} if facts.commit else {}),
-        **({"its licence": facts.licence} if facts.licence else {}),
-        "data": f"`{tuning.dataset.uri}` ({facts.summary})",
-        "data digest": f"`{facts.dataset_digest}`",
+        "base model": f"{code(tuning.model.uri)} ({inline(facts.base_digest)})",
+        **({"its commit": code(facts.commit)} if facts.commit else {}),
+        **({"its licence": inline(facts.licence)} if facts.licence else {}),
+        "data": f"{code(tuning.dataset.uri)} ({inline(facts.summary)})",
+        "data digest": code(facts.dataset_digest),
         "task": tuning.task,
         "method": _method(tuning),
         "steps": str(facts.steps)
         + (f"; the weights are those of step {facts.best_step}" if facts.best_step else ""),
         "seed": str(tuning.training.seed),
-        **facts.resolved,
+        **{inline(name): inline(value) for name, value in facts.resolved.items()},
     }
+    program = snippet(method, facts, facts.ask, similarity.pooling if similarity else "mean")
     parts = [
-        f"---\nbase_model: {tuning.model.uri}\nlibrary_name: {library}\n"
-        f"tags: [{tuning.method.type}, luthier]\n---",
-        f"# {run.name}",
-        f"{_NAMES[tuning.method.type]} of `{tuning.model.uri}`, made by the FineTuneJob "
-        f"`{run.namespace}/{run.name}`, revision `{run.revision}`.",
+        front_matter(
+            {
+                "base_model": tuning.model.uri.removeprefix("hf://"),
+                "library_name": library,
+                "tags": [method, "luthier"],
+            }
+        ),
+        f"# {inline(run.name)}",
+        f"{_NAMES[method]} of {code(tuning.model.uri)}, made by the FineTuneJob "
+        f"{code(f'{run.namespace}/{run.name}')}, revision {code(run.revision)}.",
         "## Result",
         _result(evaluation),
         *_merged(facts),
+        *([_OWN_CODE] if has_code(spec) else []),
         "## How to use it",
-        f"```python\n{snippet(tuning.method.type, facts)}\n```",
-        *_template(tuning),
-        *(
-            [f"Its classes: {', '.join(f'`{name}`' for name in facts.labels)}."]
-            if facts.labels
-            else []
-        ),
+        *_base(tuning, facts),
+        f"In the folder of this card; it needs {needs(method)}:",
+        fenced(program, "python"),
+        *section(facts.ask),
+        *_classes(facts),
         "## How it was made",
-        "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in about.items())]),
-        *(f"> {warning}" for warning in facts.warnings),
+        "\n".join(["| | |", "|---|---|", *(row(pair) for pair in about.items())]),
+        *(f"> {inline(warning)}" for warning in facts.warnings),
         "All settings are in `manifest.json`, the course of training in `report/index.html`.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def snippet(method: str, facts: Facts) -> str:
-    """Python that loads the artifact, whose folders lie beside it, downloaded."""
-    auto, folder = facts.auto_class, facts.artifact
-    tokenizer = f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
-    if method == "full":
-        return (
-            f"from transformers import {auto}, AutoTokenizer\n\n{tokenizer}\n"
-            f'model = {auto}.from_pretrained("{folder}")'
-        )
-    options = f", num_labels={len(facts.labels)}" if facts.labels and "For" in auto else ""
-    options = options if "Classification" in auto else ""
-    base = f'base = {auto}.from_pretrained("base"{options})  # the base model'
-    if method == "qlora":
-        base += (
-            "\n# Measured on the 4-bit base: to get the same numbers, load it with\n"
-            "# quantization_config=BitsAndBytesConfig(load_in_4bit=True, …)"
-        )
-    imports = f"from transformers import {auto}, AutoTokenizer"
-    if method == "adapter":
-        load = 'model = bottleneck.load(base, Path("' + folder + '"))'
-        ours = "from luthier_trainer.methods import bottleneck"
-        imports = f"from pathlib import Path\n\n{imports}\n\n{ours}"
-    else:
-        load = f'model = PeftModel.from_pretrained(base, "{folder}")'
-        imports = f"from peft import PeftModel\n{imports}"
-    merged = (
-        f'\n\n# Or the merged model, without adapters:\nmodel = {auto}.from_pretrained("model")'
-        if facts.merged
-        else ""
-    )
-    return f"{imports}\n\n{tokenizer}\n{base}\n{load}{merged}"
+def _base(tuning: FineTuning, facts: Facts) -> list[str]:
+    """How the base of an adapter gets to where the program looks for it."""
+    if tuning.method.type == "full":
+        return []
+    return [
+        "The adapter is loaded on its base model, which the program takes from the folder `base`:",
+        fenced(fetching(tuning.model.uri, facts.commit), "sh"),
+    ]
+
+
+def _classes(facts: Facts) -> list[str]:
+    if not facts.labels:
+        return []
+    return [f"Its classes: {', '.join(code(name) for name in facts.labels)}."]
 
 
 def metrics_table(evaluation: EvaluationResult) -> str:
@@ -99,7 +97,7 @@ def metrics_table(evaluation: EvaluationResult) -> str:
     for name, tuned in evaluation.tuned.items():
         base = evaluation.base.get(name)
         change, interval = changed(evaluation.change.get(name))
-        lines.append(f"| {name} | {measured(base)} | {measured(tuned)} | {change} | {interval} |")
+        lines.append(row([inline(name), measured(base), measured(tuned), change, interval]))
     return "\n".join(lines)
 
 
@@ -120,23 +118,13 @@ def _merged(facts: Facts) -> list[str]:
     if not facts.merged_metrics:
         return []
     lines = [
-        f"| {name} | {measured(each['merged'])} | {signed(each['change'])} |"
+        row([inline(name), measured(each["merged"]), signed(each["change"])])
         for name, each in facts.merged_metrics.items()
     ]
     return [
         "The tuned model was measured on the 4-bit base. The merged one, in `model/`, has the "
         "unquantised base's weights and differs:",
         "\n".join(["| metric | merged | change to tuned |", "|---|---|---|", *lines]),
-    ]
-
-
-def _template(tuning: FineTuning) -> list[str]:
-    template = tuning.dataset.template
-    if not template:
-        return []
-    return [
-        "The prompt is the template's text before its last column:",
-        f"```text\n{template}\n```",
     ]
 
 

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from luthier_api.finetunejob import Estimate
+from luthier_trainer.report.ask import Ask
 
 
 @dataclass(frozen=True)
 class Facts:
     """`artifact`: the folder to load, adapter or model. `auto_class`: of objective.head.
     `merged`: whether model/ is there too; `merged_metrics`: where it was measured, by name:
-    `merged`, and its `change` to the tuned model's. `warnings`: of data and training."""
+    `merged`, and its `change` to the tuned model's. `warnings`: of data and training. `ask`:
+    how the model is asked."""
 
     base_digest: str
     dataset_digest: str
@@ -26,4 +28,5 @@ class Facts:
     merged_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     resolved: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    ask: Ask | None = None
     estimate: Estimate = field(default_factory=Estimate)

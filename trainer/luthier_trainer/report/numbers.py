@@ -40,9 +40,11 @@ def measured(value: float | None) -> str:
 
 
 def changed(change: Change | None) -> tuple[str, str]:
-    """(by how much, 95% interval), with their signs."""
+    """(by how much, 95% interval or why there is none), with their signs."""
     if change is None:
         return "", ""
+    if change.low is None or change.high is None:
+        return signed(change.by), f"none: {change.no_interval}"
     return signed(change.by), f"{signed(change.low)} to {signed(change.high)}"
 
 

@@ -5,31 +5,48 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import IO
 
+from luthier_trainer.storage.confined import check_entry, check_tree, confined, open_file
+from luthier_trainer.storage.keys import below
 from luthier_trainer.storage.objectstore import Entry
+from luthier_trainer.storage.uri import encoded, split
 
 # Files that are being written, and the lock of replace(): never listed.
 _HIDDEN_PREFIX = ".luthier-"
 
 
 class FileStore:
-    """Objects as files below a folder. See ObjectStore."""
+    """Objects as files below a folder. See ObjectStore.
 
-    def __init__(self, root: Path) -> None:
+    `within`: the folders that links may lead to, of a folder that others fill; None: it is the
+    run's own. `param`: the field of the spec that errors name.
+    """
+
+    def __init__(
+        self, root: Path, within: Sequence[Path] | None = None, param: str = "output.uri"
+    ) -> None:
         self._root = root
-        self.uri = f"file://{root}"
+        self._within = within
+        self._param = param
+        self.uri = f"file://{encoded(str(root))}"
 
     def local(self, key: str) -> Path:
-        """The file of an object, to read in place."""
-        return self._path(key)
+        """The file of an object, to read in place; without a key the whole folder, which has
+        been checked. Raises TrainerError, FileNotFoundError."""
+        if not key:
+            check_tree(self._root, self._within, self._param)
+            return self._root
+        with self._open(key):
+            return self._path(key)
 
     def read(self, key: str) -> bytes | None:
         try:
-            return self._path(key).read_bytes()
+            with self._open(key) as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
@@ -68,11 +85,15 @@ class FileStore:
         os.replace(temporary, self._path(key))
 
     def copy(self, key: str, source: str) -> None:
-        self.upload(key, Path(unquote(urlsplit(source).path)))
+        self.upload(key, Path(split(source)[2]))
 
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self._path(key), path)
+        try:
+            with self._open(key) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise FileNotFoundError(key) from error
 
     def entries(self, prefix: str = "") -> list[Entry]:
         found = []
@@ -80,12 +101,9 @@ class FileStore:
             for name in names:
                 path = Path(folder, name)
                 key = path.relative_to(self._root).as_posix()
-                if (
-                    key.startswith(prefix)
-                    and path.is_file()
-                    and not name.startswith(_HIDDEN_PREFIX)
-                ):
-                    stat = path.stat()
+                if not key.startswith(prefix) or name.startswith(_HIDDEN_PREFIX):
+                    continue
+                if stat := check_entry(path, self._within, self._param):
                     found.append(Entry(key, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
         return sorted(found, key=lambda entry: entry.key)
 
@@ -99,7 +117,10 @@ class FileStore:
                 parent = parent.parent
 
     def _path(self, key: str) -> Path:
-        return self._root / key
+        return below(self._root, key, self._param)
+
+    def _open(self, key: str) -> IO[bytes]:
+        return open_file(confined(self._path(key), self._within, self._param), self._param)
 
     def _temporary(self, key: str, data: bytes) -> Path:
         folder = self._path(key).parent

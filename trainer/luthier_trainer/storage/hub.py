@@ -5,13 +5,13 @@ Plain HTTP, not the package huggingface_hub: the process runs with HF_HUB_OFFLIN
 nothing that transformers does ever calls out.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
 from luthier_api.result import ExitCode
+from luthier_trainer.credentials import credential
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.storage.http import (
@@ -21,10 +21,13 @@ from luthier_trainer.storage.http import (
     UnreachableError,
     UntrustedServerError,
 )
+from luthier_trainer.storage.keys import problem
 from luthier_trainer.storage.objectstore import Entry
+from luthier_trainer.storage.uri import hub_parts, shown
 
 PUBLIC_HUB = "https://huggingface.co"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_COMMIT = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 class HubStore:
@@ -48,16 +51,31 @@ class HubStore:
         self._revision = revision or "main"
         self._endpoint = (endpoint or PUBLIC_HUB).rstrip("/")
         self._retry_seconds = retry_seconds
-        self._http = Http(retry_seconds, os.environ.get("HF_TOKEN") or None)
+        if "@" in self._endpoint.partition("://")[2].partition("/")[0]:
+            raise self._failure(
+                ExitCode.INVALID_RUN_SPEC,
+                "UnsupportedUri",
+                f"the hub's address {shown(self._endpoint)} has a user's name or password before "
+                "its host; leave them out of hub.endpoint: a token belongs in model.tokenSecretRef",
+            )
+        self._http = Http(retry_seconds, credential("HF_TOKEN", param))
         card = self._call(
             lambda: self._http.json(
                 f"{self._endpoint}/api/{kind}/{self._repository}/revision/"
                 f"{quote(self._revision, safe='')}?blobs=true"
             )
         )
-        self.commit: str = card["sha"]
-        self.licence = _licence(card)
-        self._entries, self._sha256 = self._listed(card.get("siblings", []))
+        try:
+            self.commit = _commit(card)
+            self.licence = _licence(card)
+            self._entries, self._sha256 = self._listed(card.get("siblings", []))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._failure(
+                ExitCode.STORAGE_UNAVAILABLE,
+                "HubUnavailable",
+                f"{shown(self._endpoint)} answers as no hub does; correct hub.endpoint, or ask who "
+                "runs it",
+            ) from error
 
     @property
     def identity(self) -> str:
@@ -91,14 +109,14 @@ class HubStore:
         entries, digests = [], {}
         for item in siblings:
             name: str = item["rfilename"]
-            if not name.startswith(base) or ".." in name.split("/"):
+            if not name.startswith(base) or problem(name):
                 continue
             key = name[len(base) :]
             lfs = item.get("lfs") or {}
             if "sha256" in lfs:
-                digests[key] = lfs["sha256"]
-            etag = lfs.get("sha256") or item.get("blobId") or self.commit
-            entries.append(Entry(key, item.get("size") or lfs.get("size") or 0, etag))
+                digests[key] = str(lfs["sha256"])
+            etag = str(lfs.get("sha256") or item.get("blobId") or self.commit)
+            entries.append(Entry(key, int(item.get("size") or lfs.get("size") or 0), etag))
         return sorted(entries, key=lambda entry: entry.key), digests
 
     def _call(self, call: Any) -> Any:
@@ -110,7 +128,7 @@ class HubStore:
             raise self._failure(
                 ExitCode.DENIED,
                 "UntrustedServer",
-                f"{error} at {self._endpoint}; give the pod its CA (SSL_CERT_FILE)",
+                f"{shown(self._endpoint)}: {error}; give the pod its CA (SSL_CERT_FILE)",
             ) from error
         except TooLargeError as error:
             raise self._failure(
@@ -120,9 +138,9 @@ class HubStore:
             raise self._failure(
                 ExitCode.STORAGE_UNAVAILABLE,
                 "HubUnavailable",
-                f"no answer from {self._endpoint} for {self._retry_seconds:.0f} s: {error}; check "
-                "that it can be reached from the pod (NetworkPolicy, proxy, DNS), or copy the "
-                "files to S3",
+                f"no answer from {shown(self._endpoint)} for {self._retry_seconds:.0f} s: {error}; "
+                "check that it can be reached from the pod (NetworkPolicy, proxy, DNS), or copy "
+                "the files to S3",
             ) from error
 
     def _refused(self, error: HttpError) -> TrainerError:
@@ -154,7 +172,7 @@ class HubStore:
             return self._failure(
                 ExitCode.NOT_FOUND,
                 missing,
-                f"no such {what} at {self._endpoint}; correct OWNER/NAME",
+                f"no such {what} at {shown(self._endpoint)}; correct OWNER/NAME",
             )
         return self._failure(
             ExitCode.STORAGE_UNAVAILABLE, "HubUnavailable", f"{error}; retry later"
@@ -167,10 +185,9 @@ class HubStore:
 
 
 def _parse(uri: str, kind: str, param: str) -> tuple[str, str]:
-    parts = uri.removeprefix("hf://").split("/")
-    if parts[0] == kind and len(parts) > 2:
-        parts = parts[1:]
-    if len(parts) < 2 or not all(_NAME.fullmatch(part) for part in parts[:2]) or ".." in parts:
+    parts = hub_parts(uri, kind)
+    names = parts[:2]
+    if len(names) < 2 or not all(map(_NAME.fullmatch, names)) or problem("/".join(parts)):
         raise TrainerError(
             ExitCode.INVALID_RUN_SPEC,
             "UnsupportedUri",
@@ -180,8 +197,16 @@ def _parse(uri: str, kind: str, param: str) -> tuple[str, str]:
     return "/".join(parts[:2]), "/".join(parts[2:])
 
 
+def _commit(card: dict[str, Any]) -> str:
+    """It becomes part of URLs and of the name of a cached folder."""
+    commit = card["sha"]
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise ValueError("no commit")
+    return commit
+
+
 def _licence(card: dict[str, Any]) -> str | None:
     stated = (card.get("cardData") or {}).get("license")
     if isinstance(stated, list):
         stated = ", ".join(map(str, stated))
-    return str(stated) if stated else None
+    return str(stated)[:200] if stated else None

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from luthier_trainer.storage.uri import encoded
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -65,4 +67,4 @@ class ObjectStore(ReadableStore, Protocol):
 
 def join(uri: str, key: str) -> str:
     """URI of an object below a base URI."""
-    return f"{uri.rstrip('/')}/{key}" if key else uri
+    return f"{uri.rstrip('/')}/{encoded(key)}" if key else uri

@@ -1,7 +1,6 @@
 """The choice between S3 and a folder."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
@@ -9,6 +8,7 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.s3 import S3Store
+from luthier_trainer.storage.uri import split
 
 
 def open_store(
@@ -19,20 +19,32 @@ def open_store(
     `param` is the field of the spec that errors name. With `file_roots` a file:// URI
     must lie below one of them.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
+    scheme, _, path = split(uri)
+    if scheme == "s3":
         return S3Store(uri, access, param)
-    if parts.scheme == "file":
-        return FileStore(_allowed_path(unquote(parts.path), file_roots, param))
+    if scheme == "file":
+        return _folder(path, file_roots, param)
     raise TrainerError(
         ExitCode.INVALID_RUN_SPEC, "UnsupportedUri", f"{uri}: use s3:// or file://", param
     )
 
 
-def _allowed_path(path: str, roots: list[str] | None, param: str) -> Path:
-    resolved = Path(path).resolve()
-    if roots is None or any(resolved.is_relative_to(Path(root).resolve()) for root in roots):
-        return resolved
+def _folder(path: str, roots: list[str] | None, param: str) -> FileStore:
+    """Links in it may lead to all that may be read, and of the run's own anywhere."""
+    try:
+        resolved = Path(path).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, links in a circle
+        raise TrainerError(
+            ExitCode.NOT_FOUND,
+            "FolderNotFound",
+            f"{path[:200]!r} can't be followed to a folder; correct the URI",
+            param,
+        ) from error
+    if roots is None:
+        return FileStore(resolved, None, param)
+    allowed = [Path(root).resolve() for root in roots]
+    if any(resolved.is_relative_to(root) for root in allowed):
+        return FileStore(resolved, allowed, param)
     raise TrainerError(
         ExitCode.DENIED,
         "FileNotAllowed",

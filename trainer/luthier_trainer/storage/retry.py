@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from luthier_trainer.log import log
+from luthier_trainer.storage.causes import cause
 
 T = TypeVar("T")
 
@@ -24,11 +25,6 @@ def retry(
             left = deadline - time.monotonic()
             if left <= 0 or not heals(error):
                 raise
-            log(f"storage: {what}: {brief(error)}; trying again for {left:.0f} s")
+            log(f"storage: {what}: {cause(error)}; trying again for {left:.0f} s")
             time.sleep(min(delay * (0.5 + random.random()), left))  # noqa: S311 - jitter
             delay = min(delay * 2, 5.0)
-
-
-def brief(error: Exception) -> str:
-    """The first line of an error's text."""
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

@@ -3,54 +3,34 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
+from luthier_trainer.credentials import credential
 from luthier_trainer.errors import TrainerError, is_disk_full
+from luthier_trainer.redaction import remember
 from luthier_trainer.storage.objectstore import Entry
-from luthier_trainer.storage.retry import brief, retry
+from luthier_trainer.storage.retry import retry
+from luthier_trainer.storage.s3errors import Fault, classify, failure
+from luthier_trainer.storage.uri import split
 
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 5
 _READ_TIMEOUT = 30
 _PART_BYTES = 16 * 1024 * 1024
-_DENIED = {
-    "AccessDenied",
-    "AllAccessDisabled",
-    "ExpiredToken",
-    "Forbidden",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-    "403",
-}
-_MISSING = {"NoSuchKey", "404", "NotFound"}
-_CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
-_THROTTLED = {
-    "RequestLimitExceeded",
-    "RequestTimeout",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
-    "429",
-}
 
 
 class S3Store:
     """Objects below s3://bucket/prefix. See ObjectStore."""
 
     def __init__(self, uri: str, access: S3Access, param: str) -> None:
-        parts = urlsplit(uri)
+        _, self._bucket, path = split(uri)
         self.uri = uri.rstrip("/")
-        self._bucket = parts.netloc
-        self._prefix = parts.path.strip("/")
+        self._prefix = path.strip("/")
         self._param = param
         self._retry_seconds = access.retry_seconds
-        self._endpoint = access.endpoint or "AWS"
-        self._client = _client(access)
+        self._endpoint = access.endpoint
+        self._client = self._call("reach it", lambda: _client(access, param))
 
     def read(self, key: str) -> bytes | None:
         tagged = self.read_tagged(key)
@@ -88,15 +68,18 @@ class S3Store:
         )
 
     def copy(self, key: str, source: str) -> None:
-        parts = urlsplit(source)
-        place = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        _, bucket, path = split(source)
+        place = {"Bucket": bucket, "Key": path.lstrip("/")}
 
         def copied() -> bool:
             # The managed copy splits objects that are too large for one request.
             self._client.copy(place, self._bucket, self._key(key), Config=_transfer())
             return True
 
-        if not self._call(f"copy {source} to {key}", copied, missing=False):
+        def looked() -> Any:
+            return self._client.get_object(**place, Range="bytes=0-0")
+
+        if not self._call(f"copy {source} to {key}", copied, looked, missing=False):
             raise FileNotFoundError(source)
 
     def download(self, key: str, path: Path) -> None:
@@ -106,7 +89,12 @@ class S3Store:
             self._client.download_file(self._bucket, self._key(key), str(path), Config=_transfer())
             return True
 
-        if not self._call(f"download {key}", get, missing=False):
+        def looked() -> Any:
+            return self._client.get_object(
+                Bucket=self._bucket, Key=self._key(key), Range="bytes=0-0"
+            )
+
+        if not self._call(f"download {key}", get, looked, missing=False):
             raise FileNotFoundError(f"{self.uri}/{key}")
 
     def entries(self, prefix: str = "") -> list[Entry]:
@@ -149,55 +137,71 @@ class S3Store:
             conflict=False,
         )
 
-    def _call(self, what: str, call: Callable[[], T], **instead: Any) -> T:
-        """`call`, again while the error can heal; `missing`/`conflict` instead of an error."""
+    def _call(
+        self,
+        what: str,
+        call: Callable[[], T],
+        look: Callable[[], Any] | None = None,
+        **instead: Any,
+    ) -> T:
+        """`call`, again while the error can heal; `missing`/`conflict` instead of an error.
+
+        `look`: the same object asked for by GET, where `call` asks by HEAD: that is answered by a
+        number alone.
+        """
         try:
-            return retry(
-                what, call, self._retry_seconds, lambda error: _classify(error) == "transient"
-            )
+            return retry(what, call, self._retry_seconds, lambda e: classify(e).kind == "transient")
+        except TrainerError:
+            raise
         except Exception as error:
             if is_disk_full(error):
                 raise
-            kind = _classify(error)
-            if kind in instead:
-                return instead[kind]  # type: ignore[no-any-return]
-            raise self._failure(kind, what, error) from error
-
-    def _failure(self, kind: str, what: str, error: Exception) -> TrainerError:
-        place = f"s3://{self._bucket}"
-        match kind:
-            case "bucket":
-                code, exit_code = "BucketNotFound", ExitCode.NOT_FOUND
-                message = f"{place}: no such bucket at {self._endpoint}; create it, or correct "
-                message += "the URI"
-            case "missing":
-                code, exit_code = "ObjectNotFound", ExitCode.NOT_FOUND
-                message = f"{self.uri}: could not {what}: no such object; correct the URI"
-            case "denied":
-                code, exit_code = "StorageDenied", ExitCode.DENIED
-                message = f"{self.uri}: could not {what}: {brief(error)}; check the Secret of "
-                message += "storage.secretName and the rights of its key on this bucket"
-            case "credentials":
-                code, exit_code = "NoCredentials", ExitCode.DENIED
-                message = f"{self.uri}: no credentials for S3; name a Secret with "
-                message += "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in storage.secretName"
-            case "transient":
-                code, exit_code = "StorageUnavailable", ExitCode.STORAGE_UNAVAILABLE
-                message = f"{self.uri}: could not {what} for {self._retry_seconds} s: "
-                message += f"{brief(error)}; check that {self._endpoint} runs and can be "
-                message += "reached from the pod (NetworkPolicy, DNS), then retry"
-            case _:
-                code, exit_code = "StorageError", ExitCode.INTERNAL
-                message = f"{self.uri}: could not {what}: {brief(error)}"
-        return TrainerError(exit_code, code, message, self._param)
+            fault = classify(error)
+            if look and fault.operation == "HeadObject":
+                fault = _looked_at(look) or fault
+            if fault.kind in instead:
+                return instead[fault.kind]  # type: ignore[no-any-return]
+            raise failure(
+                fault,
+                what,
+                self.uri,
+                self._bucket,
+                self._endpoint,
+                self._retry_seconds,
+                self._param,
+            ) from error
 
 
-def _client(access: S3Access) -> Any:
+def _looked_at(look: Callable[[], Any]) -> Fault | None:
+    try:
+        look()
+    except Exception as error:
+        return classify(error)
+    return None
+
+
+def _client(access: S3Access, param: str) -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import PartialCredentialsError
 
+    if access.endpoint:
+        remember(access.endpoint.rpartition("://")[2].rpartition("@")[0].rpartition(":")[2])
+    # Those of the environment, checked: what an HTTP header can't hold is quoted by what fails.
+    keys = {
+        argument: credential(name, param)
+        for argument, name in (
+            ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
+            ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+            ("aws_session_token", "AWS_SESSION_TOKEN"),
+        )
+    }
+    if not keys["aws_access_key_id"]:
+        keys = {}
+    elif not keys["aws_secret_access_key"]:
+        raise PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY")
     # A session of its own: the default one keeps the credentials that it found first.
-    return boto3.Session().client(
+    return boto3.Session(**keys).client(
         "s3",
         endpoint_url=access.endpoint,
         region_name=access.region or "us-east-1",
@@ -218,39 +222,3 @@ def _transfer() -> Any:
     return TransferConfig(
         multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
     )
-
-
-def _classify(error: Exception) -> str:
-    """transient, denied, credentials, bucket, missing, conflict, or other."""
-    from boto3.exceptions import S3UploadFailedError
-    from botocore import exceptions as s3
-
-    if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, Exception):
-        error = error.__context__
-    if isinstance(error, s3.NoCredentialsError | s3.PartialCredentialsError):
-        return "credentials"
-    if isinstance(error, s3.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        for kind, codes in (
-            ("bucket", {"NoSuchBucket"}),
-            ("missing", _MISSING),
-            ("denied", _DENIED),
-            ("conflict", _CONFLICT),
-            ("transient", _THROTTLED),
-        ):
-            if code in codes:
-                return kind
-        return "transient" if status >= 500 else "other"
-    transient = (
-        s3.ConnectionError,  # botocore's: unreachable, or it closed the connection
-        s3.HTTPClientError,  # timeouts, TLS
-        s3.IncompleteReadError,
-        s3.ResponseStreamingError,
-        s3.FlexibleChecksumError,
-        ConnectionError,
-        TimeoutError,
-    )
-    if isinstance(error, transient) or type(error).__name__ == "RetriesExceededError":
-        return "transient"
-    return "other"

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.storage.confined import confined
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.http import (
     Http,
@@ -16,8 +17,10 @@ from luthier_trainer.storage.http import (
     UntrustedServerError,
 )
 from luthier_trainer.storage.hub import HubStore
+from luthier_trainer.storage.keys import problem
 from luthier_trainer.storage.objectstore import Entry, ReadableStore
 from luthier_trainer.storage.open import open_store
+from luthier_trainer.storage.uri import split
 
 
 def open_source(
@@ -28,7 +31,7 @@ def open_source(
     revision: str | None = None,
 ) -> ReadableStore:
     """The folder that `uri` names; for https:// that of its one file. Raises TrainerError."""
-    match urlsplit(uri).scheme:
+    match split(uri)[0]:
         case "hf":
             seconds = order.storage.retry_seconds
             return HubStore(uri, kind, revision, order.hub_endpoint, seconds, param)
@@ -44,25 +47,40 @@ def open_source(
 
 
 def _mounted(uri: str, base: Path, what: str, code: str, param: str) -> FileStore:
-    parts = urlsplit(uri)
-    mount = (base / parts.netloc).resolve()
-    if not mount.is_relative_to(base.resolve()) or not mount.is_dir():
+    _, name, path = split(uri)
+    mounts = Path(base).resolve()
+    mount = mounts / name
+    if problem(name) or "/" in name or not mount.is_dir():
         raise TrainerError(
             ExitCode.NOT_FOUND,
             code,
-            f"{uri}: the {what} {parts.netloc!r} isn't mounted here: outside a cluster there are "
+            f"{uri}: the {what} {name!r} isn't mounted here: outside a cluster there are "
             "none; for `luthier run` copy the files to a folder and write file:///FOLDER",
             param,
         )
-    path = (mount / unquote(parts.path).lstrip("/")).resolve()
-    if not path.is_relative_to(mount):
-        raise TrainerError(
-            ExitCode.DENIED,
-            "PathEscapes",
-            f"{uri}: the path leads out of the {what}; name one inside it",
-            param,
-        )
-    return FileStore(path)
+    # Of the mount itself: the kubelet may have made it a link.
+    within = (confined(mount, [mounts], param),)
+    inner = path.strip("/")
+    if inner and problem(inner):
+        raise _escapes(uri, what, param)
+    try:
+        folder = confined(within[0] / inner, within, param)
+    except TrainerError as error:
+        raise _escapes(uri, what, param) from error
+    return FileStore(folder, within, param)
+
+
+def _escapes(uri: str, what: str, param: str) -> TrainerError:
+    return TrainerError(
+        ExitCode.DENIED,
+        "PathEscapes",
+        f"{uri}: the path leads out of the {what}; name one inside it",
+        param,
+    )
+
+
+# All that a name in a URL may hold as it is, by RFC 3986.
+_IN_NAME = "!$&'()*+,;=:@~-._"
 
 
 class HttpsFolder:
@@ -80,7 +98,7 @@ class HttpsFolder:
 
     def download(self, key: str, path: Path) -> None:
         """Raises FileNotFoundError, TrainerError."""
-        place = f"{self.uri}/{key}"
+        place = f"{self.uri}/{quote(key, safe=_IN_NAME)}"
         try:
             Http(self._seconds).download(place, path)
         except HttpError as error:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import torch
 from transformers import TrainingArguments
 
 from luthier_api.training import Training
+from luthier_trainer import device
+from luthier_trainer.training.rate import rate_of
 from luthier_trainer.training.session import Session
 
 _POLYNOMIAL_END = 1e-7  # where polynomial ends by default; it refuses a lower learning rate
@@ -14,16 +15,16 @@ _POLYNOMIAL_END = 1e-7  # where polynomial ends by default; it refuses a lower l
 def arguments(session: Session, evaluates: bool) -> TrainingArguments:
     """`evaluates`: whether the loss on eval is measured while training."""
     training, precision = session.training, session.precision.name
-    on_gpu = torch.cuda.is_available()
+    on_gpu = device.on_gpu()
     optimizer = training.optimizer
     if optimizer == "adamw_torch":
         optimizer = "adamw_torch_fused"  # the same algorithm, in one kernel
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(session.scratch / "trainer"),
         use_cpu=not on_gpu,
         max_steps=training.max_steps or -1,
         num_train_epochs=training.epochs or 1.0,
-        learning_rate=training.learning_rate,
+        learning_rate=rate_of(training),
         lr_scheduler_type=training.scheduler,
         warmup_steps=training.warmup_ratio,  # below 1: a share of all steps
         optim=optimizer,
@@ -47,6 +48,10 @@ def arguments(session: Session, evaluates: bool) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
     )
+    # Of several visible cards it would take all, and put copies of the model on them
+    # (nn.DataParallel): a run has one.
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
 
 
 def scheduler_options(training: Training, steps: int) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def scheduler_options(training: Training, steps: int) -> dict[str, Any]:
         found["power"] = options.power
     if options and options.decay_ratio is not None:
         found["num_decay_steps"] = max(1, round(options.decay_ratio * steps))
-    if training.scheduler == "polynomial" and training.learning_rate <= _POLYNOMIAL_END:
+    if training.scheduler == "polynomial" and rate_of(training) <= _POLYNOMIAL_END:
         found["lr_end"] = 0.0
     if training.scheduler == "greedy":
         found["min_lr"] = 0.0  # by default 0.001, to which it would raise a lower rate

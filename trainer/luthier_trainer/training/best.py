@@ -1,7 +1,9 @@
 """Which evaluation was the best, and whether it is time to stop."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from luthier_api.training import EarlyStopping
 
@@ -16,6 +18,12 @@ class Best:
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "Best":
+        """What `to_json` made, of whichever version."""
+        names = {it.name for it in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in names})
 
 
 def updated(

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,9 +18,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import TrainerState, TrainingArguments
 
 from luthier_api.finetunejob import CheckpointRef
 from luthier_trainer.digests import sha256_of
+from luthier_trainer.documents import parse
 from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.training import generators, optimizerstate
@@ -120,7 +122,7 @@ def read_latest(store: ObjectStore, scratch: Path) -> tuple[Snapshot, Checkpoint
         try:
             with _downloaded(store, step, scratch) as (tensors, document, ref):
                 return Snapshot(step, load_file(tensors), json.loads(document.read_text())), ref
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             log(f"warning: checkpoint of step {step} is damaged ({error}); trying an older one")
     return None
 
@@ -148,7 +150,7 @@ def _downloaded(
     ref = CheckpointRef(
         step=step, uri=join(store.uri, folder), sha256=hashlib.sha256(manifest).hexdigest()
     )
-    files = json.loads(manifest)["files"]
+    files = parse(manifest)["files"]
     with _folder(scratch) as temporary:
         for suffix in ("safetensors", "json"):
             file = files[suffix]
@@ -179,8 +181,15 @@ def _set_weights(tensors: dict[str, Tensor], model: nn.Module) -> None:
             parameter.copy_(tensors[f"{_MODEL}{name}"])
 
 
-def local_resume_folder(snapshot: Snapshot, folder: Path) -> Path:
-    """A folder with the one file that the training loop of transformers reads itself."""
+def local_resume_folder(snapshot: Snapshot, folder: Path, args: TrainingArguments) -> Path:
+    """A folder with the one file that the training loop of transformers reads itself.
+
+    When it logs and saves it would take from there: that may be another since, and is told by
+    `args`. It reads no fields of a newer version of its own.
+    """
+    known = {it.name for it in fields(TrainerState)}
+    state = {name: it for name, it in snapshot.document["trainer"].items() if name in known}
+    state |= {"logging_steps": args.logging_steps, "save_steps": args.save_steps}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "trainer_state.json").write_text(json.dumps(snapshot.document["trainer"]))
+    (folder / "trainer_state.json").write_text(json.dumps(state))
     return folder

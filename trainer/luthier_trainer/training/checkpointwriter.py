@@ -17,8 +17,9 @@ class CheckpointWriter:
     """Uploads one snapshot at a time. A newer one replaces one that still waits, unless that
     is the best so far: its weights may be the result.
 
-    `fence` raises Superseded when this pod may no longer publish. `on_written` is called
-    in the writer's thread after each upload.
+    `grace_seconds`: how long a pod that is told to stop has for its last one. `fence` raises
+    Superseded when this pod may no longer publish. `on_written` is called in the writer's thread
+    after each upload.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class CheckpointWriter:
         on_written: Callable[[Snapshot], None],
         scratch: Path,
         found: CheckpointRef | None = None,
+        grace_seconds: float | None = None,
     ) -> None:
         self.store = store
         self.scratch = scratch
@@ -39,6 +41,8 @@ class CheckpointWriter:
         self._waiting: list[Snapshot] = []
         self._busy = False
         self._failure: BaseException | None = None
+        self._grace_seconds = grace_seconds
+        self._warning: str | None = None
         self._cost = CheckpointCost()
         self._refs = [found] if found else []
         self._since = found.step if found else 0
@@ -54,6 +58,12 @@ class CheckpointWriter:
     def cost(self) -> CheckpointCost:
         with self._changed:
             return self._cost
+
+    @property
+    def warning(self) -> str | None:
+        """Why an eviction may cost work."""
+        with self._changed:
+            return self._warning
 
     def submit(self, snapshot: Snapshot, blocked_seconds: float) -> None:
         """Hand over a snapshot. `blocked_seconds`: how long its copy took."""
@@ -123,7 +133,24 @@ class CheckpointWriter:
                 }
             )
         log(f"checkpoint of step {snapshot.step}: {size / 1e6:.1f} MB in {seconds:.2f} s")
+        self._warn(size, seconds)
         self._on_written(snapshot)
         self._fence()
         written = [ref.step for ref in self.refs]
         prune(self.store, self._keep_last, self._since, written, snapshot.best_step)
+
+    def _warn(self, size: int, seconds: float) -> None:
+        """Once, where the last checkpoint of a pod that is told to stop wouldn't be uploaded."""
+        grace = self._grace_seconds
+        if grace is None or seconds <= grace or self._warning:
+            return
+        text = (
+            f"a checkpoint of {size / 1e6:,.1f} MB took {seconds:,.1f} s to upload, and a pod that "
+            f"is told to stop has {grace:,.1f} s, {seconds - grace:,.1f} too few: an eviction "
+            "costs the steps since the last checkpoint. Use a pool with a longer "
+            "terminationGracePeriodSeconds, a method that trains fewer weights (lora) or an "
+            "optimizer with a smaller state; a lower saveEverySteps makes the loss smaller"
+        )
+        log(f"warning: {text}")
+        with self._changed:
+            self._warning = text

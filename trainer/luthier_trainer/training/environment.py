@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from luthier_trainer import device
 from luthier_trainer.versions import installed
 
 _WORDS = {
@@ -28,9 +29,8 @@ _PACKAGES = ("luthier", "peft", "bitsandbytes")
 
 def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Processor, threads, versions, and what `auto` came to."""
-    on_gpu = torch.cuda.is_available()
     return {
-        "device": torch.cuda.get_device_name() if on_gpu else _cpu(),
+        "device": torch.cuda.get_device_name() if device.on_gpu() else _cpu(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,

@@ -9,6 +9,7 @@ import torch
 
 from luthier_api.optimizers import state_bytes_per_weight
 from luthier_api.training import Training
+from luthier_trainer.device import on_gpu
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
@@ -59,7 +60,7 @@ def memory_of(model: Any, training: Training, fixed: int, calibration: Calibrati
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     state = round(state_bytes_per_weight(training.optimizer) * weights)
     # On a GPU the copy lies in the memory of the machine, of which there is more.
-    copy = 0 if torch.cuda.is_available() else weights * _FP32 + state
+    copy = 0 if on_gpu() else weights * _FP32 + state
     per_token = calibration.activation_bytes / calibration.tokens
     return Memory(
         fixed=fixed,
@@ -83,13 +84,13 @@ def calibrate(
 
     Nothing stays of it: no gradients, and the random generators are as before.
     """
-    enough = _SAMPLE_TOKENS_GPU if torch.cuda.is_available() else _SAMPLE_TOKENS_CPU
+    enough = _SAMPLE_TOKENS_GPU if on_gpu() else _SAMPLE_TOKENS_CPU
     known = lengths(items)
     order = sorted(range(len(items)), key=known.__getitem__, reverse=True)
     count = max(1, enough // max(known[order[0]], 1))
     with generators.untouched():
         longest = _by_targets(objective, [items[index] for index in order[:batch_size]])
-        if torch.cuda.is_available():
+        if on_gpu():
             sample = _fitting(model, objective, longest, count, precision)
             kept, seconds_per_token = _measure(model, objective, sample, precision)
         else:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, set_seed
 
 from luthier_api.result import ExitCode
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import Interrupted, Superseded, TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.training import best, checkpoint, generators, memory
@@ -71,7 +71,9 @@ def train(
     trainer = _Trainer(model, objective, items, eval_items, session, snapshot, evaluates)
     folder = None
     if snapshot:
-        folder = str(checkpoint.local_resume_folder(snapshot, session.scratch / "resume"))
+        folder = str(
+            checkpoint.local_resume_folder(snapshot, session.scratch / "resume", trainer.args)
+        )
         changed = difference(snapshot.document["environment"], trainer.environment)
         if changed:
             log(f"warning: {changed}")
@@ -85,7 +87,7 @@ def train(
         trainer.train(resume_from_checkpoint=folder)
     peak, learning = memory.peak_bytes(), trainer.seconds - trainer.paused_seconds
     all_steps = snapshot is None and trainer.state.global_step == trainer.state.max_steps
-    if trainer.done:
+    if trainer.done and not session.interrupt.requested:
         _take_best(model, session, trainer.best, trainer.state.global_step)
     return Outcome(
         step=trainer.state.global_step,
@@ -138,7 +140,7 @@ def _take_best(model: Any, session: Session, found: Best | None, step: int) -> N
 
 def _best_of(snapshot: Snapshot | None) -> Best | None:
     document = snapshot.document.get("best") if snapshot else None
-    return Best(**document) if document else None
+    return Best.read(document) if document else None
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
@@ -207,8 +209,9 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return batches, torch.tensor(max(targets, 1), device=device)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # The loop asks whether to stop after a step; an owed evaluation may end training before.
-        if not self.done:
+        # The loop asks whether to stop after a step; an owed evaluation may end training before,
+        # or be interrupted once more.
+        if not (self.done or self.owes_evaluation):
             super()._run_epoch(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -232,9 +235,29 @@ class _Trainer(Trainer):  # type: ignore[misc]
         self.finite.check(norm, self.state.global_step + 1)
         return norm
 
+    def stop(self, *, owing: bool) -> None:
+        """End here, as was asked for, with a checkpoint. `owing`: the evaluation of this step, for
+        which the grace period isn't: who goes on begins with it, and is done no sooner."""
+        self.owes_evaluation = owing
+        self.done = self.done and not owing
+        self.control.should_training_stop = True
+        self.control.should_save = not self.session.interrupt.superseded
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        try:
+            found: dict[str, float] = super()._evaluate(*args, **kwargs)
+        except (Interrupted, Superseded):
+            self.stop(owing=True)
+            return {}
+        return found
+
+    def _determine_best_metric(self, *_: object, **__: object) -> bool:
+        return False  # _judge keeps the best; of an evaluation that was stopped there is none
+
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         started = time.monotonic()
-        with generators.untouched():
+        # What was drawn is put back before a stop can be raised again.
+        with generators.untouched(), self.session.interrupt.at_once():
             measured = self.session.measure(self.model, self.eval_dataset)
         metrics = {f"eval_{name}": value for name, value in measured.items()}
         self.log(dict(metrics))
@@ -266,6 +289,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
             # The loop sets them later; what is saved here has those of its step, too.
             checkpoint.restore_generators(self._resumed())
             self._evaluate(None, None)
+            if self.owes_evaluation:  # interrupted again: the checkpoint stands as it is
+                self.control.should_save = False
+            elif self.state.global_step >= self.state.max_steps:
+                self.done = self.control.should_save = True
             if self.control.should_save:
                 self._save_checkpoint()
                 self.control.should_save = False

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier_trainer.device import on_gpu
+
 
 def capture() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """States of the generators of Python, numpy and torch."""
@@ -17,7 +19,7 @@ def capture() -> tuple[dict[str, Tensor], dict[str, Any]]:
         "generator.torch": torch.get_rng_state(),
         "generator.numpy": torch.from_numpy(np.array(keys)),
     }
-    if torch.cuda.is_available():
+    if on_gpu():
         tensors["generator.cuda"] = torch.cuda.get_rng_state()
     document = {
         "python": random.getstate(),
@@ -33,7 +35,7 @@ def restore(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     name, position, has_gauss, cached = document["numpy"]
     np.random.set_state((name, tensors["generator.numpy"].numpy(), position, has_gauss, cached))
     torch.set_rng_state(tensors["generator.torch"])
-    if "generator.cuda" in tensors and torch.cuda.is_available():
+    if "generator.cuda" in tensors and on_gpu():
         torch.cuda.set_rng_state(tensors["generator.cuda"])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from luthier_trainer.device import on_gpu
 from luthier_trainer.runtime import has_tcmalloc, peak_resident_bytes, resident_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -17,10 +18,15 @@ _GLIBC = 1.4
 
 def limit_bytes(given: int | None = None, cgroup: Path = _CGROUP) -> int:
     """What a training may use: the GPU's memory, but for what the driver and other processes
-    hold; else `given`, or the cgroup's limit, or the machine's memory."""
-    if torch.cuda.is_available():
+    hold; else machine_bytes."""
+    if on_gpu():
         free, _ = torch.cuda.mem_get_info()
         return int(free + torch.cuda.memory_reserved())
+    return machine_bytes(given, cgroup)
+
+
+def machine_bytes(given: int | None = None, cgroup: Path = _CGROUP) -> int:
+    """What this process may use of the machine's memory: `given`, or the cgroup's limit, or all."""
     found: list[int | None] = [given] if given else [_number(cgroup / "memory.max")]
     found.append(_number(cgroup / "memory/memory.limit_in_bytes"))
     found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -29,7 +35,7 @@ def limit_bytes(given: int | None = None, cgroup: Path = _CGROUP) -> int:
 
 def reset_peak() -> None:
     """Count the peak from now on."""
-    if torch.cuda.is_available():
+    if on_gpu():
         torch.cuda.reset_peak_memory_stats()
         return
     # Where it isn't allowed, the peak is the one since the process began.
@@ -39,21 +45,21 @@ def reset_peak() -> None:
 
 def peak_bytes() -> int:
     """The most that was in use: on the GPU where there is one, else by this process."""
-    if torch.cuda.is_available():
+    if on_gpu():
         return int(torch.cuda.max_memory_allocated())
     return peak_resident_bytes()
 
 
 def used_bytes() -> int:
     """In use now: on the GPU where there is one, else by this process."""
-    if torch.cuda.is_available():
+    if on_gpu():
         return int(torch.cuda.memory_allocated())
     return resident_bytes()
 
 
 def heap_per_tensor() -> float:
     """Bytes that the allocator takes for a byte of activations."""
-    return 1.0 if torch.cuda.is_available() or has_tcmalloc() else _GLIBC
+    return 1.0 if on_gpu() or has_tcmalloc() else _GLIBC
 
 
 def _number(path: Path) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from luthier_api.progress import Machine
+from luthier_trainer.device import on_gpu
 from luthier_trainer.log import log
 from luthier_trainer.training.memory import peak_bytes
 
@@ -72,7 +73,7 @@ def _cpu_seconds() -> float:
 
 
 def _gpu_handle() -> Any:
-    if not torch.cuda.is_available():
+    if not on_gpu():
         return None
     import pynvml
 

@@ -10,6 +10,7 @@ import torch
 
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
+from luthier_trainer.device import on_gpu
 from luthier_trainer.errors import OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
@@ -21,6 +22,9 @@ from luthier_trainer.training.estimate import Calibration, Memory, calibrate, me
 # Larger batches are no faster there.
 _LARGEST_ON_CPU, _LARGEST_ON_GPU = 32, 256
 _USABLE = 0.9  # of the memory
+# An epoch of few steps learns little, however much the memory holds.
+_STEPS_AN_EPOCH = 50
+_FEWEST_NEGATIVES = 8  # pairs to a batch, where each is told from the others
 _GPU_WORKERS = 2
 
 
@@ -66,6 +70,8 @@ def resolve(
     """
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
+    rows = _packed_rows(lengths, training.max_length) if packed else len(lengths)
+    most = _most_by_rows(training, rows)
     fixed = memory.used_bytes()
 
     def measure(checkpointing: bool) -> tuple[Calibration, Memory]:
@@ -86,7 +92,7 @@ def resolve(
             return int(kept["batchSize"])
         if wish != "auto":
             return wish
-        return _largest(lambda size: needs.total(tokens(size)) <= _USABLE * limit, len(lengths))
+        return _largest(lambda size: needs.total(tokens(size)) <= _USABLE * limit, most)
 
     if training.gradient_checkpointing == "Auto":
         checkpointing = bool(kept and kept["gradientCheckpointing"] == "on")
@@ -114,8 +120,13 @@ def resolve(
             f"warning: the training may need {total / 1e9:.1f} GB and there are "
             f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY['FineTuneJob'][0]}"
         )
-    rows = _examples(training, batch_size, len(lengths))
-    seconds = calibration.seconds_per_token * rows * sum(lengths) / len(lengths)
+    steps = _steps_of_an_epoch(training, rows, batch_size)
+    log(
+        f"an epoch has {'about ' if packed else ''}{steps:,} steps of {batch_size} × "
+        f"{training.gradient_accumulation_steps} {'packed rows' if packed else 'rows'}"
+    )
+    examples = _examples(training, batch_size, len(lengths), rows)
+    seconds = calibration.seconds_per_token * examples * sum(lengths) / len(lengths)
     workers = _workers(training.dataloader_workers)
     return Resolved(
         batch_size=batch_size,
@@ -127,6 +138,7 @@ def resolve(
             "perDeviceBatchSize": str(batch_size),
             "gradientCheckpointing": "on" if checkpointing else "off",
             "packing": "on" if packed else "off",
+            "stepsPerEpoch": str(steps),
             "dataloaderWorkers": str(workers),
         },
     )
@@ -157,29 +169,48 @@ def _first_guess(wish: int | str) -> int:
 
 
 def _largest_sensible() -> int:
-    return _LARGEST_ON_GPU if torch.cuda.is_available() else _LARGEST_ON_CPU
+    return _LARGEST_ON_GPU if on_gpu() else _LARGEST_ON_CPU
 
 
-def _largest(fits: Any, rows: int) -> int:
-    """The largest power of two that fits; 1 where none does."""
+def _packed_rows(lengths: Sequence[int], max_length: int) -> int:
+    """About how many rows the examples come to."""
+    return max(1, math.ceil(sum(min(each, max_length) for each in lengths) / max_length))
+
+
+def _most_by_rows(training: Training, rows: int) -> int:
+    """Rows of the largest batch that leaves an epoch enough optimiser steps."""
+    most = rows // (_STEPS_AN_EPOCH * training.gradient_accumulation_steps)
+    if training.in_batch_negatives:
+        most = max(most, min(rows, _FEWEST_NEGATIVES))
+    return max(most, 1)
+
+
+def _steps_of_an_epoch(training: Training, rows: int, batch_size: int) -> int:
+    batches = math.ceil(rows / batch_size)
+    return math.ceil(batches / training.gradient_accumulation_steps)
+
+
+def _largest(fits: Any, most: int) -> int:
+    """The largest power of two that fits, of at most `most`; 1 where none does."""
     size = 1
-    while 2 * size <= min(_largest_sensible(), max(rows, 1)) and fits(2 * size):
+    while 2 * size <= min(_largest_sensible(), most) and fits(2 * size):
         size *= 2
     return size
 
 
-def _examples(training: Training, batch_size: int, rows: int) -> float:
-    """Examples learnt from, over all epochs."""
+def _examples(training: Training, batch_size: int, count: int, rows: int) -> float:
+    """Examples learnt from, over all epochs. `rows`: what the `count` examples are packed into."""
     if training.max_steps:
-        return training.max_steps * training.gradient_accumulation_steps * batch_size
+        batches = training.max_steps * training.gradient_accumulation_steps
+        return batches * batch_size * count / rows
     assert training.epochs
-    return math.ceil(training.epochs * rows)
+    return math.ceil(training.epochs * count)
 
 
 def _workers(wish: int | None) -> int:
     """Rows are tokens already: only a GPU is fast enough to wait for their batches."""
     if wish is not None:
         return wish
-    if not torch.cuda.is_available():
+    if not on_gpu():
         return 0
     return min(_GPU_WORKERS, max(0, len(os.sched_getaffinity(0)) - 1))

@@ -36,6 +36,8 @@ class Watched(Protocol):
 
     def evaluate_what_is_owed(self) -> None: ...
 
+    def stop(self, *, owing: bool) -> None: ...
+
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Progress, the log, and the request to stop."""
@@ -62,11 +64,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
             control.should_evaluate = self._trainer.evaluates
             self._trainer.done = True
-        elif self._session.interrupt.requested:
-            control.should_training_stop = True
-            control.should_save = not self._session.interrupt.superseded
-            # The grace period is the checkpoint's; who goes on evaluates first.
-            self._trainer.owes_evaluation = control.should_evaluate
+        if self._session.interrupt.requested and (
+            control.should_evaluate or not self._trainer.done
+        ):
+            self._trainer.stop(owing=control.should_evaluate)
             control.should_evaluate = False
         self._session.reporter.update(step=state.global_step, epoch=round(state.epoch, 3))
         self._session.reporter.set(eta_seconds=self._pace.eta_seconds(state.global_step))

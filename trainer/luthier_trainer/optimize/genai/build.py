@@ -10,8 +10,10 @@ from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
+from luthier_trainer.models.configfile import read_json
 from luthier_trainer.optimize import child
 from luthier_trainer.optimize.contract import FormatName, Runner, Source
+from luthier_trainer.optimize.genai.blocks import int4_refusal
 
 # What the builder makes for a device.
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -52,6 +54,11 @@ class GenaiBuilder:
                 f"multiples of {_HEAD_MULTIPLE}: take another base model"
             )
         return None
+
+    def unbuildable(self, source: Source, precision: str) -> str | None:
+        if precision != "int4":
+            return None
+        return int4_refusal(read_json(source.folder / "config.json"), self._int4)
 
     def automatic(self, source: Source) -> tuple[str, ...]:  # noqa: ARG002 - a Builder's
         return AUTOMATIC[self._device]
@@ -108,8 +115,9 @@ class GenaiBuilder:
             *("-e", self._device),
             *("-c", str(folder.parent / "hub")),
         ]
-        if options := self._extra(precision):
-            command += ["--extra_options", *(f"{name}={value}" for name, value in options.items())]
+        # Code that a model's folder brings never runs, whatever the builder's default.
+        options = {"hf_remote": "false", **self._extra(precision)}
+        command += ["--extra_options", *(f"{name}={value}" for name, value in options.items())]
         lines = folder.parent / f"{folder.name}.log"
         try:
             child.run(command, lines, _BUILD_SECONDS, {"HF_HUB_OFFLINE": "1"})
@@ -141,6 +149,9 @@ def finish(model: Path, package: Path, precision: str, device: str) -> None:
 
         share_embeddings(package)
     _end_as_measured(model, package)
+    from luthier_trainer.models.save import keep_texts_whole
+
+    keep_texts_whole(package)
 
 
 def _shares_embeddings(precision: str, device: str) -> bool:
@@ -162,16 +173,14 @@ def size_of(folder: Path) -> int:
 
 def _end_as_measured(model: Path, package: Path) -> None:
     """Let the package end its answers at the tokens that ours end at: those that the model
-    names, and the tokenizer's."""
+    names, the tokenizer's, and the one that its chat template ends a turn with."""
     from luthier_trainer.models.load import load_tokenizer
+    from luthier_trainer.objectives.ends import ends_of
 
     path = package / "genai_config.json"
     config = json.loads(path.read_bytes())
     named = config["model"].get("eos_token_id")
     generation = model / "generation_config.json"
     also = json.loads(generation.read_bytes()).get("eos_token_id") if generation.exists() else None
-    ends = {load_tokenizer(model).eos_token_id}
-    for found in (named, also):
-        ends |= set(found) if isinstance(found, list) else {found}
-    config["model"]["eos_token_id"] = sorted(end for end in ends if end is not None)
+    config["model"]["eos_token_id"] = ends_of(load_tokenizer(model), named, also)
     path.write_text(json.dumps(config, indent=4) + "\n")

@@ -1,7 +1,6 @@
 """A package whose adapter stays a file of its own, beside the base: loaded at run time, and
 switched off to have the base again."""
 
-import json
 from pathlib import Path
 
 from luthier_api.adapterbundle import BundleBase, Bundling
@@ -9,9 +8,11 @@ from luthier_api.optimizejob import Int4, Target
 from luthier_api.result import ExitCode
 from luthier_trainer.bundle import adapterfile, compat, graph
 from luthier_trainer.bundle.base import Base, read_base
+from luthier_trainer.bundle.config import ConfigError, read_config, resolved
+from luthier_trainer.bundle.modules import parse_peft_key
 from luthier_trainer.bundle.refusal import UnfitError
-from luthier_trainer.bundle.weights import read_header
 from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.models.header import BrokenFileError, read_header
 from luthier_trainer.optimize.genai.runner import ADAPTER
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -26,11 +27,13 @@ def build(
     Raises TrainerError: AdapterNotSwitchable, ArchitectureNotSupported, BuildFailed.
     """
     there = _read(base)
-    config = json.loads((adapter / "adapter_config.json").read_bytes())
-    found = compat.Adapter("adapter", config, read_header(adapter / _WEIGHTS))
     try:
+        tensors = read_header(adapter / _WEIGHTS)
+        named = [named[0] for key in tensors if (named := parse_peft_key(key))]
+        config = resolved(read_config(adapter / "adapter_config.json"), named)
+        found = compat.Adapter("adapter", config, tensors)
         compat.check(found, there)
-    except UnfitError as error:
+    except (UnfitError, ConfigError, BrokenFileError) as error:
         raise _refused(error) from error
     modules = {module: there.modules[module] for module in found.modules}
     bundling = Bundling.model_validate(
@@ -64,7 +67,7 @@ def _read(base: Path) -> Base:
         ) from error
 
 
-def _refused(error: UnfitError) -> TrainerError:
+def _refused(error: Exception) -> TrainerError:
     return TrainerError(
         ExitCode.UNSUPPORTED,
         "AdapterNotSwitchable",

@@ -1,7 +1,6 @@
 """Packages of plain ONNX: the Builder of this format."""
 
 import json
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from luthier_api.optimizejob import Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, unsupported
 from luthier_trainer.interrupt import Interrupt
-from luthier_trainer.log import log
+from luthier_trainer.log import log_traceback
 from luthier_trainer.optimize.contract import FormatName, Runner, Source
 
 # What is made for a device, the largest first. In CUDA and DirectML, ONNX Runtime has no kernels
@@ -43,6 +42,9 @@ class OnnxBuilder:
             )
         config = json.loads((source.folder / "config.json").read_text())
         return unfit(config, source.head.auto_class)
+
+    def unbuildable(self, source: Source, precision: str) -> str | None:  # noqa: ARG002
+        return None  # what doesn't fit into 4 bits gets 8 (quantize.py)
 
     def automatic(self, source: Source) -> tuple[str, ...]:  # noqa: ARG002 - a Builder's
         return _PRECISIONS[self._optimizing.target.device]
@@ -88,7 +90,7 @@ class OnnxBuilder:
         except (TrainerError, Interrupted, Superseded, MemoryError):
             raise
         except Exception as error:
-            log(traceback.format_exc())
+            log_traceback(error)
             raise TrainerError(
                 ExitCode.UNSUPPORTED,
                 "BuildFailed",

@@ -12,14 +12,17 @@ def layout(
     labels: Sequence[str],
     precision: str,
     pooling: str | None,
+    tokens: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """As JSON. `graphs`: name → onnx_ir.Model. `pooling`: where texts become vectors, how."""
+    """As JSON. `graphs`: name → onnx_ir.Model. `pooling`: where texts become vectors, how.
+    `tokens`: what texts are padded with, begin with, end with and are started with."""
     return {
         "format": "onnx",
         "autoClass": auto_class,
         "precision": precision,
         "labels": list(labels),
         **({"pooling": pooling} if pooling else {}),
+        "tokens": dict(tokens),
         "graphs": {
             name: {
                 "file": f"{name}.onnx",

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier_trainer.objectives.generate import end_tokens
+from luthier_trainer.models.save import keep_texts_whole, write_ends
+from luthier_trainer.objectives.ends import end_tokens
+from luthier_trainer.objectives.tokens import begin_tokens
 from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.plain.layout import LAYOUT, layout
-from luthier_trainer.optimize.plain.readme import readme_of_generator, readme_of_reader
+from luthier_trainer.optimize.plain.readme import readme
 
 # protobuf ends at 2 GB; the graph itself needs some of it.
 _ONE_FILE_BYTES = 1_500_000_000
@@ -36,18 +38,20 @@ def write(
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = True  # which is off for training alone
     model.config.save_pretrained(folder)
+    tokens: dict[str, Any] = {"pad": source.pad_id}
     if head.auto_class in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM"):
         model.generation_config.save_pretrained(folder)
-        ends = end_tokens(model, tokenizer)
-        past = next(iter(_past(graphs)))
-        start = model.generation_config.decoder_start_token_id if "decoder" in graphs else None
-        readme = readme_of_generator(precision, ends, past, start)
-    else:
-        readme = readme_of_reader(head, precision, source.pad_id, pooling)
+        tokens["ends"] = end_tokens(model, tokenizer)
+        write_ends(folder, model, tokens["ends"])
+        if "decoder" in graphs:
+            tokens["start"] = model.generation_config.decoder_start_token_id
+        else:
+            tokens["begin"] = begin_tokens(tokenizer)
     tokenizer.save_pretrained(folder)
-    document = layout(graphs, head.auto_class, head.labels, precision, pooling)
+    keep_texts_whole(folder)
+    document = layout(graphs, head.auto_class, head.labels, precision, pooling, tokens)
     (folder / LAYOUT).write_text(json.dumps(document, indent=2) + "\n")
-    (folder / "README.md").write_text(readme)
+    (folder / "README.md").write_text(readme(document))
 
 
 def _save(graph: Any, path: Path) -> None:
@@ -56,13 +60,3 @@ def _save(graph: Any, path: Path) -> None:
     size = sum(each.const_value.nbytes for each in graph.graph.initializers.values())
     beside = f"{path.name}.data" if size > _ONE_FILE_BYTES else None
     ir.save(graph, path, external_data=beside)
-
-
-def _past(graphs: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """Heads, size and type of all keys and values."""
-    return [
-        (each.shape[1], each.shape[3], str(each.dtype.numpy()))
-        for graph in graphs.values()
-        for each in graph.graph.inputs
-        if each.name.startswith("past_key_values.")
-    ]

@@ -1,0 +1,89 @@
+"""What an OptimizeJob or AdapterBundle takes from a FineTuneJob, or from a URI. Pure."""
+
+from dataclasses import dataclass, replace
+
+from luthier_api import reasons
+from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
+from luthier_api.optimizejob import SourceRef
+from luthier_operator.conditions import find
+from luthier_operator.errors import Refusal
+from luthier_operator.resources import Obj
+from luthier_operator.run.observe import parse_spec, parse_status
+from luthier_operator.run.status import in_use_of
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A source that is there."""
+
+    ref: SourceRef
+    job: str = ""  # the FineTuneJob's name; empty for a URI
+    spec: FineTuneJobSpec | None = None  # what it asks for; None where it is gone
+    outdated: Refusal | None = None  # why it is an older one than the FineTuneJob asks for
+    kept: bool = False  # the FineTuneJob has no result in use: this is of an earlier one
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A source that isn't there yet."""
+
+    why: Refusal
+    job: str = ""
+
+
+Source = Taken | Awaited
+
+
+def source_of_job(namespace: str, name: str, obj: Obj | None, before: SourceRef | None) -> Source:
+    """The result in use of a FineTuneJob. `before` is what the status says was taken.
+
+    A result lies in S3, and stays in use while its FineTuneJob makes another one, fails to,
+    or is deleted.
+    """
+    kept = before if before is not None and _is_of(before, namespace, name) else None
+    if obj is None:
+        message = f"There is no FineTuneJob {name}: create it, or correct the name."
+        missing = Refusal(reasons.SOURCE_NOT_FOUND, message)
+        return Taken(kept, name, None, missing, kept=True) if kept else Awaited(missing, name)
+    status = parse_status(FineTuneJobStatus, obj)
+    spec, _ = parse_spec(FineTuneJobSpec, obj)
+    in_use = in_use_of(status)
+    if in_use is not None:
+        kept = SourceRef(
+            uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
+        )
+    newest = in_use is not None and in_use.revision == status.revision
+    if kept is None:
+        return Awaited(_unpublished(name, status), name)
+    outdated = None if newest else _unpublished(name, status)
+    return Taken(kept, name, spec, outdated, kept=in_use is None)
+
+
+def held(source: Source, before: SourceRef | None) -> Source:
+    """The source of a run that goes on: what it has taken, however new what is there now.
+
+    Were each publication to stop the run that takes it, one that is slower than its sources
+    would never end.
+    """
+    if before is None or not isinstance(source, Taken) or not source.job:
+        return source
+    return replace(source, ref=before)
+
+
+def _is_of(source: SourceRef, namespace: str, name: str) -> bool:
+    return source.revision is not None and source.uri.endswith(
+        f"/{namespace}/{name}/{source.revision}"
+    )
+
+
+def _unpublished(name: str, status: FineTuneJobStatus) -> Refusal:
+    for kind, verb in (("Failed", "failed"), ("Stalled", "is stalled")):
+        condition = find(status.conditions, kind)
+        if condition is not None and condition.status == "True":
+            message = (
+                f"FineTuneJob {name} {verb} ({condition.reason}): correct its spec, or run "
+                f"`luthier retry {name}`."
+            )
+            return Refusal(reasons.SOURCE_FAILED, message, terminal=True)
+    message = f"FineTuneJob {name} has no result yet. It is taken as soon as it is published."
+    return Refusal(reasons.SOURCE_NOT_READY, message)

@@ -1,0 +1,63 @@
+"""What is set up on a node: a model, the chart, and pools for many small pods."""
+
+from pathlib import Path
+
+from e2e.runs import Json
+
+from luthier_cluster import Cluster, kwok
+from luthier_demo import content, install
+
+HERE = Path(__file__).parent
+
+
+def set_up(cluster: Cluster) -> None:
+    """The tiny model, and the chart."""
+    content.upload(cluster, content.folder("tiny", HERE / "tiny_model.py"), "models", "tiny")
+    tag = install.operator_image(cluster)
+    consent = {"customCode": ["*"]}
+    values = install.values(cluster, tag, pools(), consent=consent)
+    # Two replicas that ask for what one does by default: the rest is the pods'.
+    install.install(cluster, values | {"resources": {"requests": {"cpu": "50m"}}})
+
+
+def pools() -> list[Json]:
+    """cpu, and for the tiny model: one that is too small for the trainer, one that gives up on
+    storage soon. `reserved` is another namespace's; nodes of `simulated` come with kwok.
+
+    One thread each: two trainings at once with two threads each, on two cores, are many times
+    slower than with one. By their requests a dozen pods fit on two cores: the others wait, else
+    the machine's memory might not do.
+    """
+
+    def one_thread(name: str, memory: str = "3Gi") -> Json:
+        pool = install.mounted_pool(name, memory)
+        pool["resources"] = {
+            "requests": {"cpu": "150m", "memory": "200Mi"},
+            "limits": {"cpu": "1", "memory": memory},
+        }
+        return pool
+
+    return [
+        one_thread("cpu", memory="4Gi"),
+        one_thread("tiny"),
+        one_thread("small", memory="300Mi"),
+        {**one_thread("impatient"), "storageRetrySeconds": 5},
+        {**one_thread("reserved"), "namespaces": ["somebody-else"]},
+        simulated(),
+    ]
+
+
+def simulated() -> Json:
+    """Of nodes that kwok plays, with GPUs: nothing is run there."""
+    return {
+        "name": "simulated",
+        "image": "luthier.local/none:1",
+        "imagePullPolicy": "Never",
+        "nodeSelector": {kwok.SIMULATED: "true"},
+        "tolerations": [kwok.TOLERATION],
+        "maxGpus": 1,
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "64Mi"},
+            "limits": {"cpu": "1", "memory": "64Mi"},
+        },
+    }

@@ -1,0 +1,39 @@
+"""Whether rows can be packed is tried out in the arithmetic of the run."""
+
+from typing import Any
+
+import pytest
+import torch
+from unit.trainer.cells import BF16, source, spec, tuned
+from unit.trainer.objectives_support import tokenizer_of
+
+from luthier_trainer.objectives.causal import Causal
+from luthier_trainer.objectives.choose import packs
+from luthier_trainer.objectives.packing import isolates, require_isolation
+from luthier_trainer.objectives.tokens import Encoder
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize("saved", [["lm_head"], ["embed_tokens"], ["embed_tokens", "lm_head"]])
+def test_modules_in_fp32_among_weights_in_bf16(method: str, saved: list[str]) -> None:
+    model = tuned(source("llama"), method, BF16, lora={"modulesToSave": saved}).model
+    kinds = {parameter.dtype for parameter in model.parameters()}
+    assert len(kinds) > 1  # of qlora: bytes, and what is trained or kept
+    assert isolates(model, torch.bfloat16)
+    require_isolation(model, torch.bfloat16)
+    tokenizer = tokenizer_of("llama")
+    objective: Any = Causal(tokenizer, Encoder(tokenizer, 64, True), 64)
+    assert packs(spec(method), objective, model, on_gpu=True, autocast=torch.bfloat16)
+
+
+def test_a_model_that_mixes_examples_is_still_found_out() -> None:
+    model = tuned(source("gpt2"), "lora", BF16).model
+    assert isolates(model, torch.bfloat16)
+    base = model.get_base_model()
+    whole = base.forward
+
+    def without_positions(*args: Any, position_ids: Any = None, **kwargs: Any) -> Any:
+        return whole(*args, **kwargs)
+
+    base.forward = without_positions
+    assert not isolates(model, torch.bfloat16)
