@@ -54,7 +54,7 @@ def image(program: bytes, tag: str) -> bytes:
 
 
 def values(tag: str) -> Json:
-    """The chart's values: this image, Jobs alone, small requests. Pure."""
+    """The chart's values: this image, Jobs alone. Pure."""
     return {
         "fullnameOverride": "kueue",
         "controllerManager": {
@@ -62,7 +62,7 @@ def values(tag: str) -> Json:
             "manager": {
                 "image": {"repository": REPOSITORY, "tag": tag, "pullPolicy": "Never"},
                 "resources": {
-                    "requests": {"cpu": "10m", "memory": "64Mi"},
+                    "requests": {"cpu": "200m", "memory": "64Mi"},
                     "limits": {"cpu": "1", "memory": "512Mi"},
                 },
             },

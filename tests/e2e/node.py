@@ -16,8 +16,8 @@ def set_up(cluster: Cluster) -> None:
     tag = install.operator_image(cluster)
     consent = {"customCode": ["*"]}
     values = install.values(cluster, tag, pools(), consent=consent)
-    # Two replicas that ask for what one does by default: the rest is the pods'.
-    install.install(cluster, values | {"resources": {"requests": {"cpu": "50m"}}})
+    # A request is also a weight: what a dozen trainers wait for mustn't wait behind them.
+    install.install(cluster, values | {"resources": {"requests": {"cpu": "250m"}}})
 
 
 def pools() -> list[Json]:
@@ -32,7 +32,7 @@ def pools() -> list[Json]:
     def one_thread(name: str, memory: str = "3Gi") -> Json:
         pool = install.mounted_pool(name, memory)
         pool["resources"] = {
-            "requests": {"cpu": "150m", "memory": "200Mi"},
+            "requests": {"cpu": "80m", "memory": "200Mi"},
             "limits": {"cpu": "1", "memory": memory},
         }
         return pool

@@ -22,7 +22,7 @@ GOOD = {"one": "plain", "two": "narrow", "three": "stabilized", "four": "one-lay
 PLACED: Json = {
     "output": {"uri": "s3://artifacts/packages"},
     "placement": {"pool": "tiny"},
-    "limits": {"activeDeadlineSeconds": 800},
+    "limits": {"activeDeadlineSeconds": 2400},
 }
 OPTIMIZE: Json = {
     **PLACED,

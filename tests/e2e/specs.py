@@ -24,7 +24,7 @@ TINY: Json = {
     "evaluation": {"metrics": ["accuracy", "loss"]},
     "output": {"uri": "s3://artifacts/models"},
     "placement": {"pool": "tiny"},
-    "limits": {"activeDeadlineSeconds": 600},
+    "limits": {"activeDeadlineSeconds": 2400},
 }
 
 # A run of a dozen steps.
@@ -36,7 +36,7 @@ BASE: Json = {
     "evaluation": {"metrics": ["loss"]},
     "output": {"uri": "s3://artifacts/models"},
     "placement": {"pool": "tiny"},
-    "limits": {"activeDeadlineSeconds": 800},
+    "limits": {"activeDeadlineSeconds": 2400},
 }
 TEMPLATE: Json = {"dataset": {"template": "{text}\nColour: {label}"}}
 COLOURS = ("red", "green", "blue")

@@ -98,8 +98,8 @@ def test_a_higher_priority_takes_the_place_and_gives_it_back(team: Team) -> None
 
 
 def test_a_preempted_trainer_saves_its_checkpoint_and_goes_on_from_it(team: Team) -> None:
-    # For one pod of the pool `tiny`, which asks for 150m.
-    queue = team.queue("cpu", {"cpu": "200m", "memory": "100Gi"})
+    # For one pod of the pool `tiny`, which asks for 80m.
+    queue = team.queue("cpu", {"cpu": "100m", "memory": "100Gi"})
     low = team.run("cpu-low", {**TINY, "placement": {"pool": "tiny", "queueName": queue}})
     low.apply()
     [held] = hold_at({"low": low}, {"low": MIDDLE})

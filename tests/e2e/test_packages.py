@@ -24,7 +24,7 @@ TUNED: Json = {
 PLACED: Json = {
     "output": {"uri": "s3://artifacts/packages"},
     "placement": {"pool": "tiny"},
-    "limits": {"activeDeadlineSeconds": 800},
+    "limits": {"activeDeadlineSeconds": 2400},
 }
 OPTIMIZE: Json = {
     **PLACED,
