@@ -1,10 +1,12 @@
 """How often what runs tell is written: of one run, of a namespace's, and of all together.
 
 Who can make a pod report can make it report anything, and the API server is everybody's. The steps
-of a run's life (its phase, its revision, its Job) are written at once: they don't come by here.
+of a run's life (its phase, its revision, its Job) are written at once, but for the first: a pod
+often has its node and runs a moment after its Job's creation, and that is one write then.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +25,11 @@ PROGRESS_WRITES_PER_SECOND = 20.0
 # one that is noisy; and it has room beyond progress, which is as frequent where it is the only one.
 NAMESPACE_BURST, NAMESPACE_PER_SECOND = 100, 30.0
 ALL_BURST, ALL_PER_SECOND = 200, 60.0
+
+# So long a new run's Pending isn't worth a write; and where so many have begun within the time of a
+# rush, in which the API server has enough to do and pods take longer to come.
+SETTLING_SECONDS = 1.0
+RUSH, RUSH_SECONDS = 30, 10.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,27 @@ class Pace:
         self._of_all = Bucket(ALL_BURST, ALL_PER_SECOND, clock())
         self._turns: dict[tuple[Resource, Key], _Turn] = {}
         self._fresh: dict[tuple[Resource, Key], float] = {}
+        self._begun: dict[tuple[Resource, Key], float] = {}
+        self._last_begun: deque[float] = deque(maxlen=RUSH)
 
     def clear(self) -> None:
         """Begin anew: what was written meanwhile was another's."""
         self._turns.clear()
         self._fresh.clear()
+        self._begun.clear()
+
+    def begin(self, resource: Resource, key: Key) -> None:
+        """A run's Job has been created."""
+        now = self._clock()
+        self._begun[resource, key] = now
+        self._last_begun.append(now)
+
+    def until_settled(self, resource: Resource, key: Key) -> float:
+        """Seconds in which it isn't worth a write that a new run is Pending."""
+        begun, now = self._begun.get((resource, key), float("-inf")), self._clock()
+        full = len(self._last_begun) == RUSH
+        rush = full and now - self._last_begun[0] < RUSH_SECONDS
+        return max(0.0, begun + (RUSH_SECONDS if rush else SETTLING_SECONDS) - now)
 
     def interval(self) -> float:
         """Seconds between two writes of one run's progress."""
@@ -97,10 +120,12 @@ class Pace:
     def up_to_date(self, resource: Resource, key: Key) -> None:
         """A resource's status says all that its run told."""
         self._fresh[resource, key] = self._clock()
+        self._begun.pop((resource, key), None)
         self._turns.pop((resource, key), None)
 
     def drop(self, resource: Resource, key: Key) -> None:
         """A resource is gone."""
         self._fresh.pop((resource, key), None)
+        self._begun.pop((resource, key), None)
         self._turns.pop((resource, key), None)
         self._of_run.forget((resource, key))

@@ -57,13 +57,12 @@ _LABELS = (
 _ANNOTATIONS = (POOL_ANNOTATION, RETRY_ANNOTATION, SETTINGS_ANNOTATION, SUSPENDED_ANNOTATION)
 ANNOTATION_LENGTH = 512
 _JOB_SPEC = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit")
-_JOB_STATUS = ("conditions", "active", "ready", "terminating", "failed", "succeeded", "startTime")
-_POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "startTime")
+_POD_STATUS = ("phase", "conditions", "containerStatuses")
 _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef", "queueName")
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")
 MOST_CONDITIONS = 16
 MESSAGE_LENGTH = 1024
-_CONTAINER = ("name", "state", "lastState")
+_CONTAINER = ("name", "state")
 _CONDITIONS = {JOBS: ("Complete", "Failed"), PODS: ("PodScheduled", "DisruptionTarget")}
 
 
@@ -76,7 +75,7 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     metadata = _metadata(obj["metadata"])
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if resource == JOBS:
-        spec, status = _pick(spec, _JOB_SPEC), _pick(status, _JOB_STATUS)
+        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions",))
     elif resource == PODS:
         spec, status = _pick(spec, ("nodeName",)), _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
@@ -201,20 +200,24 @@ class Store:
         return list(self._followers.get(fine_tune_job, ()))
 
     def put(self, resource: Resource, obj: Obj, *, listed: bool = False) -> bool:
-        """Remember an object; False where the store knows this version, a newer one, or its end.
+        """Remember an object; False where that is no news: the store knows this version, a newer
+        one, or the object's end, or nothing that is read of it has changed.
 
         One that a list of its whole domain has is there, whatever the watch has told before.
         """
         key, version = key_of(obj), version_of(obj)
-        known = self._objects[resource].get(key)
+        known, trimmed = self._objects[resource].get(key), trim(resource, obj)
         if known is not None:
             same = known["metadata"]["uid"] == obj["metadata"]["uid"]
             if version_of(known) > version or (same and version_of(known) == version):
                 return False
+            if same and _says_the_same(known, trimmed):
+                # Most of a Job's and a pod's versions: what counts pods, takes finalizers away.
+                known["metadata"]["resourceVersion"] = trimmed["metadata"]["resourceVersion"]
+                return False
             self._remove(resource, key)
         elif not listed and 0 < version <= self._known_until(resource, key[0]):
             return False
-        trimmed = trim(resource, obj)
         self._objects[resource][key] = trimmed
         self._running += _is_running(resource, trimmed)
         self._by_uid[trimmed["metadata"]["uid"]] = (resource, key)
@@ -302,6 +305,12 @@ class Store:
             followers.discard((resource, key))
             if not followers:
                 self._followers.pop(followed, None)
+
+
+def _says_the_same(known: Obj, newer: Obj) -> bool:
+    """Whether two trimmed versions of an object differ in nothing but their version."""
+    version = {"resourceVersion": newer["metadata"].get("resourceVersion")}
+    return known | {"metadata": known["metadata"] | version} == newer
 
 
 def _owner_uid(resource: Resource, obj: Obj) -> str | None:

@@ -48,8 +48,6 @@ log = logging.getLogger(__name__)
 
 # Of the pods that carry a run's labels only so many are asked for.
 MOST_PODS = 500
-# A pod often has its node and runs within a second of its Job's creation: that is one write then.
-SETTLING_SECONDS = 1.0
 # A change that was refused is tried again after so long.
 UNPATCHED_SECONDS = 60.0
 # How long a Job may take to tell what its pod's end means; the look in between.
@@ -62,7 +60,6 @@ class _Memory:
     """What is worth keeping between reconciliations of one resource; losing it is harmless."""
 
     uid: str
-    settles: float = float("-inf")
     refusals: int = 0
     unpatched: bool = False  # the API server refused a change
     enquiry: Enquiry = field(default_factory=Enquiry)
@@ -176,14 +173,14 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         if plan.starts and waits is None:
             self._slots.settle(self._resource, obj, refused)
         if plan.created and refused is None:
-            memory.settles = self._clock() + SETTLING_SECONDS
+            self._pace.begin(self._resource, key)
             observed = self._look(key, obj, memory)
             plan = self._kind.decide(observed)
         if _is_ending(observed, plan):
             return ENDING_SECONDS
         status = self._kind.compute(observed, plan, refused)
         return _soonest(
-            await self._write_status(obj, observed, status, memory),
+            await self._write_status(obj, observed, status),
             _retry_refused(memory, refused),
             UNPATCHED_SECONDS if memory.unpatched else None,
             plan.again,
@@ -316,7 +313,6 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         obj: Obj,
         observed: Observed[KindSpec, KindStatus, KindSources],
         status: KindStatus,
-        memory: _Memory,
     ) -> float | None:
         before, previous = obj.get("status") or {}, observed.previous
         key = key_of(obj)
@@ -324,9 +320,9 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         if not changes:
             self._pace.up_to_date(self._resource, key)
             return None
-        now = self._clock()
-        if status.phase == "Pending" and now < memory.settles and not _is_held(status):
-            return memory.settles - now
+        settling = self._pace.until_settled(self._resource, key)
+        if status.phase == "Pending" and settling > 0 and not _is_held(status):
+            return settling
         material = self._kind.essence(previous) != self._kind.essence(status)
         if not _is_step(previous, status):
             wait = self._pace.turn(self._resource, key, material=material)

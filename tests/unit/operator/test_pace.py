@@ -9,6 +9,9 @@ from luthier_operator.pace import (
     NAMESPACE_PER_SECOND,
     PROGRESS_SECONDS,
     PROGRESS_WRITES_PER_SECOND,
+    RUSH,
+    RUSH_SECONDS,
+    SETTLING_SECONDS,
     TOLD_BURST,
     TOLD_SECONDS,
     Pace,
@@ -105,6 +108,25 @@ def test_all_namespaces_together_have_a_bound() -> None:
     assert len(world.written(10.0)) <= ALL_BURST + 10 * ALL_PER_SECOND + 1
     world.written(3_000 / ALL_PER_SECOND)
     assert not world.due
+
+
+def test_a_new_run_settles_for_a_moment_and_longer_in_a_rush() -> None:
+    world = World()
+    assert world.pace.until_settled(FINE_TUNE_JOBS, TONE) == 0
+    world.pace.begin(FINE_TUNE_JOBS, TONE)
+    assert world.pace.until_settled(FINE_TUNE_JOBS, TONE) == SETTLING_SECONDS
+    world.now += SETTLING_SECONDS
+    assert world.pace.until_settled(FINE_TUNE_JOBS, TONE) == 0
+
+    for number in range(RUSH):
+        world.pace.begin(FINE_TUNE_JOBS, ("team", f"many-{number}"))
+    first = ("team", "many-0")
+    assert world.pace.until_settled(FINE_TUNE_JOBS, first) == RUSH_SECONDS
+    world.now += RUSH_SECONDS
+    assert world.pace.until_settled(FINE_TUNE_JOBS, first) == 0, "nobody waits longer"
+    world.pace.begin(FINE_TUNE_JOBS, TONE)
+    world.pace.up_to_date(FINE_TUNE_JOBS, TONE)
+    assert world.pace.until_settled(FINE_TUNE_JOBS, TONE) == 0, "its status has been written"
 
 
 def test_nothing_is_kept_of_what_is_gone() -> None:

@@ -41,7 +41,22 @@ def test_the_newest_version_wins_whoever_brings_it() -> None:
     assert store.put(JOBS, obj(5))
     assert not store.put(JOBS, obj(5))
     assert not store.put(JOBS, obj(4))
-    assert store.put(JOBS, obj(6))
+    assert store.put(JOBS, {**obj(6), "spec": {"suspend": True}})
+
+
+def test_a_version_in_which_nothing_that_is_read_has_changed_is_no_news() -> None:
+    store = Store()
+    store.put(JOBS, obj(5))
+    counted = obj(6)
+    counted["status"] = {"active": 0, "ready": 1, "uncountedTerminatedPods": {}}
+    assert not store.put(JOBS, counted)
+    kept = store.get(JOBS, ("team", "a"))
+    assert kept is not None
+    assert kept["metadata"]["resourceVersion"] == "6", "a write names the newest"
+    assert not store.put(JOBS, {**obj(5), "spec": {"suspend": True}}), "it is an older one"
+    leaving = obj(7)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert store.put(JOBS, leaving)
 
 
 def test_a_deleted_object_is_not_brought_back_by_a_late_answer() -> None:
