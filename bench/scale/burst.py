@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.figures import Rows
-from bench.scale.client import METADATA, Client, FirstSeen, Watch
+from bench.scale.client import METADATA, FirstSeen, Watch
 from bench.scale.fleet import (
     FINE_TUNE_JOBS,
     JOB_LABEL,
@@ -28,7 +28,8 @@ WITHIN = 600.0
 
 @dataclass(frozen=True)
 class Burst:
-    """`writes` are the API server's, of everybody, a resource; Events left out."""
+    """`writes` are the API server's, of everybody, a resource; Events left out. `cpu`: milliseconds
+    of each program of the cluster, a resource."""
 
     what: str
     count: int
@@ -36,6 +37,7 @@ class Burst:
     to_pod: tuple[float, float]  # p50, p99
     writes: float
     by_resource: dict[str, float]
+    cpu: dict[str, float]
     own: "Own | None" = None
 
     def rows(self) -> Rows:
@@ -47,6 +49,10 @@ class Burst:
                 f"{self.to_pod[0]:.2f} s, {self.to_pod[1]:.2f} s",
             ),
             (f"{title}: API writes each, of everybody", f"{self.writes:.1f}"),
+            (
+                f"{title}: CPU of the cluster, each",
+                ", ".join(f"{name} {amount:.0f} ms" for name, amount in self.cpu.items()),
+            ),
         ]
         if self.own:
             found += [
@@ -76,16 +82,14 @@ def ours(fleet: Fleet, operator: OperatorProcess, count: int, prefix: str = "bur
     cpu, writes = operator.cpu_seconds(), operator.writes()
     bodies = [(FINE_TUNE_JOBS, fine_tune_job(name)) for name in names]
     complete = FirstSeen(mark=b'"phase":"Complete"')
-    seconds, to_pod, total = _watched(
-        fleet.client, names, bodies, FINE_TUNE_JOBS, complete, NAME_LABEL
-    )
+    took = _watched(fleet, names, bodies, FINE_TUNE_JOBS, complete, NAME_LABEL)
     time.sleep(2)  # what it still writes is its, too
     own = Own(
         cpu_seconds=operator.cpu_seconds() - cpu,
         writes=(operator.writes() - writes) / count,
         peak_mib=operator.peak_mib(),
     )
-    return _burst("FineTuneJobs", count, seconds, to_pod, total, own)
+    return _burst("FineTuneJobs", count, took, own)
 
 
 def bare(fleet: Fleet, made: Json, count: int, prefix: str = "bare") -> Burst:
@@ -93,43 +97,51 @@ def bare(fleet: Fleet, made: Json, count: int, prefix: str = "bare") -> Burst:
     names = [f"{prefix}-{number:04}" for number in range(count)]
     bodies = [(JOBS, bare_job(made, name)) for name in names]
     complete = FirstSeen(mark=b'"completionTime"')
-    found = _watched(fleet.client, names, bodies, JOBS, complete, JOB_LABEL)
-    return _burst("bare Jobs", count, *found)
+    return _burst("bare Jobs", count, _watched(fleet, names, bodies, JOBS, complete, JOB_LABEL))
+
+
+@dataclass(frozen=True)
+class _Took:
+    """Seconds until all are complete, and of each until its pod; writes by resource, CPU seconds by
+    program."""
+
+    seconds: float
+    to_pod: list[float]
+    writes: dict[str, float]
+    cpu: dict[str, float]
 
 
 def _watched(
-    client: Client,
+    fleet: Fleet,
     names: Sequence[str],
     bodies: Sequence[tuple[str, Json]],
     path: str,
     complete: FirstSeen,
     label: str,
-) -> tuple[float, list[float], dict[str, float]]:
-    """Seconds until all are complete, seconds of each until its pod, writes by resource."""
-    pods = FirstSeen(label)
-    before = client.writes_by_resource()
+) -> _Took:
+    client, pods = fleet.client, FirstSeen(label)
+    before, cpu = client.writes_by_resource(), fleet.cpu_seconds()
     with Watch(client, path, complete), Watch(client, PODS, pods, METADATA):
         asked = dict(zip(names, client.at_once(bodies), strict=True))
         complete.wait(names, WITHIN)
     time.sleep(1)
-    after = client.writes_by_resource()
+    after, cpu_after = client.writes_by_resource(), fleet.cpu_seconds()
     seconds = max(complete.at[name] for name in names) - min(asked.values())
     to_pod = [pods.at[name] - asked[name] for name in names]
-    return seconds, to_pod, {name: after[name] - before.get(name, 0) for name in after}
+    return _Took(
+        seconds,
+        to_pod,
+        {name: after[name] - before.get(name, 0) for name in after},
+        {name: cpu_after[name] - cpu[name] for name in cpu},
+    )
 
 
-def _burst(
-    what: str,
-    count: int,
-    seconds: float,
-    to_pod: list[float],
-    writes: dict[str, float],
-    own: Own | None = None,
-) -> Burst:
-    last = sorted(to_pod)[ceil(0.99 * count) - 1]
-    each = {name: round(number / count, 2) for name, number in writes.items() if number}
-    total = sum(writes.values()) / count
-    return Burst(what, count, seconds, (median(to_pod), last), total, each, own)
+def _burst(what: str, count: int, took: _Took, own: Own | None = None) -> Burst:
+    last = sorted(took.to_pod)[ceil(0.99 * count) - 1]
+    each = {name: round(number / count, 2) for name, number in took.writes.items() if number}
+    total = sum(took.writes.values()) / count
+    cpu = {name: 1000 * seconds / count for name, seconds in took.cpu.items()}
+    return Burst(what, count, took.seconds, (median(took.to_pod), last), total, each, cpu, own)
 
 
 def made_job(fleet: Fleet) -> Json:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.scale.client import Client
-from bench.scale.operator import SYSTEM, OperatorProcess
-from luthier_cluster import Cluster, kwok
+from bench.scale.operator import SYSTEM, OperatorProcess, cpu_seconds
+from luthier_cluster import Cluster, components, kwok, supervise
 from luthier_demo import content
 
 NAMESPACE = "bench"
@@ -37,6 +37,12 @@ class Fleet:
     def operator(self, name: str = "operator-0", profile: Path | None = None) -> OperatorProcess:
         """Not started yet."""
         return OperatorProcess(name, self.cluster.kubeconfig, self._folder, profile)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Of each program of the cluster, since its start."""
+        names = (*components.names("control-plane"), kwok.NAME)
+        found = {name: supervise.running(self.cluster.layout, name) for name in names}
+        return {name: cpu_seconds(process.pid) for name, process in found.items() if process}
 
     def clear(self) -> None:
         """No resource, Job or pod is left."""

@@ -83,9 +83,8 @@ class OperatorProcess:
         return self._process is not None and self._process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """Of user and system, of all its threads, since its start."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Since its start."""
+        return cpu_seconds(self.pid)
 
     def peak_mib(self) -> float:
         """The most memory that it has had resident."""
@@ -136,6 +135,12 @@ class OperatorProcess:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of user and system, of all threads of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _free_ports(count: int) -> list[int]:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
@@ -52,7 +53,21 @@ async def load_configuration() -> Configuration:
     except ConfigException:
         await load_kube_config(client_configuration=configuration)
     configuration.connection_pool_maxsize = 64
+    # Once: aiohttp would look into the environment and for a .netrc, in a thread, for each request.
+    configuration.proxy = _proxy_of(configuration.host)
+    configuration.client_session_kwargs = {
+        "trust_env": False,
+        "cookie_jar": aiohttp.DummyCookieJar(),
+    }
     return configuration
+
+
+def _proxy_of(server: str) -> str | None:
+    """What the environment says of the way to a server (https_proxy, no_proxy)."""
+    url = urlsplit(server)
+    if proxy_bypass(url.netloc):
+        return None
+    return getproxies().get(url.scheme)
 
 
 class TooLargeError(Exception):

@@ -7,6 +7,7 @@ in Events alone. Watching the Events of a whole cluster would cost more than all
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from luthier_operator.buckets import Bucket
 from luthier_operator.cluster import Cluster
 from luthier_operator.run.model import AnyObserved
 
@@ -16,6 +17,8 @@ PATIENCE = timedelta(seconds=5)
 START_PATIENCE = timedelta(seconds=10)
 FIRST_SECONDS = 5.0
 MOST_SECONDS = 60.0
+# Of all resources together: the API server reads all Events of a namespace for each question.
+QUESTIONS_BURST, QUESTIONS_PER_SECOND = 10, 5.0
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,11 @@ class Stuck:
 
 
 class Enquiry:
-    """The last answers about one resource."""
+    """The last answers about one resource. `questions`: the right to ask, which all share."""
 
-    def __init__(self) -> None:
+    def __init__(self, questions: Bucket) -> None:
+        self._questions = questions
+        self._turn: float | None = None
         self.notes: tuple[str, ...] = ()
         self._about = ""
         self._next = float("-inf")
@@ -42,6 +47,11 @@ class Enquiry:
             self._reset(stuck.uid if stuck else "")
         if stuck is None or observed.now < stuck.since or clock < self._next:
             return False
+        if self._turn is None:
+            self._turn = clock + self._questions.promise(clock)
+        if clock < self._turn:
+            return False
+        self._turn = None
         self._next = clock + self._pause
         self._pause = min(MOST_SECONDS, self._pause * 2)
         self.notes = tuple(await cluster.warnings(observed.owner.namespace, stuck.uid))
@@ -53,11 +63,14 @@ class Enquiry:
         if stuck is None:
             return None
         patience = (stuck.since - observed.now).total_seconds()
-        return max(0.1, patience, self._next - clock)
+        return max(0.1, patience, self._next - clock, (self._turn or 0.0) - clock)
 
     def _reset(self, about: str) -> None:
         self.notes, self._about = (), about
         self._next, self._pause = float("-inf"), FIRST_SECONDS
+        if self._turn is not None:
+            self._turn = None
+            self._questions.give_back()
 
 
 def find_stuck(observed: AnyObserved) -> Stuck | None:

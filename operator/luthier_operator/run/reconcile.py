@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from luthier_api.platform import Platform
 from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
+from luthier_operator.buckets import Bucket
 from luthier_operator.cluster import RUN_PAGE_BYTES, Cluster
 from luthier_operator.conditions import find
 from luthier_operator.errors import ApiError, Refusal, classify, refusal_of
@@ -38,7 +39,7 @@ from luthier_operator.run.actions import Delete, Ensure, Patch
 from luthier_operator.run.build import handed_over, name_label
 from luthier_operator.run.concurrency import LOOK_SECONDS, QUOTA_EXCEEDED, TOO_MANY_RUNS, Slots
 from luthier_operator.run.decide import Plan
-from luthier_operator.run.enquiry import Enquiry
+from luthier_operator.run.enquiry import QUESTIONS_BURST, QUESTIONS_PER_SECOND, Enquiry
 from luthier_operator.run.events import ConditionEvent, transitions
 from luthier_operator.run.kueue import Admission, parse_admission
 from luthier_operator.run.model import AnyObserved, Around, Observed
@@ -60,9 +61,9 @@ class _Memory:
     """What is worth keeping between reconciliations of one resource; losing it is harmless."""
 
     uid: str
+    enquiry: Enquiry
     refusals: int = 0
     unpatched: bool = False  # the API server refused a change
-    enquiry: Enquiry = field(default_factory=Enquiry)
 
 
 KindSpec = TypeVar("KindSpec", bound=RunSettings)
@@ -131,6 +132,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._written = written
         self._clock = clock
         self._now = now
+        self._questions = Bucket(QUESTIONS_BURST, QUESTIONS_PER_SECOND, clock())
         self._memories: dict[Key, _Memory] = {}
 
     async def __call__(self, key: Key) -> float | None:
@@ -148,7 +150,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             return None
         memory = self._memories.get(key)
         if memory is None or memory.uid != obj["metadata"]["uid"]:
-            memory = self._memories[key] = _Memory(obj["metadata"]["uid"])
+            enquiry = Enquiry(self._questions)
+            memory = self._memories[key] = _Memory(obj["metadata"]["uid"], enquiry)
 
         observed = await self._observe(key, obj, memory)
         plan = self._kind.decide(observed)
