@@ -80,7 +80,10 @@ def find_stuck(observed: AnyObserved) -> Stuck | None:
             continue
         if job.suspended:
             continue
-        pods = [pod for pod in observed.pods if pod.job_uid == job.uid and pod.alive]
+        pods = observed.pods_of(job)
+        if pods and pods[-1].ends_the_run:
+            continue  # its Job will say so
+        pods = [pod for pod in pods if pod.alive]
         if not pods:
             return Stuck(job.uid, _time(job.created) + PATIENCE)
         pod = pods[-1]

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from luthier_api import reasons
 from luthier_api.meta import Condition
-from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunEnd
+from luthier_api.result import RunEnd
 from luthier_api.runstatus import InUse
 from luthier_operator.conditions import Conditions, find, is_true
 from luthier_operator.errors import Refusal
@@ -223,7 +223,7 @@ def _phase(run: AnyRun, hold: Refusal | None) -> str:
     if job is not None and job.queue is not None and job.suspended:
         return "Queued"
     last = pods[-1] if pods else None
-    if last is not None and last.exit_code in (ExitCode.SUCCEEDED, *TERMINAL_EXIT_CODES):
+    if last is not None and last.ends_the_run:
         return "Finishing"  # the Job's end comes a moment after its pod's
     over = any(not pod.alive or pod.exit_code is not None for pod in pods)
     return "Restarting" if over else "Pending"

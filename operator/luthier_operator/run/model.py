@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
+from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.resources import Obj, Resource
@@ -90,6 +91,11 @@ class Pod:
     def alive(self) -> bool:
         """Whether a container of it may still run."""
         return self.phase not in ("Succeeded", "Failed")
+
+    @property
+    def ends_the_run(self) -> bool:
+        """Whether its trainer ended well, or in a way that trying again can't heal."""
+        return self.exit_code in (ExitCode.SUCCEEDED, *TERMINAL_EXIT_CODES)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from luthier_api.platform import Platform
-from luthier_api.result import TERMINAL_EXIT_CODES
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.buckets import Bucket
@@ -51,9 +50,8 @@ log = logging.getLogger(__name__)
 MOST_PODS = 500
 # A change that was refused is tried again after so long.
 UNPATCHED_SECONDS = 60.0
-# How long a Job may take to tell what its pod's end means; the look in between.
-ENDING_PATIENCE_SECONDS = 10.0
-ENDING_SECONDS = 1.0
+# How long a Job may take to tell what its pod's end means: in a rush its controller has much to do.
+ENDING_SECONDS = 30.0
 
 
 @dataclass
@@ -179,8 +177,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             self._pace.begin(self._resource, key)
             observed = self._look(key, obj, memory)
             plan = self._kind.decide(observed)
-        if _is_ending(observed, plan):
-            return ENDING_SECONDS
+        if (ending := _until_ended(observed, plan)) > 0:
+            return ending
         status = self._kind.compute(observed, plan, refused)
         return _soonest(
             await self._write_status(obj, observed, status),
@@ -377,7 +375,9 @@ def _is_step(previous: RunStatus, status: RunStatus) -> bool:
 def _is_held(status: RunStatus) -> bool:
     """Whether something holds the run back that its user should hear of at once."""
     scheduled = find(status.conditions, "Scheduled")
-    return scheduled is not None and scheduled.reason != scheduling.WAITING.reason
+    if scheduled is None or scheduled.status == "True":
+        return False
+    return scheduled.reason != scheduling.WAITING.reason
 
 
 def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
@@ -388,22 +388,24 @@ def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
     return not pods or pods[-1].alive
 
 
-def _is_ending(observed: AnyObserved, plan: Plan) -> bool:
-    """Whether the last pod has just ended the run, and its Job will say so in a moment.
+def _until_ended(observed: AnyObserved, plan: Plan) -> float:
+    """Seconds within which the Job says that the run is over, whose last pod has just ended it;
+    0 where that isn't so.
 
     A status of this moment would show a restart that never comes, and cost a write.
     """
     job = plan.job
     if job is None or job.end is not None or job.deleting:
-        return False
+        return 0.0
     pods = observed.pods_of(job)
-    if not pods or pods[-1].alive or pods[-1].exit_code not in (0, *TERMINAL_EXIT_CODES):
-        return False
+    if not pods or not pods[-1].ends_the_run:
+        return 0.0
     try:
         ended = datetime.fromisoformat(pods[-1].finished or "")
     except ValueError:
-        return False
-    return (observed.now - ended).total_seconds() < ENDING_PATIENCE_SECONDS
+        return 0.0
+    # A node's clock may be wrong.
+    return min(ENDING_SECONDS, ENDING_SECONDS - (observed.now - ended).total_seconds())
 
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:
