@@ -7,7 +7,10 @@ from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import policy
 from luthier_operator.run.build import made_of
 from luthier_operator.run.decide import Plan, plan_run, unreadable
+from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.revision import wanted
+
+_SHAPES: Once[str] = Once(PARSED)
 
 
 def decide(observed: Observed) -> Plan:
@@ -15,7 +18,8 @@ def decide(observed: Observed) -> Plan:
     spec, owner, platform = observed.spec, observed.owner, observed.platform
     if spec is None:
         return unreadable(observed)
-    revision, token = wanted(observed, shape_hash(spec, spec.output.uri))
+    shape = _SHAPES.of(spec, make=lambda: shape_hash(spec, spec.output.uri))
+    revision, token = wanted(observed, shape)
     reads = sources.of_fine_tuning(spec)
     return plan_run(
         observed,

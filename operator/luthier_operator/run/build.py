@@ -33,12 +33,15 @@ from luthier_operator.resources import (
 )
 from luthier_operator.run import drift, terms
 from luthier_operator.run.adoption import marked
+from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import Owner, Revision
 from luthier_operator.run.pod import CONTAINER, pod_spec
 from luthier_operator.run.workload import RUN
 
 # All annotations of an object share 256 KiB; a larger run spec goes in a ConfigMap.
 ANNOTATION_BYTES = 200 * 1024
+# Asked at each look at a run.
+_MADE_OF: Once[dict[str, str]] = Once(PARSED)
 RUNSPEC_KEY = RUNSPEC_PATH.rsplit("/", 1)[1]
 
 
@@ -60,14 +63,18 @@ def pool_of(owner: Owner, spec: RunSettings, platform: Platform) -> Pool:
 
 def made_of(owner: Owner, spec: RunSettings, platform: Platform) -> dict[str, str]:
     """What a run's pod is made of (drift.py). Raises LookupError without its pool."""
-    access = platform.for_namespace(owner.namespace)
-    return drift.settings_of(
-        spec,
-        pool_of(owner, spec, platform),
-        queued=terms.queue_of(spec, owner.namespace, platform) is not None,
-        secret=spec.storage.secret_name or access.storage_secret_name,
-        service_account=spec.storage.service_account_name or access.service_account_name,
-    )
+
+    def make() -> dict[str, str]:
+        access = platform.for_namespace(owner.namespace)
+        return drift.settings_of(
+            spec,
+            pool_of(owner, spec, platform),
+            queued=terms.queue_of(spec, owner.namespace, platform) is not None,
+            secret=spec.storage.secret_name or access.storage_secret_name,
+            service_account=spec.storage.service_account_name or access.service_account_name,
+        )
+
+    return _MADE_OF.of(spec, platform, names=(owner.namespace,), make=make)
 
 
 def output_of(owner: Owner, spec: RunSettings, revision: Revision) -> str:

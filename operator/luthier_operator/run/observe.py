@@ -18,7 +18,7 @@ from luthier_operator.resources import (
     controller_uid,
     label_of,
 )
-from luthier_operator.run.memo import Memo
+from luthier_operator.run.memo import PARSED, Memo
 from luthier_operator.run.model import (
     AnyObserved,
     Around,
@@ -29,8 +29,6 @@ from luthier_operator.run.model import (
 from luthier_operator.run.pod import CONTAINER
 from luthier_operator.run.workload import JOB
 
-# So many resources' specs and statuses are kept as models: more than run at a time.
-PARSED = 2_000
 _SPECS, _STATUSES = Memo(PARSED), Memo(PARSED)
 
 ModelT = TypeVar("ModelT", bound=Model)

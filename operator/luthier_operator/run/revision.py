@@ -1,8 +1,12 @@
 """Which revision and attempt is wanted, and whether it has ended. Pure."""
 
 from luthier_api.revision import attempt_hash, revision_name, revision_number
+from luthier_api.runsettings import RunSettings
 from luthier_operator.conditions import find, tell_an_end
+from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import AnyObserved, Job, Revision
+
+_ATTEMPTS: Once[str] = Once(PARSED)
 
 
 def wanted(
@@ -38,7 +42,7 @@ def _is_edited(observed: AnyObserved, failed_generation: int) -> bool:
     ran_with = observed.previous.attempt_hash
     if observed.spec is None or ran_with is None:  # a status of before it was noted
         return observed.generation != failed_generation
-    return attempt_hash(observed.spec) != ran_with
+    return _attempt_of(observed.spec) != ran_with
 
 
 def runs_with(
@@ -50,7 +54,11 @@ def runs_with(
     unreached = job is not None and same_attempt and (later or not job.settings)
     if observed.spec is None or (unreached and previous.attempt_hash is not None):
         return previous.attempt_hash
-    return attempt_hash(observed.spec)
+    return _attempt_of(observed.spec)
+
+
+def _attempt_of(spec: RunSettings) -> str:
+    return _ATTEMPTS.of(spec, make=lambda: attempt_hash(spec))
 
 
 def has_ended(observed: AnyObserved, revision: Revision) -> bool:

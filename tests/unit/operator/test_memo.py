@@ -3,12 +3,13 @@
 import copy
 from typing import Any
 
+import pytest
 from unit.operator.builders import fine_tune_job, resource
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_operator.resources import Obj
 from luthier_operator.run import observe, sources
-from luthier_operator.run.memo import Memo
+from luthier_operator.run.memo import Memo, Once
 from luthier_operator.run.sources import Taken
 
 
@@ -66,3 +67,21 @@ def test_a_spec_that_cannot_be_read_says_why_each_time() -> None:
     assert first[0] is None
     assert first[1].startswith("spec.task: ")
     assert observe.parse_spec(FineTuneJobSpec, resource())[0] is not None
+
+
+def test_what_is_made_of_models_is_made_once_for_each_of_them_and_name() -> None:
+    once: Once[list[str]] = Once(2)
+    models = [object(), object()]
+    first = once.of(models[0], names=("team",), make=list)
+    assert once.of(models[0], names=("team",), make=list) is first
+    assert once.of(models[0], names=("other",), make=list) is not first
+    once.of(models[1], names=("team",), make=list)
+    assert once.of(models[0], names=("team",), make=list) is not first, "it has begun anew"
+
+    def fail() -> list[str]:
+        raise LookupError
+
+    model = object()
+    with pytest.raises(LookupError):
+        once.of(model, make=fail)
+    assert once.of(model, make=list) == []
