@@ -130,7 +130,11 @@ class OperatorProcess:
 
     def __enter__(self) -> "OperatorProcess":
         self.start()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
