@@ -31,7 +31,9 @@ class WorkQueue(Generic[T]):
         self._due: dict[T, float] = {}  # the earliest time of each key in _later
         self._failures: dict[T, int] = {}
         self._order = itertools.count()
-        self._changed = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
 
     def add(self, key: T) -> None:
         """Work on it as soon as a worker is free."""
@@ -40,7 +42,7 @@ class WorkQueue(Generic[T]):
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.append(key)
-            self._changed.set()
+            self._wake_one()
 
     def add_after(self, key: T, seconds: float) -> None:
         """Work on it in that many seconds; an earlier appointment stands."""
@@ -48,7 +50,8 @@ class WorkQueue(Generic[T]):
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             heapq.heappush(self._later, (due, next(self._order), key))
-            self._changed.set()
+            if self._waiters:
+                self._set_timer()
 
     def take(self) -> T | None:
         """The next key whose time has come, or None. The caller must call `done`."""
@@ -91,12 +94,40 @@ class WorkQueue(Generic[T]):
         """Wait for a key. The caller must call `done`."""
         while True:
             key = self.take()
+            # One timer for all who wait, and one of them is woken for a key.
+            self._set_timer()
             if key is not None:
                 return key
-            self._changed.clear()
-            pause = max(0.0, self._later[0][0] - self._clock()) if self._later else None
-            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with
-            # the change, and the worker would then never end.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._changed.wait()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(waiter)
+                if not waiter.cancelled():
+                    self._wake_one()  # it was woken for a key that another one can take
+                raise
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _set_timer(self) -> None:
+        due = self._later[0][0] if self._later else None
+        if self._timer is not None:
+            if due == self._rings_at:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            pause = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(pause, self._ring)
+            self._rings_at = due
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake_one()

@@ -121,3 +121,35 @@ async def test_a_cancelled_worker_ends_whatever_comes_meanwhile(turns: int) -> N
     worker.cancel()
     await asyncio.wait({worker}, timeout=1)
     assert worker.cancelled()
+
+
+async def test_a_key_wakes_one_worker_and_an_appointment_too() -> None:
+    woken = 0
+
+    class Counted(WorkQueue[str]):
+        def take(self) -> str | None:
+            nonlocal woken
+            woken += 1
+            return super().take()
+
+    queue = Counted()
+    workers = [asyncio.create_task(queue.get()) for _ in range(8)]
+    await asyncio.sleep(0)
+    assert woken == 8
+    queue.add("a")
+    queue.add_after("b", 0.01)
+    await asyncio.sleep(0.05)
+    assert sorted(worker.result() for worker in workers if worker.done()) == ["a", "b"]
+    assert woken <= 8 + 3, "one for each, and one whom the look at the appointments wakes"
+    for worker in workers:
+        worker.cancel()
+
+
+async def test_a_key_isnt_lost_with_the_worker_that_it_woke() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a")
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == "a"
+    assert first.cancelled()
