@@ -158,7 +158,16 @@ def read_order(document: bytes) -> RunSpec | OptimizeOrder | BundleOrder:
     return _kind_of(document).read_json(document)
 
 
-def ignored_fields(document: bytes) -> list[str]:
+# What is made stands in these parts of an order, and how the run is carried out in the others.
+_SHAPES = ("fineTuning", "optimizing", "bundling", "source", "adapters")
+
+
+def shapes_result(field: str) -> bool:
+    """Whether a field of an order, by its path, is about what is made."""
+    return field.partition(".")[0] in _SHAPES
+
+
+def unknown_fields(document: bytes) -> list[str]:
     """The paths of what `read_order` ignores: somebody uses it, as defaults aren't written."""
     try:
         _kind_of(document).model_validate_json(document)
