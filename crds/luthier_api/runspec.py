@@ -13,7 +13,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.bounds import MOST
 from luthier_api.finetunejob import Checkpoints
 from luthier_api.finetuning import FineTuning
-from luthier_api.kinds import FINE_TUNE_JOB, KINDS
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS, KindName
 from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Optimizing, SourceRef
 
@@ -37,7 +37,7 @@ RUNSPEC_ANNOTATION = "luthier.dev/runspec"
 class RunIdentity(Model):
     """Whose run it is."""
 
-    kind: Literal["FineTuneJob", "OptimizeJob", "AdapterBundle"] = "FineTuneJob"
+    kind: KindName = FINE_TUNE_JOB.name
     namespace: str = Field(max_length=63)
     name: str = Field(max_length=253)
     uid: str = Field(max_length=128)
