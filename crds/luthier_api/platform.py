@@ -139,6 +139,12 @@ class Pool(Model):
     max_duration_seconds: Seconds | None = Field(
         default=None, description="The longest limits.activeDeadlineSeconds, and its default."
     )
+    max_runs: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Runs in it at once, of all namespaces; the others wait, the oldest first.",
+    )
     allowed: Allowed = Field(default=Allowed(), description="What its runs may name.")
     termination_grace_period_seconds: int = Field(
         default=120,
