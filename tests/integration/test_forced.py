@@ -99,6 +99,7 @@ def test_many_at_once_never_have_more_places_than_there_are(
 
 def test_a_pool_has_places_of_its_own(
     control_plane: Cluster,
+    kube: Kube,
     user: User,
     kubelet: Kubelet,
     namespace: str,
@@ -124,7 +125,7 @@ def test_a_pool_has_places_of_its_own(
         operator.start()
         finish(user, kubelet, "first")
         user.job("second")
-        assert "number 1 in line" in user.sees("Scheduled", "False", "PoolFull", "third")["message"]
+        assert live(kube, namespace) == ["elsewhere", "second"]
         # An edit that names another pool is another line.
         user.change("third", placement={"pool": "wide"})
         user.job("third")
