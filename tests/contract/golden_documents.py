@@ -8,7 +8,6 @@ changed until its version is released, and never again.
 """
 
 import json
-import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -175,7 +174,6 @@ if __name__ == "__main__":
         path.write_text(content)
         print(path)
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from contract.golden_storage import write_storage
+    from contract.golden_storage import renew
 
-    shutil.rmtree(GOLDEN / version() / STORAGE, ignore_errors=True)
-    write_storage(GOLDEN / version() / STORAGE)
+    renew(GOLDEN / version() / STORAGE)

@@ -7,6 +7,7 @@ Part of golden_documents.py, apart from it because of what it imports.
 import json
 import os
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,11 +81,37 @@ _FILES = {
 }
 
 
-def write_storage(folder: Path) -> None:
+def renew(folder: Path) -> None:
+    """Write what lies there anew; checkpoints where they look otherwise: no two are the same."""
+    with TemporaryDirectory() as scratch:
+        fresh = Path(scratch)
+        write_outputs(fresh)
+        write_checkpoints(fresh / "FineTuneJob")
+        there = folder / "FineTuneJob" / "checkpoints"
+        if shape_of_checkpoint(folder) == shape_of_checkpoint(fresh):
+            shutil.rmtree(fresh / "FineTuneJob" / "checkpoints")
+            shutil.copytree(there, fresh / "FineTuneJob" / "checkpoints")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(fresh, folder)
+
+
+def write_outputs(folder: Path) -> None:
     """The output of each kind in a folder of its name below `folder`."""
     for kind in KINDS:
         _write_output(folder / kind, kind)
-    write_checkpoint(folder / "FineTuneJob")
+
+
+def shape_of_checkpoint(folder: Path) -> list[Any]:
+    """What the newest one's documents are made of: names and types. Empty where there is none."""
+    root = folder / "FineTuneJob" / step_folder(STEP)
+    texts = [path.read_text() for path in sorted(root.glob("*.json"))]
+    return [_shape(json.loads(text)) for text in texts]
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shape(item) for key, item in value.items()}
+    return [_shape(item) for item in value[:1]] if isinstance(value, list) else type(value).__name__
 
 
 def order_of(kind: str) -> RunOrder:
@@ -101,7 +128,7 @@ def fit(folder: Path) -> Fit:
     return Fit(folder, model, settings=settings, eval_items=Fit(folder).items[:4], keep_last=1)
 
 
-def write_checkpoint(folder: Path) -> None:
+def write_checkpoints(folder: Path) -> None:
     """The newest checkpoint and the best, below `folder`."""
     with TemporaryDirectory() as scratch:
         stopped = fit(Path(scratch))
