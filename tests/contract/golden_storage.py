@@ -41,6 +41,7 @@ STEP = 2  # of the newest checkpoint; the one before it is the best
 DIGEST = "sha256:data"
 # In place of what is another at each writing: when, and by which packages.
 _TIME, _VERSIONS = "2026-01-01T00:00:00", {"python": "3.11.0"}
+_OF_THE_MACHINE = ("environment", "journal")
 _TIMED = re.compile(r'("(?:began|startedAt|endedAt|created)": ")[-0-9T:]{19}')
 
 _MODEL = {"uri": "hf://owner/base", "digest": "sha256:base", "revision": "c0ffee", "licence": "mit"}
@@ -110,7 +111,9 @@ def shape_of_checkpoint(folder: Path) -> list[Any]:
 
 def _shape(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _shape(item) for key, item in value.items()}
+        # What a machine can tell of itself is another on each.
+        told = {key: None if key in _OF_THE_MACHINE else item for key, item in value.items()}
+        return {key: _shape(item) for key, item in told.items()}
     return [_shape(item) for item in value[:1]] if isinstance(value, list) else type(value).__name__
 
 
