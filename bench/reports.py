@@ -371,7 +371,7 @@ async def received(store: Store, reports: Reports) -> Rows:
         PLATFORM,
         api,
         pace,
-        slots=Slots(store.live, lambda _: None, lambda *_: None),
+        slots=Slots(store.live, PLATFORM, lambda *_: None),
         written=lambda *_: None,
     )
     reconciled = 0

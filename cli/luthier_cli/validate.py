@@ -11,6 +11,7 @@ from rich.text import Text
 
 from luthier_api.visible import one_line
 from luthier_cli import platformfile
+from luthier_cli.allowed import Rules
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding, identity
 from luthier_cli.offline import is_ours
@@ -34,6 +35,13 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.checked + other.checked,
+            self.skipped + other.skipped,
+            self.findings + other.findings,
+        )
+
     def to_json(self, how: str) -> dict[str, Any]:
         """As JSON-ready dict; `how` says what it was checked against."""
         return {
@@ -45,14 +53,16 @@ class Report:
         }
 
 
-def validate(sources: Sequence[tuple[str, str]], check: Check) -> Report:
-    """Check all documents of (file name, text) pairs."""
+def validate(
+    sources: Sequence[tuple[str, str]], check: Check, rules: Rules | None = None
+) -> Report:
+    """Check all documents of (file name, text) pairs; `rules`: of a platform, for what is valid."""
     report = Report()
-    for file, text in sources:
-        try:
-            documents = load_documents(text)
-        except YamlError as error:
-            report.findings.append(Finding(file, error.line, "", error.message))
+    loaded = [(file, _load(file, text, report)) for file, text in sources]
+    if rules is not None:
+        rules = rules.among(it.value for _, documents in loaded for it in documents or ())
+    for file, documents in loaded:
+        if documents is None:
             continue
         ours = 0
         for document in documents:
@@ -67,10 +77,21 @@ def validate(sources: Sequence[tuple[str, str]], check: Check) -> Report:
                 continue
             ours += 1
             report.checked.append((file, name))
-            report.findings += check(document, file)
+            found = check(document, file)
+            if rules is not None and not found:
+                found = rules.check(document, file)
+            report.findings += found
         if not ours:
             report.findings.append(_nothing_found(file, documents))
     return report
+
+
+def _load(file: str, text: str, report: Report) -> list[Document] | None:
+    try:
+        return load_documents(text)
+    except YamlError as error:
+        report.findings.append(Finding(file, error.line, "", error.message))
+        return None
 
 
 def _nothing_found(file: str, documents: Sequence[Document]) -> Finding:
@@ -87,6 +108,12 @@ def _nothing_found(file: str, documents: Sequence[Document]) -> Finding:
 def read_sources(names: Sequence[str]) -> list[tuple[str, str]]:
     """Files, folders of manifests, or `-` for stdin. Raises CliError."""
     return [(str(path), _read(path)) for name in names for path in _expand(name)]
+
+
+def read_source(name: str) -> tuple[str, str]:
+    """One file, or `-` for stdin. Raises CliError."""
+    path = path_of(name)
+    return str(path), _read(path)
 
 
 def _expand(name: str) -> Iterator[Path]:

@@ -5,6 +5,7 @@ Models are imported when they are asked for: a command, or a pod, needs one kind
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING, Literal
 
 from luthier_api import GROUP, VERSION
 from luthier_api.meta import Model
@@ -61,6 +62,12 @@ OPTIMIZE_JOB = Kind("OptimizeJob", "optimizejobs", "opj", "OptimizeOrder", "Opti
 ADAPTER_BUNDLE = Kind("AdapterBundle", "adapterbundles", "ab", "BundleOrder", "BundleResult")
 # In the order in which they are run: later ones may refer to earlier ones.
 KINDS = {kind.name: kind for kind in (FINE_TUNE_JOB, OPTIMIZE_JOB, ADAPTER_BUNDLE)}
+
+# The name of one of them, in a model. mypy reads choices only where they are written out.
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[*KINDS]
 
 
 def kind_called(name: str) -> Kind | None:

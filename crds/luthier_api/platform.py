@@ -1,9 +1,11 @@
 """`luthier.yaml`: the platform team's side. Users name pools; they never name nodes or images."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from luthier_api.meta import ConfigMapKeyRef, Model, ModelT, Name, ObjectName
 from luthier_api.prefixes import ANYTHING, OutputPrefix, Prefix
@@ -137,6 +139,12 @@ class Pool(Model):
     max_duration_seconds: Seconds | None = Field(
         default=None, description="The longest limits.activeDeadlineSeconds, and its default."
     )
+    max_runs: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Runs in it at once, of all namespaces; the others wait, the oldest first.",
+    )
     allowed: Allowed = Field(default=Allowed(), description="What its runs may name.")
     termination_grace_period_seconds: int = Field(
         default=120,
@@ -267,18 +275,28 @@ class Platform(Model):
 
     @model_validator(mode="after")
     def _pools_are_consistent(self) -> Self:
+        if problems := list(self._dangling()):
+            told = "; ".join(f"{'.'.join(map(str, path))}: {what}" for path, what, _ in problems)
+            context = {"told": told, "problems": problems}
+            raise PydanticCustomError("luthier_fields", "{told}", context)
+        return self
+
+    def _dangling(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        """(path, what is wrong, the remedy) of names that name nothing, or more than one thing."""
         names = [pool.name for pool in self.pools]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"pools: named twice: {', '.join(sorted(twice))}")
-        wanted = {"defaultPool": self.default_pool} | {
-            f"namespaces.{namespace}.pool": defaults.pool
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                what, remedy = f"{name} is named twice", "give each pool a name of its own"
+                yield ("pools", index, "name"), what, remedy
+        wanted: dict[tuple[str | int, ...], str] = {("defaultPool",): self.default_pool} | {
+            ("namespaces", namespace, "pool"): defaults.pool
             for namespace, defaults in self.namespaces.items()
             if defaults.pool
         }
-        for field, name in wanted.items():
+        for path, name in wanted.items():
             if name not in names:
-                raise ValueError(f"{field}: no pool {name!r}; there are: {', '.join(names)}")
-        return self
+                there = ", ".join(dict.fromkeys(names))
+                yield path, f"no pool {name!r}; there are: {there}", "name one of these"
 
     def pool(self, name: str) -> Pool | None:
         """The pool of that name."""

@@ -81,6 +81,7 @@ SERVICE_ACCOUNT_NOT_ALLOWED = _of(
 SOURCE_NOT_ALLOWED = _of(_POLICY, "SourceNotAllowed", "A source isn't below `allowed.sources`.")
 TOO_MANY_GPUS = _of(_POLICY, "TooManyGpus", "placement.gpus is above the pool's `maxGpus`.")
 TOO_MANY_RUNS = _of(_POLICY, "TooManyRuns", "The namespace has `maxRuns`: it waits for its turn.")
+POOL_FULL = _of(_POLICY, "PoolFull", "The pool has `maxRuns`: it waits for its turn.")
 
 _KUEUE = "Scheduled: what Kueue says"
 ADMITTED = _of(_KUEUE, "Admitted", "Kueue is about to start it.")

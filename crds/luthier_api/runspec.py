@@ -13,7 +13,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.bounds import MOST
 from luthier_api.finetunejob import Checkpoints
 from luthier_api.finetuning import FineTuning
-from luthier_api.kinds import FINE_TUNE_JOB, KINDS
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS, KindName
 from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Optimizing, SourceRef
 
@@ -37,7 +37,7 @@ RUNSPEC_ANNOTATION = "luthier.dev/runspec"
 class RunIdentity(Model):
     """Whose run it is."""
 
-    kind: Literal["FineTuneJob", "OptimizeJob", "AdapterBundle"] = "FineTuneJob"
+    kind: KindName = FINE_TUNE_JOB.name
     namespace: str = Field(max_length=63)
     name: str = Field(max_length=253)
     uid: str = Field(max_length=128)
@@ -158,7 +158,16 @@ def read_order(document: bytes) -> RunSpec | OptimizeOrder | BundleOrder:
     return _kind_of(document).read_json(document)
 
 
-def ignored_fields(document: bytes) -> list[str]:
+# What is made stands in these parts of an order, and how the run is carried out in the others.
+_SHAPES = ("fineTuning", "optimizing", "bundling", "source", "adapters")
+
+
+def shapes_result(field: str) -> bool:
+    """Whether a field of an order, by its path, is about what is made."""
+    return field.partition(".")[0] in _SHAPES
+
+
+def unknown_fields(document: bytes) -> list[str]:
     """The paths of what `read_order` ignores: somebody uses it, as defaults aren't written."""
     try:
         _kind_of(document).model_validate_json(document)

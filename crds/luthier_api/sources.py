@@ -8,6 +8,7 @@ from luthier_api.dataset import Dataset
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import CodeRef, ConfigMapKeyRef, SecretKeyRef
 from luthier_api.optimizejob import OptimizeJobSpec
+from luthier_api.runsettings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,22 @@ class Reads:
             if key not in keys:
                 keys.append(key)
         return found
+
+
+def of_run(spec: RunSettings, jobs: Mapping[str, FineTuning]) -> Reads:
+    """All that a run of any kind reads; `jobs`: what the FineTuneJobs that are known ask for."""
+    match spec:
+        case FineTuning():
+            return of_fine_tuning(spec)
+        case OptimizeJobSpec():
+            name = spec.source.fine_tune_job_ref.name if spec.source.fine_tune_job_ref else ""
+            return of_optimizing(spec, name, jobs.get(name))
+        case AdapterBundleSpec():
+            refs = [it.fine_tune_job_ref for it in spec.adapters]
+            return of_bundling(
+                spec, {it.name: jobs[it.name] for it in refs if it and it.name in jobs}
+            )
+    raise TypeError(f"a run of {type(spec).__name__} reads what isn't said here")
 
 
 def of_fine_tuning(spec: FineTuning) -> Reads:

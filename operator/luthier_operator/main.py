@@ -83,11 +83,7 @@ class Operator:
             self._changed,
             self._enqueue_all,
         )
-        self._slots = Slots(
-            self._store.live,
-            lambda namespace: platform.for_namespace(namespace).max_runs,
-            self._add,
-        )
+        self._slots = Slots(self._store.live, platform, self._add)
         self._receiver = Receiver(
             self._cluster,
             self._store,

@@ -20,7 +20,7 @@ from luthier_operator.conditions import tell_an_end
 from luthier_operator.errors import ApiError, ApiUnreachableError
 from luthier_operator.forwarding import Forward
 from luthier_operator.pace import Pace
-from luthier_operator.reports import News, Reports, resource_of
+from luthier_operator.reports import INDICES, News, Reports, Speaker, resource_of
 from luthier_operator.resources import (
     ATTEMPT_LABEL,
     JOBS,
@@ -33,7 +33,7 @@ from luthier_operator.resources import (
     key_of,
     label_of,
 )
-from luthier_operator.run.observe import parse_any_status
+from luthier_operator.run.observe import index_of, parse_any_status
 from luthier_operator.run.workload import JOB
 from luthier_operator.store import Store
 from luthier_operator.tokens import Authenticator, Caller, Refused, Reviewer
@@ -105,13 +105,13 @@ class Receiver:
             if forward := self._elsewhere():
                 return await forward(request)
             report = readable_part_json(ProgressReport, await _read(request))
-            await self._authorise(caller, report)
+            speaker = await self._authorise(caller, report)
         except ValidationError as error:
             raise Refused(400, ": ".join(first_error(error))) from error
         except (ApiError, ApiUnreachableError) as error:
             log.warning("can't check a progress report: %s", error)
             raise Refused(503, "the API server doesn't answer: try again") from error
-        self._accept(report)
+        self._accept(report, speaker)
         return web.Response(status=204)
 
     async def _authenticate(self, request: web.Request) -> Caller:
@@ -122,16 +122,16 @@ class Receiver:
             raise Refused(429, f"pod {caller.pod} reports too often: the next one will do")
         return caller
 
-    def _accept(self, report: ProgressReport) -> None:
+    def _accept(self, report: ProgressReport, by: Speaker) -> None:
         """Remember it, and have its resource looked at when that may lead to a write."""
         resource, key = resource_of(report), (report.run.namespace, report.run.name)
-        news = self._reports.put(report, datetime.now(UTC))
+        news = self._reports.put(report, datetime.now(UTC), by)
         if news is News.FACTS:
             self._look(resource, key, self._pace.until_turn(resource, key))
         elif news is News.PROGRESS:
             self._look(resource, key, self._pace.until_due(resource, key))
 
-    async def _authorise(self, caller: Caller, report: ProgressReport) -> None:
+    async def _authorise(self, caller: Caller, report: ProgressReport) -> Speaker:
         """Pod → Job → resource, by controlling owners. Raises Refused."""
         run = report.run
         denied = Refused(403, f"pod {caller.pod} doesn't belong to that run")
@@ -139,7 +139,9 @@ class Receiver:
             raise denied
         pod = await self._find(PODS, (caller.namespace, caller.pod), caller.uid)
         job = self._owner(pod)
-        if job is None or controller_uid(job) != run.uid:
+        if pod is None or job is None or controller_uid(job) != run.uid:
+            raise denied
+        if (index := index_of(pod)) not in INDICES:
             raise denied
         of_job = (label_of(job, REVISION_LABEL), label_of(job, ATTEMPT_LABEL))
         if of_job != (run.revision, str(run.attempt)):
@@ -150,6 +152,7 @@ class Receiver:
             raise denied
         if is_over(parse_any_status(resource, owner), job, run):
             raise Refused(409, f"{run.revision}, attempt {run.attempt} is over")
+        return Speaker(caller.uid, pod["metadata"].get("creationTimestamp", ""), index)
 
     def _owner(self, pod: Obj | None) -> Obj | None:
         uid = controller_uid(pod) if pod else None

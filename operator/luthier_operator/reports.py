@@ -1,4 +1,8 @@
-"""The last report of each run, in memory: a restart loses one, never a run."""
+"""The last report of each part of each run, in memory: a restart loses one, never a run.
+
+A run has one part today, of index 0, and one pod at a time. Of several parts that one stands for
+the run: its reports are what a status is drawn from.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,6 +12,8 @@ from typing import TypeVar
 from luthier_api.evaluation import METRIC_NAMES, is_metric
 from luthier_api.finetunejob import EvaluationResult, Progress
 from luthier_api.progress import ProgressReport
+from luthier_api.revision import revision_number
+from luthier_api.runspec import RunIdentity
 from luthier_operator.conditions import timestamp
 from luthier_operator.resources import OWNERS, Key, Resource
 
@@ -15,6 +21,8 @@ T = TypeVar("T")
 
 _BY_KIND = {resource.kind: resource for resource in OWNERS}
 
+# Of the parts of a run so many are told apart.
+INDICES = range(64)
 # Names that a script may give its numbers within one revision: each is a series for good.
 SCRIPT_NAMES = 16
 # What is said to take longer than ten years takes ten years.
@@ -25,43 +33,60 @@ class News(Enum):
     """What a report says that the last one of its run didn't."""
 
     LATE = "nothing: it came after a newer one"
+    PART = "how far a part is from which no status is drawn"
     PROGRESS = "how far the run is, and what it costs"
     FACTS = "what a status shows at once"
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """The pod that a report is of. `created`: RFC 3339, by the API server's clock; of the pods of a
+    part the newest speaks. `index`: of the part."""
+
+    uid: str = ""
+    created: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True)
 class Received:
-    """A report and when it came."""
+    """A report, when it came, and from whom."""
 
     report: ProgressReport
     at: datetime
+    by: Speaker
 
 
 class Reports:
-    """Reports by run. The newest attempt wins, and within a pod the highest sequence."""
+    """Reports by run and part. The newest attempt wins, in it the newest pod, and within a pod the
+    highest sequence."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[Resource, Key], Received] = {}
+        # The parts are of one run: what a newer one says takes the place of all.
+        self._last: dict[tuple[Resource, Key], dict[int, Received]] = {}
         self._names: dict[tuple[Resource, Key], tuple[tuple[str, str], frozenset[str]]] = {}
 
-    def get(self, resource: Resource, key: Key) -> Received | None:
-        """The last report about a resource's run."""
-        return self._last.get((resource, key))
+    def get(self, resource: Resource, key: Key, index: int = 0) -> Received | None:
+        """The last report about a part of a resource's run."""
+        return self._last.get((resource, key), {}).get(index)
 
-    def put(self, report: ProgressReport, now: datetime) -> News:
-        """Remember a report, unless it came late."""
+    def put(self, report: ProgressReport, now: datetime, by: Speaker = Speaker()) -> News:
+        """Remember a report, unless it came late. `by`: of one of `INDICES`."""
         key = (resource_of(report), (report.run.namespace, report.run.name))
-        known = self._last.get(key)
-        if (
-            known is not None
-            and known.report.run == report.run
-            and known.report.pod == report.pod
-            and known.report.sequence >= report.sequence
-        ):
+        parts = self._last.get(key, {})
+        if any(_is_late(report, by, told) for told in parts.values()):
             return News.LATE
+        if any(told.report.run != report.run for told in parts.values()):
+            parts = {}
+        known = parts.get(by.index)
+        self._last[key] = parts
+        if by.index != 0:
+            # Of what may be many the costs alone, and how far it is: a report may have 64 KiB.
+            parts[by.index] = Received(_costs(report, report.progress), now, by)
+            return News.PART
         if report.eval_metrics or report.evaluation is not None:
             report = _with_names(report, self._names_of(key, report))
-        self._last[key] = Received(_with_times(report, now), now)
+        parts[0] = Received(_with_times(report, now), now, by)
         same = known is not None and _facts(known.report) == _facts(report)
         return News.PROGRESS if same else News.FACTS
 
@@ -77,18 +102,11 @@ class Reports:
 
     def close(self, resource: Resource, key: Key) -> None:
         """Keep the costs alone: of a run whose end is on record nothing else is read."""
-        known = self._last.get((resource, key))
+        known = self.get(resource, key)
         if known is None:
             return
-        told = known.report
-        costs = ProgressReport(
-            run=told.run,
-            pod=told.pod,
-            sequence=told.sequence,
-            progress=Progress(),
-            checkpoint_cost=told.checkpoint_cost,
-        )
-        self._last[resource, key] = Received(costs, known.at)
+        costs = _costs(known.report, Progress())
+        self._last[resource, key] = {0: Received(costs, known.at, known.by)}
 
     def drop(self, resource: Resource, key: Key) -> None:
         """Forget a resource's run."""
@@ -99,6 +117,37 @@ class Reports:
         """Forget all."""
         self._last.clear()
         self._names.clear()
+
+
+def _is_late(report: ProgressReport, by: Speaker, known: Received) -> bool:
+    """Whether what is known is newer: of a later attempt or pod of the part, or told later."""
+    run, told = report.run, known.report.run
+    if run != told:
+        return run.uid == told.uid and _place(run) < _place(told)
+    if by.index != known.by.index:
+        return False
+    if by.uid == known.by.uid and report.pod == known.report.pod:
+        return report.sequence <= known.report.sequence
+    return by.created < known.by.created
+
+
+def _place(run: RunIdentity) -> tuple[int, int]:
+    """In the order of a resource's runs; what names no revision comes first."""
+    try:
+        return revision_number(run.revision), run.attempt
+    except ValueError:
+        return 0, run.attempt
+
+
+def _costs(told: ProgressReport, progress: Progress) -> ProgressReport:
+    """Without all that may be large."""
+    return ProgressReport(
+        run=told.run,
+        pod=told.pod,
+        sequence=told.sequence,
+        progress=progress,
+        checkpoint_cost=told.checkpoint_cost,
+    )
 
 
 def _facts(report: ProgressReport) -> tuple[object, ...]:

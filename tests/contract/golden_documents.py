@@ -1,5 +1,5 @@
 """The documents that programs of Luthier exchange, as this version writes them: each with every
-field set, and each with as few as may be.
+field set, and each with as few as may be; and what a run leaves in storage (golden_storage.py).
 
     python tests/contract/golden_documents.py
 
@@ -8,6 +8,7 @@ changed until its version is released, and never again.
 """
 
 import json
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from luthier_api.result import BundleResult, OptimizeResult, RunEnd, RunResult
 from luthier_api.runspec import BundleOrder, OptimizeOrder, RunOrder, RunSpec, write_order
 
 GOLDEN = Path(__file__).parent / "golden"
+STORAGE = "storage"
 KINDS: dict[str, dict[str, type[Model]]] = {
     "FineTuneJob": {
         "spec": FineTuneJobSpec,
@@ -64,6 +66,13 @@ def version() -> str:
     """Of the sources."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     return str(tomllib.loads(text)["project"]["version"])
+
+
+def manifest_of(kind: str) -> dict[str, Any]:
+    """Of an artifact, as golden_storage.py wrote it."""
+    text = (GOLDEN / version() / STORAGE / kind / "manifest.json").read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def files() -> Iterator[tuple[str, str]]:
@@ -164,3 +173,7 @@ if __name__ == "__main__":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         print(path)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from contract.golden_storage import renew
+
+    renew(GOLDEN / version() / STORAGE)

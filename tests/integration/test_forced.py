@@ -97,6 +97,40 @@ def test_many_at_once_never_have_more_places_than_there_are(
             finish(user, kubelet, names[done])
 
 
+def test_a_pool_has_places_of_its_own(
+    control_plane: Cluster,
+    kube: Kube,
+    user: User,
+    kubelet: Kubelet,
+    namespace: str,
+    shared_operator: OperatorProcess,
+    tmp_path: Path,
+) -> None:
+    if shared_operator.running:
+        shared_operator.kill(signal.SIGTERM)
+    config = yaml.safe_load(CONFIG)
+    config["pools"][0]["maxRuns"] = 1
+    config["pools"].append(config["pools"][0] | {"name": "wide", "maxRuns": 2})
+    with OperatorProcess(
+        control_plane.kubeconfig, tmp_path, namespaces=namespace, config=yaml.safe_dump(config)
+    ) as operator:
+        user.create("first")
+        user.job("first")
+        for name in ("second", "third"):
+            user.create(name)
+            user.sees("Scheduled", "False", "PoolFull", name)
+        user.create("elsewhere", placement={"pool": "wide"})
+        user.job("elsewhere")
+        operator.kill(signal.SIGKILL)
+        operator.start()
+        finish(user, kubelet, "first")
+        user.job("second")
+        assert live(kube, namespace) == ["elsewhere", "second"]
+        # An edit that names another pool is another line.
+        user.change("third", placement={"pool": "wide"})
+        user.job("third")
+
+
 def test_a_queue_a_duration_and_lists_are_forced(
     kube: Kube, namespace: str, user: User, forced: Forced
 ) -> None:

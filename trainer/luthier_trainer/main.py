@@ -13,14 +13,16 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from luthier_api.meta import first_error
+from luthier_api.release import release
 from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runspec import (
     TERMINATION_LOG_PATH,
     BundleOrder,
     OptimizeOrder,
     RunSpec,
-    ignored_fields,
     read_order,
+    shapes_result,
+    unknown_fields,
 )
 from luthier_api.visible import in_json
 from luthier_trainer import credentials
@@ -30,8 +32,8 @@ from luthier_trainer.pod import Pod
 from luthier_trainer.redaction import redacted_values
 from luthier_trainer.runtime import restart_with_settings
 from luthier_trainer.usercode import has_code
-from luthier_trainer.versions import installed
 
+_SHOWN = 8  # of unknown fields: a message has an end
 _USAGE = "usage: python -m luthier_trainer RUNSPEC.json"
 
 
@@ -119,8 +121,11 @@ def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
     try:
         document = path.read_bytes()
         order = read_order(document)
-        if ignored := ignored_fields(document):
-            log(f"warning: fields of the order are ignored: {', '.join(ignored)}; {_skew()}")
+        unknown = unknown_fields(document)
+        if shaping := [field for field in unknown if shapes_result(field)]:
+            raise _unknown(shaping)
+        if unknown:
+            log(f"warning: fields of the order are ignored: {', '.join(unknown)}; {_skew()}")
         return order
     except OSError as error:
         problem = f"{path}: {error.strerror}"
@@ -129,13 +134,25 @@ def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
     raise TrainerError(ExitCode.INVALID_RUN_SPEC, "InvalidRunSpec", f"{problem}; {_skew()}")
 
 
+def _unknown(fields: list[str]) -> TrainerError:
+    """The result would silently lack what they ask for, and people would take it for one that
+    has it."""
+    part, _, first = fields[0].partition(".")
+    param = first if part in ("fineTuning", "optimizing", "bundling") else None
+    return TrainerError(
+        ExitCode.INVALID_RUN_SPEC,
+        "InvalidRunSpec",
+        f"the order asks for what this trainer doesn't know ({', '.join(fields[:_SHOWN])}), and "
+        f"its result would lack it; {_skew()}, and run `luthier retry`; or remove the field",
+        param,
+    )
+
+
 def _skew() -> str:
     """What to do about an order that this version can't read."""
-    own = installed(["luthier"]).get("luthier")
-    this = f" (this one is of {own})" if own else ""
     return (
-        f"operator and trainer{this} may be of different versions, and at most one minor version "
-        "apart: give the pool the image of the operator's release"
+        f"operator and trainer (this one is of {release()}) may be of different versions, and at "
+        "most one minor version apart: give the pool the image of the operator's release"
     )
 
 

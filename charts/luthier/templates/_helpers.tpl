@@ -83,6 +83,51 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- toYaml $platform -}}
 {{- end -}}
 
+{{/* The namespaces that are served: a JSON list of label selectors, of which any may hold. */}}
+{{- define "luthier.served" -}}
+{{- $selectors := list -}}
+{{- with .Values.rbac.namespaces -}}
+{{- $named := dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" . -}}
+{{- $selectors = append $selectors (dict "matchExpressions" (list $named)) -}}
+{{- end -}}
+{{- with .Values.rbac.namespaceSelector -}}
+{{- $expressions := include "luthier.expressions" . | fromJsonArray -}}
+{{- $selectors = append $selectors (dict "matchExpressions" $expressions) -}}
+{{- end -}}
+{{- default (list dict) $selectors | toJson -}}
+{{- end -}}
+
+{{/* A selector as kubectl takes it (a=b, a!=b, a in (b, c), a notin (b, c), a, !a), as a JSON list of
+matchExpressions. */}}
+{{- define "luthier.expressions" -}}
+{{- $selector := . -}}
+{{- $key := "([A-Za-z0-9][-A-Za-z0-9_./]*)" -}}
+{{- $one := printf "^%s\\s*(=|==|!=)\\s*([-A-Za-z0-9_.]*)$" $key -}}
+{{- $several := printf "^%s\\s+(in|notin)\\s*\\(([-A-Za-z0-9_., ]*)\\)$" $key -}}
+{{- $there := printf "^(!?)\\s*%s$" $key -}}
+{{- $parts := regexFindAll "[^,(]+\\([^)]*\\)|[^,]+" $selector -1 -}}
+{{- $found := list -}}
+{{- range $parts -}}
+{{- $part := trim . -}}
+{{- if or (regexMatch $one $part) (regexMatch $several $part) -}}
+{{- $form := ternary $one $several (regexMatch $one $part) -}}
+{{- $operator := ternary "In" "NotIn" (has (regexReplaceAll $form $part "${2}") (list "=" "==" "in")) -}}
+{{- $values := list -}}
+{{- range splitList "," (regexReplaceAll $form $part "${3}") -}}
+{{- $values = append $values (trim .) -}}
+{{- end -}}
+{{- $found = append $found (dict "key" (regexReplaceAll $form $part "${1}") "operator" $operator "values" $values) -}}
+{{- else if regexMatch $there $part -}}
+{{- $operator := ternary "DoesNotExist" "Exists" (hasPrefix "!" $part) -}}
+{{- $found = append $found (dict "key" (regexReplaceAll $there $part "${2}") "operator" $operator) -}}
+{{- end -}}
+{{- end -}}
+{{- if or (ne (join "," $parts) $selector) (ne (len $parts) (len $found)) -}}
+{{- fail (printf "rbac.namespaceSelector: %q isn't a selector: write label=value, label!=value, label in (a, b), label notin (a, b), label or !label, with commas between" $selector) -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
 {{/* The times of the Lease, checked: else two could lead at once. */}}
 {{- define "luthier.election" -}}
 {{- $times := .Values.leaderElection -}}

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from luthier_api import API_VERSION
+from luthier_api import API_VERSION, terms
 from luthier_api.platform import Platform, Pool
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
 from luthier_api.runsettings import RunSettings
@@ -31,7 +31,7 @@ from luthier_operator.resources import (
     UID_LABEL,
     Obj,
 )
-from luthier_operator.run import drift, terms
+from luthier_operator.run import drift
 from luthier_operator.run.adoption import marked
 from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import Owner, Revision

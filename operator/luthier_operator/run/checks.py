@@ -7,12 +7,12 @@ it is created, unless something holds that back. Pure; each is tested alone.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from luthier_api import reasons
+from luthier_api import reasons, terms
 from luthier_api.runsettings import RunSettings
 from luthier_operator.conditions import is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
-from luthier_operator.run import drift, interruptions, kueue, terms
+from luthier_operator.run import drift, interruptions, kueue
 from luthier_operator.run.actions import Action, Delete, Ensure, Patch
 from luthier_operator.run.model import AnyObserved, Job, Revision
 from luthier_operator.run.revision import has_ended

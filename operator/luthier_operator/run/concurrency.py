@@ -1,4 +1,7 @@
-"""How many runs of a namespace go on at once: who has a place, and who waits for one.
+"""How many runs of a namespace, and of a pool, go on at once: who has a place, who waits for one.
+
+Who has no place stands in one line: its namespace's, where that is full, else its pool's. So who
+waits for a pool keeps nobody of its namespace from another one, and the other way round.
 
 A place is taken in memory before its Job is created, so that two resources that are looked at
 together never take the last one. Only the leader creates Jobs: memory is enough.
@@ -6,14 +9,27 @@ together never take the last one. Only the leader creates Jobs: memory is enough
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from luthier_api import reasons
-from luthier_operator.errors import Refusal
-from luthier_operator.resources import QUEUE_LABEL, UID_LABEL, Key, Obj, Resource, key_of, label_of
+from pydantic import ValidationError
 
-TOO_MANY_RUNS = reasons.TOO_MANY_RUNS
+from luthier_api import reasons, terms
+from luthier_api.placement import Placement
+from luthier_api.platform import Platform, Pool
+from luthier_operator.errors import Refusal
+from luthier_operator.resources import (
+    POOL_ANNOTATION,
+    QUEUE_LABEL,
+    UID_LABEL,
+    Key,
+    Obj,
+    Resource,
+    key_of,
+    label_of,
+)
+
+TOO_MANY_RUNS, POOL_FULL = reasons.TOO_MANY_RUNS, reasons.POOL_FULL
 QUOTA_EXCEEDED = reasons.QUOTA_EXCEEDED
 # Of what a quota of Jobs holds back so many try; the others would be told the same.
 PROBES = 2
@@ -44,20 +60,21 @@ def place_in_line(ahead: int) -> str:
     return f"it is number {ahead + 1} in line"
 
 
-def explain(namespace: str, most: int, running: int, ahead: int) -> Refusal:
-    """Why a run waits for a place."""
+def explain(reason: str, where: str, most: int, running: int, ahead: int) -> Refusal:
+    """Why a run waits for a place. `where`: the namespace, or the pool."""
     return Refusal(
-        TOO_MANY_RUNS,
-        f"Namespace {namespace} may have {most} runs at once (maxRuns of luthier.yaml), and has "
+        reason,
+        f"{where} may have {most} runs at once (maxRuns of luthier.yaml), and has "
         f"{running}: {place_in_line(ahead)}, and starts when its turn comes.",
     )
 
 
 class Live:
-    """The owners of Jobs that take a place, by namespace. The store keeps it."""
+    """The owners of Jobs that take a place, by namespace and by pool. The store keeps it."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Counter[str]] = {}
+        self._pools: dict[str, dict[str, Counter[str]]] = {}  # pool, namespace
 
     def count(self, job: Obj, by: int) -> None:
         """Add a Job of the store (1), or take it away as it was (-1)."""
@@ -65,16 +82,29 @@ class Live:
         if owner is None or not takes_a_place(job):
             return
         namespace = key_of(job)[0]
-        jobs = self._jobs.setdefault(namespace, Counter())
-        jobs[owner] += by
-        if jobs[owner] <= 0:
-            del jobs[owner]
-        if not jobs:
-            del self._jobs[namespace]
+        _count(self._jobs, namespace, owner, by)
+        pool = (job["metadata"].get("annotations") or {}).get(POOL_ANNOTATION)
+        if pool is not None:
+            _count(self._pools.setdefault(pool, {}), namespace, owner, by)
+            if not self._pools[pool]:
+                del self._pools[pool]
 
     def owners(self, namespace: str) -> Set[str]:
         """Their uids."""
         return self._jobs.get(namespace, Counter()).keys()
+
+    def in_pool(self, pool: str) -> Mapping[str, Counter[str]]:
+        """Those in a pool, as their Jobs say, by namespace."""
+        return self._pools.get(pool, {})
+
+
+def _count(jobs: dict[str, Counter[str]], namespace: str, owner: str, by: int) -> None:
+    here = jobs.setdefault(namespace, Counter())
+    here[owner] += by
+    if here[owner] <= 0:
+        del here[owner]
+    if not here:
+        del jobs[namespace]
 
 
 class Line:
@@ -118,10 +148,17 @@ def _rank(resource: Resource, obj: Obj) -> tuple[Any, ...]:
     return obj["metadata"].get("creationTimestamp", ""), key[1], resource.plural, resource, key
 
 
-class _Namespace:
+class _Group:
+    """Those that share places."""
+
     def __init__(self) -> None:
         self.reserved: dict[Owner, str] = {}  # its Job is being created; its uid
         self.waiting = Line()
+
+
+class _Namespace(_Group):
+    def __init__(self) -> None:
+        super().__init__()
         self.held = Line()  # by a quota
         self.quota: Refusal | None = None  # what the quota said last
 
@@ -131,26 +168,28 @@ class _Namespace:
 
 
 class Slots:
-    """Gives out the places of all namespaces."""
+    """Gives out the places of all namespaces and pools."""
 
     def __init__(
-        self,
-        live: Live,
-        most: Callable[[str], int | None],
-        wake: Callable[[Resource, Key], None],
+        self, live: Live, platform: Platform, wake: Callable[[Resource, Key], None]
     ) -> None:
-        """`most`: how many runs a namespace may have at once, None for any number; `wake`: look
-        at a resource whose turn it may be."""
+        """`wake`: look at a resource whose turn it may be."""
         self._live = live
-        self._most = most
+        self._platform = platform
         self._wake = wake
         self._namespaces: dict[str, _Namespace] = {}
+        self._pools = {pool.name: _Group() for pool in platform.pools if pool.max_runs is not None}
+        self._in_pool: dict[Owner, str] = {}  # who waits in one of these, or has reserved a place
 
     def rebuild(self, resources: Iterable[tuple[Resource, Obj]]) -> None:
         """Begin with the lines that the statuses tell of: at the start, and as a new leader."""
         self._namespaces.clear()
+        self._in_pool.clear()
+        self._pools = {name: _Group() for name in self._pools}
         for resource, obj in resources:
-            if _waits(obj):
+            if _waits(obj, POOL_FULL) and (pool := self._enter(resource, obj)):
+                self._pools[pool.name].waiting.join(resource, obj)
+            elif _waits(obj, TOO_MANY_RUNS) or _waits(obj, POOL_FULL):
                 self._of(key_of(obj)[0]).waiting.join(resource, obj)
 
     def admit(self, resource: Resource, obj: Obj, *, starts: bool) -> Refusal | None:
@@ -160,24 +199,45 @@ class Slots:
         if not starts:
             self.leave(resource, key)
             return None
-        here = self._of(key[0])
+        here, pool = self._of(key[0]), self._enter(resource, obj)
         if here.quota is not None and here.held.ahead(resource, obj) >= PROBES:
             here.waiting.leave((resource, key))
+            self._leave_pool((resource, key))
             here.held.join(resource, obj)
             return here.quota
-        return self._take(here, resource, obj)
-
-    def _take(self, here: _Namespace, resource: Resource, obj: Obj) -> Refusal | None:
-        key, uid = key_of(obj), obj["metadata"]["uid"]
-        most = self._most(key[0])
-        taken = self._taken(key[0])
-        ahead = here.waiting.ahead(resource, obj)
-        if most is not None and uid not in taken and ahead >= most - len(taken):
+        refused = self._no_place(here, resource, obj)
+        if refused is not None:
+            self._leave_pool((resource, key))
             here.waiting.join(resource, obj)
-            return explain(key[0], most, len(taken), ahead)
-        here.waiting.leave((resource, key))
-        here.reserved[resource, key] = uid
+            return refused
+        waited = here.waiting.leave((resource, key))
+        if pool is not None and (refused := self._no_place_in(pool, resource, obj)):
+            self._pools[pool.name].waiting.join(resource, obj)
+            if waited:  # the place that it leaves to the next of its namespace
+                self._advance_namespace(key[0])
+            return refused
+        here.reserved[resource, key] = obj["metadata"]["uid"]
+        if pool is not None:
+            self._pools[pool.name].waiting.leave((resource, key))
+            self._pools[pool.name].reserved[resource, key] = obj["metadata"]["uid"]
         return None
+
+    def _no_place(self, here: _Namespace, resource: Resource, obj: Obj) -> Refusal | None:
+        namespace = key_of(obj)[0]
+        most, taken = self._most(namespace), self._taken(namespace)
+        ahead = here.waiting.ahead(resource, obj)
+        if most is None or obj["metadata"]["uid"] in taken or ahead < most - len(taken):
+            return None
+        return explain(TOO_MANY_RUNS, f"Namespace {namespace}", most, len(taken), ahead)
+
+    def _no_place_in(self, pool: Pool, resource: Resource, obj: Obj) -> Refusal | None:
+        (namespace, _), uid = key_of(obj), obj["metadata"]["uid"]
+        group, most, taken = self._pools[pool.name], pool.max_runs or 0, self._taken_in(pool)
+        has_one = uid in self._live.in_pool(pool.name).get(namespace, ())
+        ahead = group.waiting.ahead(resource, obj)
+        if has_one or uid in group.reserved.values() or ahead < most - taken:
+            return None
+        return explain(POOL_FULL, f"Pool {pool.name!r}", most, taken, ahead)
 
     def settle(self, resource: Resource, obj: Obj, refused: Refusal | None) -> None:
         """The Job is in the store, or the API server refused it: the place is no more reserved.
@@ -187,15 +247,17 @@ class Slots:
         key = key_of(obj)
         here = self._of(key[0])
         here.reserved.pop((resource, key), None)
+        self._leave_pool((resource, key))
         if refused is not None and refused.reason == QUOTA_EXCEEDED:
             here.held.join(resource, obj)
             here.quota = refused
-            self.advance(key[0])
+            self._advance_namespace(key[0])
         else:
-            self.advance(key[0], removed=here.held.leave((resource, key)))
+            self._advance_namespace(key[0], removed=here.held.leave((resource, key)))
 
     def leave(self, resource: Resource, key: Key) -> None:
         """Of a resource that is gone, or wants no run: its place and its turn are another's."""
+        self._leave_pool((resource, key))
         here = self._namespaces.get(key[0])
         if here is None:
             return
@@ -203,7 +265,7 @@ class Slots:
         left |= here.waiting.leave((resource, key))
         held = here.held.leave((resource, key))
         if left or held:
-            self.advance(key[0], removed=held)
+            self._advance_namespace(key[0], removed=held)
 
     def next(self, namespace: str, *, removed: bool = False) -> list[Owner]:
         """Whose turn it is: as many as there are places; after a Job was `removed`, of those too
@@ -218,10 +280,51 @@ class Slots:
         free = waiting if most is None else most - len(self._taken(namespace))
         return [*here.waiting.first(free), *(here.held.first(PROBES) if removed else ())]
 
+    def next_in(self, name: str) -> list[Owner]:
+        """Whose turn it is in a pool."""
+        group, pool = self._pools.get(name), self._platform.pool(name)
+        if group is None or pool is None or pool.max_runs is None or not len(group.waiting):
+            return []
+        return list(group.waiting.first(pool.max_runs - self._taken_in(pool)))
+
     def advance(self, namespace: str, *, removed: bool = False) -> None:
         """Wake them: call it whenever a Job of the namespace changes or goes."""
+        self._advance_namespace(namespace, removed=removed)
+        for pool in self._pools:
+            self._advance_pool(pool)
+
+    def _advance_namespace(self, namespace: str, *, removed: bool = False) -> None:
         for resource, key in self.next(namespace, removed=removed):
             self._wake(resource, key)
+
+    def _advance_pool(self, pool: str) -> None:
+        for resource, key in self.next_in(pool):
+            self._wake(resource, key)
+
+    def _enter(self, resource: Resource, obj: Obj) -> Pool | None:
+        """The pool that it needs a place in; None where places aren't counted. What it had or
+        waited for in another one is another's."""
+        owner, placement = (resource, key_of(obj)), _placement(obj)
+        pool = self._platform.pool(terms.pool_name(placement, owner[1][0], self._platform))
+        name = pool.name if pool is not None and pool.name in self._pools else None
+        if self._in_pool.get(owner) not in (None, name):
+            self._leave_pool(owner)
+        if name is None:
+            return None
+        self._in_pool[owner] = name
+        return pool
+
+    def _leave_pool(self, owner: Owner) -> None:
+        name = self._in_pool.pop(owner, None)
+        if name is None:
+            return
+        group = self._pools[name]
+        had = group.reserved.pop(owner, None) is not None
+        if group.waiting.leave(owner) or had:
+            self._advance_pool(name)
+
+    def _most(self, namespace: str) -> int | None:
+        return self._platform.for_namespace(namespace).max_runs
 
     def _of(self, namespace: str) -> _Namespace:
         return self._namespaces.setdefault(namespace, _Namespace())
@@ -231,7 +334,26 @@ class Slots:
         live = self._live.owners(namespace)
         return live | set(here.reserved.values()) if here and here.reserved else live
 
+    def _taken_in(self, pool: Pool) -> int:
+        """How many places of a pool are taken. What a Job says of its pool and owner is a word of
+        whoever made it: a namespace takes no more than may run there at once, so that it can't
+        fill a pool with Jobs of its own making."""
+        live, taken = self._live.in_pool(pool.name), 0
+        for namespace, owners in live.items():
+            if not pool.namespaces or namespace in pool.namespaces:
+                most = self._most(namespace)
+                taken += len(owners) if most is None else min(most, len(owners))
+        reserved = self._pools[pool.name].reserved.items()
+        return taken + sum(uid not in live.get(key[0], ()) for (_, key), uid in reserved)
 
-def _waits(obj: Obj) -> bool:
+
+def _placement(obj: Obj) -> Placement:
+    try:
+        return Placement.read((obj.get("spec") or {}).get("placement") or {})
+    except ValidationError:  # it doesn't start, and is told why elsewhere
+        return Placement()
+
+
+def _waits(obj: Obj, reason: str) -> bool:
     conditions = (obj.get("status") or {}).get("conditions") or []
-    return any(condition.get("reason") == TOO_MANY_RUNS for condition in conditions)
+    return any(condition.get("reason") == reason for condition in conditions)

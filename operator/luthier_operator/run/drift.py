@@ -22,6 +22,7 @@ OF_NO_POD = {
     "queue",
     "queues",
     "max_duration_seconds",
+    "max_runs",
     "allowed",
 }
 _MOST = 64

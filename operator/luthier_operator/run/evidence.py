@@ -21,9 +21,11 @@ def statements(
 ) -> Iterator[ProgressReport | ResultT]:
     """The last report and the results of the attempt, oldest first.
 
-    `pods` are the Job's, oldest first; a pod's report comes before its result. Code of a user's
-    can write a result, too: an artifact elsewhere than in `output` isn't one.
+    `pods` are the Job's, oldest first; a pod's report comes before its result. Of a run of several
+    parts those of part 0 speak for all. Code of a user's can write a result, too: an artifact
+    elsewhere than in `output` isn't one.
     """
+    pods = [pod for pod in pods if pod.index == 0]
     if report is not None and not _about(report, revision):
         report = None
     if report is not None and report.pod not in {pod.name for pod in pods}:

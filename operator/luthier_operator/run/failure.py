@@ -2,6 +2,7 @@
 
 from luthier_api import reasons
 from luthier_api.placement import Limits
+from luthier_api.release import release
 from luthier_api.result import ExitCode, RunEnd, RunError
 from luthier_operator.conditions import reason_or
 from luthier_operator.run import interruptions
@@ -104,4 +105,6 @@ def _words(error: RunError | None, pod: Pod) -> str:
     if error is None:
         code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
         return f"Pod {pod.name} ended{code} and left no result; its log says more."
-    return f"{error.param}: {error.message}" if error.param else error.message
+    words = f"{error.param}: {error.message}" if error.param else error.message
+    # The trainer can only name its own version.
+    return f"{words} (operator {release()})" if error.code == "InvalidRunSpec" else words

@@ -86,6 +86,7 @@ class Pod:
     out_of_memory: bool
     finished: str | None
     message: str  # the termination message
+    index: int = 0  # which part of the run it is
 
     @property
     def alive(self) -> bool:

@@ -11,6 +11,7 @@ from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import tell_an_end
 from luthier_operator.resources import (
+    INDEX_LABEL,
     RETRY_ANNOTATION,
     UID_LABEL,
     Obj,
@@ -163,7 +164,17 @@ def parse_pod(obj: Obj) -> Pod:
         out_of_memory=ended.get("reason") == "OOMKilled",
         finished=ended.get("finishedAt"),
         message=ended.get("message", ""),
+        index=index_of(obj),
     )
+
+
+def index_of(pod: Obj) -> int:
+    """Which part of its run a pod is; 0, the one that stands for the run, where no label of the Job
+    controller's says another. -1: what the label says is no index."""
+    text = label_of(pod, INDEX_LABEL)
+    if text is None:
+        return 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
 def parse_result(model: type[ModelT], message: str) -> ModelT | None:

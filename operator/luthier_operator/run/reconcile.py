@@ -36,7 +36,13 @@ from luthier_operator.resources import (
 from luthier_operator.run import adoption, scheduling
 from luthier_operator.run.actions import Delete, Ensure, Patch
 from luthier_operator.run.build import handed_over, name_label
-from luthier_operator.run.concurrency import LOOK_SECONDS, QUOTA_EXCEEDED, TOO_MANY_RUNS, Slots
+from luthier_operator.run.concurrency import (
+    LOOK_SECONDS,
+    POOL_FULL,
+    QUOTA_EXCEEDED,
+    TOO_MANY_RUNS,
+    Slots,
+)
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.enquiry import QUESTIONS_BURST, QUESTIONS_PER_SECOND, Enquiry
 from luthier_operator.run.events import ConditionEvent, transitions
@@ -412,7 +418,7 @@ def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:
     memory.refusals = memory.refusals + 1 if refused else 0
     if refused is None:
         return None
-    if refused.reason == TOO_MANY_RUNS:
+    if refused.reason in (TOO_MANY_RUNS, POOL_FULL):
         return LOOK_SECONDS
     most = LOOK_SECONDS if refused.reason == QUOTA_EXCEEDED else 60.0
     return min(most, 2.0 ** min(memory.refusals, 9))

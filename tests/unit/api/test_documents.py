@@ -1,13 +1,16 @@
 """The documents that operator and trainer exchange survive their JSON."""
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS, OPTIMIZE_JOB
 from luthier_api.progress import ProgressReport
 from luthier_api.revision import shape_hash
-from luthier_api.runspec import ProgressTarget, RunIdentity, RunSpec, S3Access
+from luthier_api.runspec import ProgressTarget, RunIdentity, RunSpec, S3Access, shapes_result
 from luthier_api.runstatus import Restarts
 
 IDENTITY = RunIdentity(
@@ -66,3 +69,21 @@ def test_unknown_fields_are_named() -> None:
 def test_restarts_are_summed_where_nobody_did() -> None:
     assert Restarts(failures=1, disruptions=2).to_json()["total"] == 3
     assert Restarts.model_validate({"failures": 1, "disruptions": 2, "total": 3}).total == 3
+
+
+def test_a_run_is_of_a_kind_of_the_registry() -> None:
+    assert get_args(RunIdentity.model_fields["kind"].annotation) == tuple(KINDS)
+    for kind in KINDS:
+        assert RunIdentity(**dict(IDENTITY) | {"kind": kind}).kind == kind
+    with pytest.raises(ValidationError, match=f"'{FINE_TUNE_JOB.name}', '{OPTIMIZE_JOB.name}'"):
+        RunIdentity(**dict(IDENTITY) | {"kind": "TrainJob"})
+
+
+def test_the_parts_of_an_order_that_say_what_is_made() -> None:
+    fields = {
+        field.alias or name
+        for kind in KINDS.values()
+        for name, field in kind.order_model().model_fields.items()
+    }
+    shaping = {field for field in fields if shapes_result(field)}
+    assert shaping == {"fineTuning", "optimizing", "bundling", "source", "adapters"}

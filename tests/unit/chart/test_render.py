@@ -30,6 +30,7 @@ GPU_POOL: Json = {
     "queue": "gpu",
     "queues": ["gpu-urgent"],
     "maxDurationSeconds": 86400,
+    "maxRuns": 8,
     "allowed": {"priorities": ["low"]},
     "terminationGracePeriodSeconds": 600,
     "sharedMemory": "8Gi",
@@ -131,7 +132,8 @@ def test_what_a_platform_team_forces_reaches_the_operator(render: Render) -> Non
     assert team.allowed.sources == other.allowed.sources == ["s3://datasets/"]
     gpu = platform.pool("gpu")
     assert gpu is not None
-    assert (gpu.queue, gpu.queues, gpu.max_duration_seconds) == ("gpu", ["gpu-urgent"], 86_400)
+    assert (gpu.queue, gpu.queues, gpu.max_runs) == ("gpu", ["gpu-urgent"], 8)
+    assert gpu.max_duration_seconds == 86_400
     assert gpu.allowed.priorities == ["low"]
 
 

@@ -56,6 +56,74 @@ def test_only_pods_of_runs_reach_the_receiver(render: Render) -> None:
     }
 
 
+LABELS: list[dict[str, str]] = [
+    {},
+    {"serve": "true"},
+    {"serve": "false"},
+    {"serve": "true", "tier": "gold"},
+    {"tier": "gold"},
+    {"tier": "lead", "kubernetes.io/metadata.name": "team-a"},
+    {"example.com/a.b_c-d": ""},
+]
+
+
+def holds(selector: Json, labels: dict[str, str]) -> bool:
+    """As the API server understands a label selector."""
+    assert selector.keys() <= {"matchExpressions"}
+    for it in selector.get("matchExpressions", []):
+        value = labels.get(it["key"])
+        match it["operator"]:
+            case "In":
+                fits = value in it["values"]
+            case "NotIn":
+                fits = value not in it["values"]
+            case "Exists":
+                fits = value is not None
+            case operator:
+                assert operator == "DoesNotExist"
+                fits = value is None
+        if not fits:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("rbac", "wanted"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"namespaceSelector": "serve=true"}, [1, 3]),
+        ({"namespaceSelector": "serve == true, tier"}, [3]),
+        ({"namespaceSelector": "serve!=true"}, [0, 2, 4, 5, 6]),
+        ({"namespaceSelector": "tier in (gold, lead),serve"}, [3]),
+        ({"namespaceSelector": "tier notin (gold,silver)"}, [0, 1, 2, 5, 6]),
+        ({"namespaceSelector": "!serve , !tier"}, [0, 6]),
+        ({"namespaceSelector": "example.com/a.b_c-d="}, [6]),
+        ({"namespaces": ["team-a"]}, [5]),
+        ({"namespaces": ["team-a"], "namespaceSelector": "serve=true"}, [1, 3, 5]),
+    ],
+)
+def test_the_receiver_is_reached_from_the_namespaces_that_are_served(
+    render: Render, rbac: Json, wanted: list[int]
+) -> None:
+    ours = {"matchExpressions": [{"key": KIND_LABEL, "operator": "Exists"}]}
+    peers = ingress(render(rbac=rbac))[PROGRESS]["from"]
+    assert all(it["podSelector"] == ours for it in peers)
+    reach = [
+        number
+        for number, labels in enumerate(LABELS)
+        if any(holds(it["namespaceSelector"], labels) for it in peers)
+    ]
+    assert reach == wanted
+
+
+@pytest.mark.parametrize(
+    "selector", ["a in (b) c", "a in (b", "a=b,,c", "a b", "a>1", "=a", "a in b", "a=b=c", ","]
+)
+def test_a_selector_that_says_nothing_is_refused(render: Render, selector: str) -> None:
+    with pytest.raises(ValueError, match=r"rbac\.namespaceSelector: .* isn't a selector"):
+        render(rbac={"namespaceSelector": selector})
+
+
 def policies(objects: list[Json]) -> dict[str, Json]:
     return {
         it["metadata"]["name"]: it["spec"]

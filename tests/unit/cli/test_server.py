@@ -56,6 +56,31 @@ def test_other_names_of_fields_have_the_hint_that_they_have_offline(
     assert found["spec.model.uri"] == "did you mean hf://meta-llama/Llama-3?"
 
 
+def test_what_a_platform_does_not_allow_beside_what_the_server_says(
+    control_plane: Cluster, tmp_path: Path
+) -> None:
+    platform = tmp_path / "luthier.yaml"
+    platform.write_text(
+        "defaultPool: cpu\npools: [{name: cpu, image: trainer:1, namespaces: [default]}]\n"
+        "namespaces: {default: {allowed: {outputs: ['s3://theirs/']}}}\n"
+    )
+    valid = WRONG.replace("    shuffel: true\n", "").replace('"5"', "5").replace(": 2\n", ": 0.5\n")
+    found = []
+    for namespace, text in (("default", valid), ("kube-public", valid), ("default", WRONG)):
+        done = luthier(
+            *("validate", "-", "-o", "json", "--platform", str(platform), "-n", namespace),
+            kubeconfig=control_plane.kubeconfig,
+            stdin=text,
+        )
+        report = json.loads(done.stdout)
+        assert "cluster at https://" in report["checkedAgainst"]
+        assert f"{platform} (namespace {namespace} where" in report["checkedAgainst"]
+        found.append([it["field"] for it in report["findings"]])
+    assert found[:2] == [["spec.output.uri"], ["spec.placement.pool"]]
+    assert "spec.dataset.shuffel" in found[2]
+    assert "spec.output.uri" not in found[2], "first what is wrong in itself"
+
+
 def test_rules_with_their_line(control_plane: Cluster) -> None:
     text = WRONG.replace("    shuffel: true\n", "").replace('"5"', "5\n    epochs: 1")
     text = text.replace("evalFraction: 2", "evalFraction: 0.1")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobSpec
-from luthier_api.platform import Platform
+from luthier_api.platform import NamespaceDefaults, Platform
 from luthier_api.runspec import RUNSPEC_ANNOTATION, BundleOrder, OptimizeOrder, RunSpec, read_order
 from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import find
@@ -271,9 +271,17 @@ def revisions_deleted_by(plan: Plan) -> list[str]:
     return [str(label_of(obj, REVISION_LABEL)) for obj in deleted_by(plan)]
 
 
+def limited(most: int | None, **pools: int) -> Platform:
+    """A luthier.yaml with `most` runs at once in each namespace, and in `pools` beside its own."""
+    own = platform()
+    more = [own.pools[0].model_copy(update={"name": n, "max_runs": it}) for n, it in pools.items()]
+    general = NamespaceDefaults(max_runs=most)
+    return own.model_copy(update={"pools": [*own.pools, *more], "namespaces": {"*": general}})
+
+
 def slots(store: Store, most: int | None = None) -> Slots:
     """Places for `most` runs at once in each namespace; without it for any number."""
-    return Slots(store.live, lambda _: most, lambda *_: None)
+    return Slots(store.live, limited(most), lambda *_: None)
 
 
 def order_in(plan: Plan) -> RunSpec | OptimizeOrder | BundleOrder:

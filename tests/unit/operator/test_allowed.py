@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from unit.operator.builders import CODE, OWNER, SPEC, spec
 
+from luthier_api import terms
 from luthier_api.adapterbundle import AdapterBundleSpec
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.optimizejob import OptimizeJobSpec
@@ -12,7 +13,7 @@ from luthier_api.platform import Platform, parse_platform
 from luthier_api.sources import Reads, of_bundling, of_fine_tuning, of_optimizing
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.build import build
-from luthier_operator.run import policy, terms
+from luthier_operator.run import policy
 from luthier_operator.run.model import Revision
 
 REVISION = Revision("r1-12345678", 1, "12345678" * 8)
@@ -268,8 +269,8 @@ def test_a_deadline_is_capped_where_it_is_left_out_and_refused_where_it_is_longe
     assert check(asked(100), platform) is None
     told = refused(asked(101), platform)
     assert told.reason == "DurationTooLong"
-    assert "spec.limits.activeDeadlineSeconds is 101" in told.message
-    assert "may take 100" in told.message
+    assert told.message.startswith("spec.limits.activeDeadlineSeconds: ")
+    assert "may take 100, not 101" in told.message
     assert (
         built(spec(), luthier_yaml(maxDurationSeconds=200))["spec"]["activeDeadlineSeconds"] == 200
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.operator.builders import SPEC, NothingOptional, platform
+from unit.operator.builders import SPEC, NothingOptional, limited, platform
 
 from luthier_operator.adapterbundle.kind import ADAPTER_BUNDLE
 from luthier_operator.errors import ApiError, ApiUnreachableError, Refusal
@@ -18,6 +18,7 @@ from luthier_operator.resources import (
     FINE_TUNE_JOBS,
     JOBS,
     OPTIMIZE_JOBS,
+    POOL_ANNOTATION,
     QUEUE_LABEL,
     SUSPENDED_ANNOTATION,
     UID_LABEL,
@@ -38,7 +39,7 @@ from luthier_operator.run.reconcile import Reconciler
 from luthier_operator.store import Store, trim
 
 
-def owner(name: str, second: int = 0, *, namespace: str = "team") -> Obj:
+def owner(name: str, second: int = 0, *, namespace: str = "team", pool: str | None = None) -> Obj:
     return {
         "metadata": {
             "namespace": namespace,
@@ -48,13 +49,13 @@ def owner(name: str, second: int = 0, *, namespace: str = "team") -> Obj:
             "resourceVersion": "1",
             "generation": 1,
         },
-        "spec": SPEC,
+        "spec": SPEC | ({"placement": {"pool": pool}} if pool else {}),
         "status": {},
     }
 
 
 def job(of: Obj, version: int = 1, *, end: str | None = None, **spec: Any) -> Obj:
-    metadata = of["metadata"]
+    metadata, pool = of["metadata"], of["spec"].get("placement", {}).get("pool", "cpu")
     queue = {QUEUE_LABEL: spec.pop("queue")} if "queue" in spec else {}
     return {
         "metadata": {
@@ -62,6 +63,7 @@ def job(of: Obj, version: int = 1, *, end: str | None = None, **spec: Any) -> Ob
             "name": f"{metadata['name']}-job",
             "uid": f"job-{metadata['uid']}",
             "labels": {UID_LABEL: metadata["uid"], **queue},
+            "annotations": {POOL_ANNOTATION: pool},
             "resourceVersion": str(version),
         },
         "spec": spec,
@@ -72,11 +74,12 @@ def job(of: Obj, version: int = 1, *, end: str | None = None, **spec: Any) -> Ob
 class Team:
     """Slots over a store, and who was woken."""
 
-    def __init__(self, most: int | None = 2) -> None:
-        self.store, self.most = Store(), most
+    def __init__(self, most: int | None = 2, **pools: int) -> None:
+        """`most`: in each namespace; `pools`: in these, beside `cpu`, which has no such number."""
+        self.store = Store()
         self.woken: list[str] = []
         self.slots = Slots(
-            self.store.live, lambda _: self.most, lambda _, key: self.woken.append(key[1])
+            self.store.live, limited(most, **pools), lambda _, key: self.woken.append(key[1])
         )
 
     def admit(self, obj: Obj, resource: Resource = FINE_TUNE_JOBS) -> Refusal | None:
@@ -215,7 +218,7 @@ def test_a_larger_number_or_none_lets_them_all_in() -> None:
     team.run(A)
     for obj in (B, C):
         assert not team.run(obj)
-    team.most = None
+    team.slots._platform = limited(None)
     assert team.slots.next("team") == [(FINE_TUNE_JOBS, key_of(B)), (FINE_TUNE_JOBS, key_of(C))]
     assert team.run(C)
     assert team.run(B)
@@ -244,6 +247,7 @@ def test_nothing_is_remembered_of_a_namespace_where_nobody_waits() -> None:
         team.remove(obj)
     assert not team.slots._namespaces
     assert not team.store.live._jobs
+    assert not team.store.live._pools
 
 
 def test_places_far_behind_are_told_roughly() -> None:
@@ -252,6 +256,199 @@ def test_places_far_behind_are_told_roughly() -> None:
     told = {place_in_line(ahead) for ahead in range(10_000)}
     assert len(told) == 16, "few changes on the way, each a write"
     assert "at least 500 come before it" in told
+
+
+# Places of a pool.
+
+
+def of_pool(name: str, second: int, namespace: str = "team", pool: str = "big") -> Obj:
+    return owner(name, second, namespace=namespace, pool=pool)
+
+
+def test_a_pool_has_places_that_all_namespaces_share() -> None:
+    team = Team(most=None, big=2)
+    first, second, third, fourth = (
+        of_pool(name, number, f"ns-{name}") for number, name in enumerate("abcd")
+    )
+    assert team.run(first)
+    assert team.run(second)
+    assert not team.run(fourth)
+    assert not team.run(third)
+    refusal = team.admit(fourth)
+    assert refusal is not None
+    assert (refusal.reason, refusal.terminal) == ("PoolFull", False)
+    assert "Pool 'big' may have 2 runs at once" in refusal.message
+    assert "it is number 2 in line" in refusal.message
+    assert team.run(owner("small")), "the other pool has no such number"
+    team.end(first)
+    assert team.woken == ["c"]
+    assert not team.run(fourth), "it isn't its turn"
+    assert team.run(third)
+    team.remove(second)
+    assert team.run(fourth)
+
+
+def test_who_waits_for_a_pool_takes_no_place_of_its_namespace() -> None:
+    team = Team(most=2, big=1)
+    assert team.run(of_pool("a", 0, "elsewhere"))
+    assert not team.run(of_pool("b", 1))
+    assert team.run(owner("c", 2))
+    assert team.run(owner("d", 3))
+    # Now the namespace is full; the place of the pool goes to the next.
+    assert not team.run(of_pool("e", 4, "third"))
+    team.woken.clear()
+    team.end(of_pool("a", 0, "elsewhere"))
+    assert team.woken == ["b"]
+    refusal = team.admit(of_pool("b", 1))
+    assert refusal is not None
+    assert refusal.reason == "TooManyRuns"
+    assert team.woken == ["b", "e"]
+    assert team.run(of_pool("e", 4, "third"))
+    # And the oldest of the namespace is the next there, before one that came later.
+    team.end(owner("c", 2))
+    assert team.woken[-1] == "b"
+    assert not team.run(owner("f", 5))
+
+
+def test_who_waits_for_its_namespace_holds_up_no_pool() -> None:
+    team = Team(most=1, big=1)
+    assert team.run(owner("a"))
+    assert not team.run(of_pool("b", 1))
+    assert team.run(of_pool("c", 2, "elsewhere"))
+    team.woken.clear()
+    # Its namespace's place is of no use to it: the next one is woken.
+    assert not team.run(owner("d", 3))
+    team.end(owner("a"))
+    assert team.woken == ["b"]
+    assert not team.run(of_pool("b", 1))
+    assert team.woken == ["b", "d"]
+    assert team.run(owner("d", 3))
+
+
+def test_a_place_of_a_pool_is_reserved_while_the_job_is_created() -> None:
+    team = Team(most=None, big=1)
+    one, two = of_pool("a", 0), of_pool("b", 1, "elsewhere")
+    assert team.admit(one) is None
+    assert team.admit(one) is None, "its own"
+    assert team.admit(two) is not None
+    team.slots.settle(FINE_TUNE_JOBS, one, Refusal("PodSecurityViolation", "no"))
+    assert team.woken == ["b"]
+    assert team.admit(two) is None
+    team.slots.leave(FINE_TUNE_JOBS, key_of(two))
+    assert not team.slots._in_pool
+
+
+def test_another_pool_is_another_line() -> None:
+    team = Team(most=None, big=1, wide=1)
+    assert team.run(of_pool("a", 0))
+    assert not team.run(of_pool("b", 1))
+    assert not team.run(of_pool("c", 2))
+    team.woken.clear()
+    assert team.run(of_pool("b", 1, pool="wide")), "edited"
+    team.end(of_pool("a", 0))
+    assert team.woken == ["c"]
+
+
+def test_jobs_of_ones_own_making_fill_no_pool_beyond_what_a_namespace_may() -> None:
+    team = Team(most=2, big=3)
+    for number in range(50):
+        team.store.put(JOBS, job(of_pool(f"made-up-{number}", 0, "greedy")))
+    assert team.run(of_pool("a", 1)), "greedy may have two"
+    assert not team.run(of_pool("b", 2))
+    # A namespace that may not use a pool takes nothing of it.
+    for number in range(50):
+        team.store.put(JOBS, job(of_pool(f"made-up-{number}", 0, "stranger", "gpu")))
+    limits = limited(None)
+    gpu = limits.pools[1].model_copy(update={"max_runs": 1})
+    rich = Slots(team.store.live, limits.model_copy(update={"pools": [gpu]}), lambda *_: None)
+    assert rich.admit(FINE_TUNE_JOBS, of_pool("a", 1, "rich", "gpu"), starts=True) is None
+
+
+def test_both_lines_are_known_again_after_a_restart() -> None:
+    team = Team(most=1, big=1)
+    team.store.put(JOBS, job(owner("a")))
+    team.store.put(JOBS, job(of_pool("b", 1, "elsewhere")))
+
+    def waits(obj: Obj, reason: str) -> Obj:
+        condition = {"type": "Scheduled", "status": "False", "reason": reason}
+        return obj | {"status": {"conditions": [condition]}}
+
+    waiting = [
+        waits(owner("c", 2), "TooManyRuns"),
+        waits(of_pool("d", 3, "third"), "PoolFull"),
+        # Its pool has no such number any more.
+        waits(of_pool("e", 4, "fourth", "cpu"), "PoolFull"),
+    ]
+    junk = waits(of_pool("f", 5, "fifth"), "PoolFull")
+    junk["spec"] = {"placement": {"pool": ["big"]}}
+    team.slots.rebuild((FINE_TUNE_JOBS, it) for it in [*waiting, junk])
+    assert not team.run(of_pool("g", 6, "sixth")), "it comes after those that waited before"
+    team.end(owner("a"))
+    assert team.woken == ["c"]
+    team.end(of_pool("b", 1, "elsewhere"))
+    assert team.woken == ["c", "d"]
+
+
+@settings(max_examples=80, deadline=None, database=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("ask", "ask", "end", "fail", "leave")), st.integers(0, 9)),
+        max_size=60,
+    )
+)
+def test_with_pools_no_more_run_than_may_and_none_is_forgotten(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Ten resources of two namespaces, five in the pool: whoever is woken asks again."""
+    team = Team(most=2, big=2)
+    all_ = [
+        owner(f"n{number}", number, namespace=f"ns-{number % 2}", pool=("big", "cpu")[number // 5])
+        for number in range(10)
+    ]
+    by_name = {obj["metadata"]["name"]: obj for obj in all_}
+    running: set[str] = set()
+    wanting: set[str] = set()
+
+    def ask(name: str) -> None:
+        wanting.add(name)
+        if team.run(by_name[name]):
+            running.add(name)
+            wanting.discard(name)
+
+    for step, number in steps:
+        obj = all_[number]
+        name = obj["metadata"]["name"]
+        if step == "ask" and name not in running:
+            ask(name)
+        elif step == "fail" and name in wanting and team.admit(obj) is None:
+            team.slots.settle(FINE_TUNE_JOBS, obj, Refusal("JobRejected", "no", terminal=True))
+            team.slots.leave(FINE_TUNE_JOBS, key_of(obj))
+            wanting.discard(name)
+        elif step == "end" and name in running:
+            running.discard(name)
+            team.remove(obj)
+        elif step == "leave" and name in wanting:
+            wanting.discard(name)
+            team.slots.leave(FINE_TUNE_JOBS, key_of(obj))
+        for woken in range(1_000):
+            if not team.woken:
+                break
+            if (name := team.woken.pop(0)) in wanting:
+                ask(name)
+            assert woken < 900, "they wake each other for ever"
+
+        def of(which: str) -> int:
+            return sum(
+                which in (it["metadata"]["namespace"], it["spec"]["placement"]["pool"])
+                for it in (by_name[name] for name in running)
+            )
+
+        assert max(of("ns-0"), of("ns-1"), of("big")) <= 2
+        # Nobody waits who could start.
+        for name in wanting:
+            metadata, pool = by_name[name]["metadata"], by_name[name]["spec"]["placement"]["pool"]
+            assert of(metadata["namespace"]) == 2 or (pool == "big" and of("big") == 2), name
+    assert team.slots._in_pool.keys() <= {(FINE_TUNE_JOBS, key_of(by_name[it])) for it in wanting}
 
 
 QUOTA = Refusal("QuotaExceeded", "exceeded quota: none")

@@ -159,7 +159,7 @@ def test_what_the_fine_tune_job_reads_is_mounted_and_its_code_is_not() -> None:
             BY_JOB | {"placement": {"pool": "gpu"}},
             fine_tune_job(published=1),
             "PoolNotAllowed",
-            "Namespace team",
+            "namespace team",
         ),
     ],
 )

@@ -5,18 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import luthier_operator
-from luthier_api import reasons
+from luthier_api import policy, reasons
 from luthier_operator.conditions import reason_or
 
-ROOT = Path(luthier_operator.__file__).parent
+# What luthier.yaml denies is told by the operator, and by the command line.
+FILES = [*Path(luthier_operator.__file__).parent.rglob("*.py"), Path(policy.__file__)]
 LISTED = {it.name for found in reasons.REASONS.values() for it in found}
 # A call, and which of its arguments is a reason.
-PLACES = {"set": 2, "unknown": 1, "Refusal": 0, "Scheduling": 1, "_unready": 1, "reason_or": 1}
+PLACES = {"set": 2, "unknown": 1, "Refusal": 0, "Denied": 0, "Scheduling": 1, "_unready": 1} | {
+    "reason_or": 1
+}
 
 
 def literal_reasons() -> Iterator[tuple[str, str]]:
     """Those that are written as text where they are given, with their file."""
-    for file in ROOT.rglob("*.py"):
+    for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):
                 continue
@@ -42,7 +45,7 @@ def test_the_list_has_each_once_and_as_kubernetes_takes_it() -> None:
 
 
 def test_every_reason_of_the_list_is_given_somewhere() -> None:
-    text = "".join(file.read_text() for file in ROOT.rglob("*.py"))
+    text = "".join(file.read_text() for file in FILES)
     constants = {
         name
         for name, value in vars(reasons).items()

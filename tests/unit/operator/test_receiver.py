@@ -19,7 +19,7 @@ from luthier_operator.http import Served, health_app, progress_app, serve
 from luthier_operator.pace import Pace
 from luthier_operator.receiver import Receiver
 from luthier_operator.reports import Reports
-from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, PODS
+from luthier_operator.resources import FINE_TUNE_JOBS, INDEX_LABEL, JOBS, PODS
 from luthier_operator.run.model import Revision
 from luthier_operator.store import Store
 from luthier_operator.tokens import WRONG_BURST, Authenticator, Refused
@@ -142,13 +142,22 @@ class Api(Reviewer):
         return await super().review_token(token, audience) | {"user": user}
 
 
+# Pods by their index, as their label says.
+PARTS = {"part-0": "0", "part-1": "1", "part-x": "x", "part-many": "64", "part-minus": "-1"}
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
+
+
 @pytest.fixture
 def lifetime() -> float:
     return 60.0
 
 
 @pytest.fixture
-async def served(lifetime: float) -> AsyncIterator[Served]:
+async def served(lifetime: float, reports: Reports) -> AsyncIterator[Served]:
     store = Store()
     metadata = {"namespace": "team", "name": "tone", "uid": UID, "resourceVersion": "1"}
     store.put(FINE_TUNE_JOBS, {"metadata": metadata, "spec": SPEC, "status": {}})
@@ -156,8 +165,12 @@ async def served(lifetime: float) -> AsyncIterator[Served]:
     store.put(JOBS, job)
     for name in ("pod-1", "pod-2"):
         store.put(PODS, pod_of(job, name))
+    for name, index in PARTS.items():
+        pod = pod_of(job, name, created="2026-01-02T03:04:09Z")
+        pod["metadata"]["labels"] = pod["metadata"]["labels"] | {INDEX_LABEL: index}
+        store.put(PODS, pod)
     pace = Pace(lambda: store.running)
-    receiver = Receiver(Api(), store, Reports(), pace, ready=lambda: True, look=lambda *_: None)
+    receiver = Receiver(Api(), store, reports, pace, ready=lambda: True, look=lambda *_: None)
     limits = Limits(lifetime=lifetime, of_one_address=8)
     port = await serve(progress_app(receiver.routes), 0, limits, host="127.0.0.1")
     yield port
@@ -184,6 +197,27 @@ async def test_a_pod_that_reports_too_often_is_told_so_and_no_other(
         assert codes[: receiver.REPORTS_BURST] == [204] * receiver.REPORTS_BURST
         assert set(codes[receiver.REPORTS_BURST :]) >= {429}
         assert await post(session, served.port, "pod-2", 1) == 204
+
+
+async def test_each_pod_speaks_for_its_part_and_of_a_part_the_newest(
+    served: Served, reports: Reports
+) -> None:
+    def told(index: int) -> str | None:
+        received = reports.get(FINE_TUNE_JOBS, ("team", "tone"), index)
+        return received.report.pod if received else None
+
+    async with aiohttp.ClientSession() as session:
+        assert await post(session, served.port, "pod-1", 1) == 204
+        assert await post(session, served.port, "part-1", 1) == 204
+        assert (told(0), told(1)) == ("pod-1", "part-1")
+        assert await post(session, served.port, "part-0", 1) == 204
+        # Of the older pod: on its way for long.
+        assert await post(session, served.port, "pod-1", 9) == 204
+        assert (told(0), told(1)) == ("part-0", "part-1")
+        # A label is a word of whoever may write it.
+        for pod in ("part-x", "part-many", "part-minus"):
+            assert await post(session, served.port, pod, 1) == 403
+    assert [index for index in range(-1, 99) if told(index)] == [0, 1]
 
 
 async def test_a_standby_forwards_what_comes_with_a_good_token_and_nothing_else(

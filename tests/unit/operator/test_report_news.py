@@ -15,7 +15,7 @@ from luthier_operator.finetunejob.kind import FINE_TUNE_JOB
 from luthier_operator.optimizejob.kind import OPTIMIZE_JOB
 from luthier_operator.pace import PROGRESS_SECONDS, Pace
 from luthier_operator.receiver import Receiver
-from luthier_operator.reports import News, Reports
+from luthier_operator.reports import News, Reports, Speaker
 from luthier_operator.resources import FINE_TUNE_JOBS, Key, Resource
 from luthier_operator.run.model import Revision
 from luthier_operator.store import Store
@@ -124,7 +124,7 @@ class Appointments:
 
     def tell(self, **fields: Any) -> None:
         self.sequence += 1
-        self.receiver._accept(report(self.sequence, **fields))
+        self.receiver._accept(report(self.sequence, **fields), Speaker())
 
 
 def test_a_report_that_changes_nothing_asks_for_no_look_before_a_write_is_due() -> None:

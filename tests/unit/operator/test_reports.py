@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from unit.operator.builders import NOW, UID, owned, platform, resource
 
 from luthier_api.progress import ProgressReport
 from luthier_operator import runs
-from luthier_operator.reports import News, Reports, duration
+from luthier_operator.reports import INDICES, News, Reports, Speaker, duration
 from luthier_operator.resources import ADAPTER_BUNDLES, FINE_TUNE_JOBS, OPTIMIZE_JOBS
 from luthier_operator.series import text_of
 from luthier_operator.store import Store
@@ -51,6 +52,92 @@ def test_a_late_report_of_the_same_pod_is_dropped_and_a_new_pods_is_not() -> Non
     assert received.report.progress.estimated_finish == "2026-01-02T03:05:35Z"
     reports.drop(FINE_TUNE_JOBS, ("team", "tone"))
     assert reports.get(FINE_TUNE_JOBS, ("team", "tone")) is None
+
+
+FIRST_POD = Speaker("uid-a", "2026-01-02T03:04:05Z")
+SECOND_POD = Speaker("uid-b", "2026-01-02T03:05:05Z")
+
+
+def told(reports: Reports, index: int = 0) -> tuple[str, int] | None:
+    """Pod and sequence of what is remembered."""
+    received = reports.get(FINE_TUNE_JOBS, ("team", "tone"), index)
+    return (received.report.pod, received.report.sequence) if received else None
+
+
+def test_an_older_pods_late_report_does_not_take_the_place_of_a_newer_pods() -> None:
+    reports = Reports()
+    assert reports.put(report(7, pod="a"), NOW, FIRST_POD) is News.FACTS
+    assert reports.put(report(1, pod="b"), NOW, SECOND_POD) is News.FACTS
+    assert reports.put(report(8, pod="a"), NOW, FIRST_POD) is News.LATE
+    assert told(reports) == ("b", 1)
+    assert reports.put(report(2, pod="b"), NOW, SECOND_POD) is News.PROGRESS
+    # Nor once its end is on record.
+    reports.close(FINE_TUNE_JOBS, ("team", "tone"))
+    assert reports.put(report(9, pod="a"), NOW, FIRST_POD) is News.LATE
+    assert told(reports) == ("b", 2)
+
+
+@pytest.mark.parametrize(
+    ("revision", "attempt", "uid", "late"),
+    [
+        ("r3-00000000", 3, UID, False),
+        ("r4-00000000", 1, UID, False),
+        ("r3-00000000", 1, UID, True),
+        ("r2-00000000", 9, UID, True),
+        ("r2-00000000", 9, "created anew", False),
+    ],
+)
+def test_an_older_runs_late_report_does_not_either(
+    revision: str, attempt: int, uid: str, late: bool
+) -> None:
+    reports = Reports()
+
+    def of(revision: str, attempt: int, uid: str) -> ProgressReport:
+        run = report(1).run.model_copy(
+            update={"revision": revision, "attempt": attempt, "uid": uid}
+        )
+        return report(1, pod=f"{revision}-{attempt}", run=run.to_json())
+
+    assert reports.put(of("r3-00000000", 2, UID), NOW, FIRST_POD) is News.FACTS
+    news = reports.put(of(revision, attempt, uid), NOW, FIRST_POD)
+    assert (news is News.LATE) is late
+    assert told(reports) == (("r3-00000000-2" if late else f"{revision}-{attempt}"), 1)
+
+
+def test_the_parts_of_a_run_are_told_apart() -> None:
+    reports = Reports()
+    large = {"datasetSummary": "x" * 200, "checkpointCost": {"count": 3}}
+    assert reports.put(report(5, pod="a"), NOW, FIRST_POD) is News.FACTS
+    other = replace(SECOND_POD, index=7)
+    assert reports.put(report(2, pod="b", **large), NOW, other) is News.PART
+    assert reports.put(report(2, pod="b", **large), NOW, other) is News.LATE
+    assert (told(reports), told(reports, 7), told(reports, 1)) == (("a", 5), ("b", 2), None)
+    # No status is drawn from it: its costs are kept, and how far it is.
+    received = reports.get(FINE_TUNE_JOBS, ("team", "tone"), 7)
+    assert received is not None
+    assert (received.report.progress.step, received.report.checkpoint_cost.count) == (2, 3)
+    assert received.report.dataset_summary is None
+    # An older pod of another part isn't late.
+    assert reports.put(report(6, pod="a"), NOW, FIRST_POD) is News.PROGRESS
+    # All are gone with their run.
+    assert reports.put(report(1, pod="c", revision="r2-00000000"), NOW) is News.FACTS
+    assert (told(reports), told(reports, 7)) == (("c", 1), None)
+
+
+def test_however_many_parts_speak_what_is_remembered_is_bounded() -> None:
+    reports = Reports()
+    text = {"resolved": {f"n{number}": "x" * 1000 for number in range(30)}}
+    for index in INDICES:
+        by = replace(FIRST_POD, uid=f"uid-{index}", index=index)
+        assert reports.put(report(1, pod=f"p-{index}", **text), NOW, by) is not News.LATE
+    [parts] = reports._last.values()
+    assert len(parts) == len(INDICES)
+    sizes = [len(it.report.model_dump_json()) for it in parts.values()]
+    assert sizes[0] > 30_000
+    assert max(sizes[1:]) < 4_000
+    reports.close(FINE_TUNE_JOBS, ("team", "tone"))
+    [parts] = reports._last.values()
+    assert list(parts) == [0]
 
 
 def test_namesakes_of_other_kinds_have_reports_of_their_own() -> None:

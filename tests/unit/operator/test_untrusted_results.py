@@ -28,7 +28,7 @@ from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.status import compute
-from luthier_operator.resources import Obj
+from luthier_operator.resources import INDEX_LABEL, Obj
 from luthier_operator.run import adoption
 from luthier_operator.run.interruptions import BORNE
 from luthier_operator.run.model import Revision
@@ -36,6 +36,7 @@ from luthier_operator.run.workload import JOB
 
 SHAPE = shape_hash(spec(), spec().output.uri)
 FIRST = Revision(revision_name(1, SHAPE), 1, SHAPE)
+LATER = "2026-01-02T03:04:09Z"
 OWN = f"s3://artifacts/models/team/tone/{FIRST.name}"
 
 
@@ -47,6 +48,20 @@ def complete(told: str, **fields: Any) -> FineTuneJobStatus:
     job = job_of(FIRST, end="Complete")
     pod = pod_of(job, phase="Succeeded", state=ended(0, told))
     return status(observed(resource(**fields), jobs=[job], pods=[pod]))
+
+
+@pytest.mark.parametrize("index", ["1", "63", "64", "x", ""])
+def test_of_several_parts_the_first_speaks_for_the_run(index: str) -> None:
+    job = job_of(FIRST, end="Complete")
+    own = result(FIRST, artifact=artifact(OWN), usage={"cpuSeconds": 2})
+    other = result(FIRST, outcome="Failed", artifact=artifact(OWN), usage={"cpuSeconds": 9})
+    first = pod_of(job, phase="Succeeded", state=ended(0, own))
+    part = pod_of(job, "part", phase="Failed", state=ended(65, other), created=LATER)
+    part["metadata"]["labels"] = part["metadata"]["labels"] | {INDEX_LABEL: index}
+    told = status(observed(resource(), jobs=[job], pods=[first, part]))
+    assert told.usage is not None
+    assert told.usage.cpu_seconds == 2
+    assert reasons(told)["Complete"] == "True Completed"
 
 
 def status(seen: Observed) -> FineTuneJobStatus:

@@ -21,6 +21,7 @@ from unit.operator.builders import (
 
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.finetuning import FineTuning
+from luthier_api.release import release
 from luthier_api.result import OptimizeResult
 from luthier_api.revision import revision_name, shape_hash
 from luthier_api.runspec import RUNSPEC_ANNOTATION, RunSpec, read_order, write_order
@@ -57,6 +58,18 @@ def test_a_newer_trainers_error_is_told() -> None:
     job = job_of(FIRST, end="Failed", reason="PodFailurePolicy")
     seen = observed(jobs=[job], pods=[pod_of(job, phase="Failed", state=ended(65, told))])
     assert reasons(compute(seen, decide(seen)))["Failed"] == "True NewKnobBroken"
+
+
+def test_what_an_older_trainer_refuses_is_told_with_both_versions() -> None:
+    # As it writes it before it knows which run it is.
+    error = {"code": "InvalidRunSpec", "message": "this one is of 0.0.9", "param": "training.x"}
+    told = json.dumps({"revision": "", "attempt": 0, "outcome": "Failed", "error": error})
+    job = job_of(FIRST, end="Failed", reason="PodFailurePolicy")
+    seen = observed(jobs=[job], pods=[pod_of(job, phase="Failed", state=ended(64, told))])
+    conditions = {it.type: it for it in compute(seen, decide(seen)).conditions}
+    assert conditions["Failed"].reason == "InvalidRunSpec"
+    words = f"training.x: this one is of 0.0.9 (operator {release()})"
+    assert words in conditions["Failed"].message
 
 
 def test_a_verdict_that_is_new_costs_itself() -> None:

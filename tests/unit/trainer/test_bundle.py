@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from contract.golden_documents import manifest_of
 from unit.trainer.bundle_built import Built, parts_of
 from unit.trainer.bundle_support import SHAPES, index_of
 
@@ -39,6 +40,7 @@ def test_every_adapter_is_in_it_and_proven(built: Built) -> None:
 
 def test_the_manifest_is_true_to_the_files(built: Built) -> None:
     manifest = json.loads((built.package / "manifest.json").read_text())
+    assert manifest.keys() == manifest_of("AdapterBundle").keys()
     assert built.result.artifact
     assert built.result.artifact.uri == built.order.output
     lying = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.golden_documents import manifest_of
 from unit.trainer.optimize_support import fine_tuned, order_maker, tiny_decoder
 from unit.trainer.support import folder_of
 from unit.trainer.tiny import tiny
@@ -67,6 +68,7 @@ def test_all_candidates_are_measured_and_the_smallest_is_published(
     assert (result.artifact.precision, result.artifact.format) == (smallest.precision, "genai")
     manifest = (folder_of(order) / "manifest.json").read_bytes()
     assert result.artifact.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
+    assert json.loads(manifest).keys() == manifest_of("OptimizeJob").keys()
     for name, file in json.loads(manifest)["files"].items():
         content = (folder_of(order) / name).read_bytes()
         assert file["sha256"] == hashlib.sha256(content).hexdigest()

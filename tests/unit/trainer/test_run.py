@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract.golden_documents import manifest_of
 from safetensors.torch import load_file
 from unit.trainer.support import MakeSpec, Seaweed, colour_rows, folder_of, spec_maker, write_jsonl
 
@@ -61,6 +62,7 @@ def test_the_artifact_is_complete_and_true_to_its_manifest(
     manifest = (output / "manifest.json").read_bytes()
     assert result.artifact
     assert result.artifact.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
+    assert json.loads(manifest).keys() == manifest_of("FineTuneJob").keys()
     files = json.loads(manifest)["files"]
     for name in (
         "README.md",

@@ -9,8 +9,9 @@ import pytest
 from unit.trainer.support import MakeSpec, TrainerProcess
 from unit.trainer.training_runs import Fit, course, rows, same
 
+from luthier_api.release import release
 from luthier_api.result import ExitCode
-from luthier_api.runspec import RunSpec, read_order, write_order
+from luthier_api.runspec import RunSpec, read_order, shapes_result, write_order
 from luthier_api.runstatus import Usage
 from luthier_trainer.attempts import Attempts
 from luthier_trainer.claim import read_claim, take_claim
@@ -43,14 +44,62 @@ def test_an_order_of_a_newer_operator_is_carried_out(
     start_trainer: Start, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
     order = written(make_spec(model=f"file://{tmp_path}/nowhere")) | UNKNOWN
-    order["fineTuning"]["training"] |= UNKNOWN
+    order["storage"] = order.get("storage", {}) | UNKNOWN
     order["run"] |= UNKNOWN
     pod = start_trainer(Text(order))
     assert pod.wait() == ExitCode.NOT_FOUND, pod.log.read_text()
     assert pod.result()["error"]["code"] == "ModelNotFound"
-    told = "warning: fields of the order are ignored: "
-    assert told in pod.log.read_text()
-    assert "fineTuning.training.newKnob" in pod.log.read_text()
+    told, *_ = [
+        line
+        for line in pod.log.read_text().splitlines()
+        if "warning: fields of the order are ignored: " in line
+    ]
+    assert all(f" {field}" in told for field in ("run.newKnob", "storage.newKnob", "newKnob"))
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        (("fineTuning",), "newKnob"),
+        (("fineTuning", "training"), "training.newKnob"),
+        (("fineTuning", "dataset", "mix", 0), "dataset.mix.0.newKnob"),
+    ],
+)
+def test_a_result_never_silently_lacks_what_is_new(
+    start_trainer: Start, make_spec: MakeSpec, path: tuple[Any, ...], param: str
+) -> None:
+    order = written(make_spec())
+    order["fineTuning"]["dataset"]["mix"] = [{"uri": "file:///a.jsonl"}]
+    part = order
+    for step in path:
+        part = part[step]
+    part |= UNKNOWN
+    pod = start_trainer(Text(order))
+    assert pod.wait() == ExitCode.INVALID_RUN_SPEC, pod.log.read_text()
+    error = pod.result()["error"]
+    assert (error["code"], error["param"]) == ("InvalidRunSpec", param)
+    message = error["message"]
+    assert f"doesn't know (fineTuning.{param})" in message
+    assert f"this one is of {release()}" in message
+    assert "give the pool the image of the operator's release" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "shapes"),
+    [
+        ("fineTuning.training.newKnob", True),
+        ("optimizing.newKnob", True),
+        ("bundling.base.newKnob", True),
+        ("source.newKnob", True),
+        ("adapters.0.newKnob", True),
+        ("newKnob", False),
+        ("run.newKnob", False),
+        ("storage.newKnob", False),
+        ("checkpoints.newKnob", False),
+    ],
+)
+def test_which_fields_are_about_what_is_made(field: str, shapes: bool) -> None:
+    assert shapes_result(field) is shapes
 
 
 def test_an_order_that_asks_for_what_is_new_is_refused(
