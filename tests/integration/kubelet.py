@@ -1,6 +1,7 @@
 """Moves pods on as a kubelet would: the only stand-in of these tests."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from integration.kube import Kube, Obj, eventually, now
@@ -30,11 +31,12 @@ def heartbeat(kube: Kube) -> None:
 
 
 class Kubelet:
-    """The pods of one namespace."""
+    """The pods of one namespace. `off`: how far the node's clock is."""
 
-    def __init__(self, kube: Kube, namespace: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, off: timedelta = timedelta()) -> None:
         self._kube = kube
         self._namespace = namespace
+        self._off = off
 
     def pods(self, job: str) -> list[Obj]:
         """A Job's pods, oldest first."""
@@ -60,7 +62,7 @@ class Kubelet:
     def run(self, job: str) -> Obj:
         """Start the Job's pod."""
         pod = self.alive(job)
-        self._status(pod, "Running", {"running": {"startedAt": now()}})
+        self._status(pod, "Running", {"running": {"startedAt": now(self._off)}})
         return pod
 
     def wait(self, job: str, reason: str, message: str) -> Obj:
@@ -77,8 +79,8 @@ class Kubelet:
             "exitCode": code,
             "reason": reason or ("Completed" if code == 0 else "Error"),
             "message": json.dumps(result) if result else "",
-            "startedAt": now(),
-            "finishedAt": now(),
+            "startedAt": now(self._off),
+            "finishedAt": now(self._off),
         }
         phase = "Succeeded" if code == 0 else "Failed"
         self._status(pod, phase, {"terminated": terminated})
@@ -102,7 +104,7 @@ class Kubelet:
             "restartCount": 0,
             "state": state,
         }
-        status = {"phase": phase, "startTime": now(), "containerStatuses": [container]}
+        status = {"phase": phase, "startTime": now(self._off), "containerStatuses": [container]}
         self._kube.patch(
             "pods", self._namespace, pod["metadata"]["name"], {"status": status}, "status"
         )

@@ -83,7 +83,7 @@ class Pod:
     running: bool
     exit_code: int | None
     out_of_memory: bool
-    finished: str | None
+    finished: str | None  # when the container ended, by its node's clock
     message: str  # the termination message
 
     @property

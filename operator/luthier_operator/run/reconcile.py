@@ -63,6 +63,16 @@ class _Memory:
     refusals: int = 0
     unpatched: bool = False  # the API server refused a change
     enquiry: Enquiry = field(default_factory=Enquiry)
+    ended: tuple[str, float] = ("", 0.0)  # the pod that has ended the run, and when that was seen
+
+    def awaits_end(self, pod: str, clock: float) -> bool:
+        """Whether the Job of a pod that has ended has still some time to say so.
+
+        When it ended is by its node's clock, which may be off: it counts since when it was seen.
+        """
+        if self.ended[0] != pod:
+            self.ended = (pod, clock)
+        return clock - self.ended[1] < ENDING_PATIENCE_SECONDS
 
 
 KindSpec = TypeVar("KindSpec", bound=RunSettings)
@@ -176,7 +186,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             self._pace.begin(self._resource, key)
             observed = self._look(key, obj, memory)
             plan = self._kind.decide(observed)
-        if _is_ending(observed, plan):
+        ending = _ending(observed, plan)
+        if ending and memory.awaits_end(ending, self._clock()):
             return ENDING_SECONDS
         status = self._kind.compute(observed, plan, refused)
         return _soonest(
@@ -385,22 +396,18 @@ def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
     return not pods or pods[-1].alive
 
 
-def _is_ending(observed: AnyObserved, plan: Plan) -> bool:
-    """Whether the last pod has just ended the run, and its Job will say so in a moment.
+def _ending(observed: AnyObserved, plan: Plan) -> str | None:
+    """The uid of the last pod where it has just ended the run, and its Job will say so in a moment.
 
     A status of this moment would show a restart that never comes, and cost a write.
     """
     job = plan.job
     if job is None or job.end is not None or job.deleting:
-        return False
+        return None
     pods = observed.pods_of(job)
     if not pods or pods[-1].alive or pods[-1].exit_code not in (0, *TERMINAL_EXIT_CODES):
-        return False
-    try:
-        ended = datetime.fromisoformat(pods[-1].finished or "")
-    except ValueError:
-        return False
-    return (observed.now - ended).total_seconds() < ENDING_PATIENCE_SECONDS
+        return None
+    return pods[-1].uid
 
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:

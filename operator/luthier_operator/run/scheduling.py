@@ -21,6 +21,8 @@ IMAGE_REASONS = (
 
 # A kubelet may be busy: a pod that is so much overdue is on a node that doesn't answer.
 TERMINATING_PATIENCE_SECONDS = 60.0
+# A node's clock that is no further ahead holds nothing up for long.
+CLOCK_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,26 @@ def _no_pod(observed: AnyObserved, job: Job) -> Scheduling:
         return Scheduling(
             False, creation_reason(refused), re.sub(r'pods "[^"]*"', "its pod", refused)
         )
-    return WAITING
+    return _clock_ahead(observed, job) or WAITING
+
+
+def _clock_ahead(observed: AnyObserved, job: Job) -> Scheduling | None:
+    """Kubernetes waits for some time from a pod's end until the next one, as its node told it."""
+    pods = observed.pods_of(job)
+    try:
+        ahead = datetime.fromisoformat(pods[-1].finished or "") - observed.now if pods else None
+    except ValueError:
+        return None
+    if ahead is None or ahead.total_seconds() < CLOCK_PATIENCE_SECONDS:
+        return None
+    return Scheduling(
+        False,
+        reasons.NODE_CLOCK_AHEAD,
+        f"Pod {pods[-1].name} ended at {pods[-1].finished} by the clock of node {pods[-1].node}, "
+        "which is ahead: until then Kubernetes starts no other. Correct the clock, then "
+        f"`kubectl delete job {job.name} -n {observed.owner.namespace}`: a new one goes on from "
+        "the last checkpoint.",
+    )
 
 
 def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:
