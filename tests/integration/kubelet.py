@@ -1,6 +1,9 @@
 """Moves pods on as a kubelet would: the only stand-in of these tests."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +17,26 @@ def join(kube: Kube) -> None:
     kube.create("nodes", None, {"metadata": {"name": NODE}})
     heartbeat(kube)
     kube.patch("nodes", None, NODE, {"spec": {"taints": None}})
+
+
+@contextmanager
+def node(kube: Kube) -> Iterator[None]:
+    """A node that joins, and says in time that it is well."""
+    join(kube)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(5):
+            try:
+                heartbeat(kube)
+            except Exception:  # the API server may be down in a test
+                continue
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    yield
+    stop.set()
+    thread.join(timeout=10)
 
 
 def heartbeat(kube: Kube) -> None:
