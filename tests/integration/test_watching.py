@@ -201,6 +201,15 @@ def test_one_namespace_goes_and_the_others_go_on(
         bind(control_plane, kube, later, system)
         User(kube, later).create("late")
         eventually(lambda: User(kube, later).jobs("late"), 75)
+        # Without the right it waits, alone, and goes on with it.
+        control_plane.kubectl("-n", later, "delete", "rolebinding", "luthier-operator")
+        User(kube, later).create("unbound")
+        eventually(told(operator, f"retry kind=FineTuneJob namespace={later} name=unbound"))
+        user.create("beside")
+        user.job("beside")
+        assert not User(kube, later).jobs("unbound")
+        bind(control_plane, kube, later, system)
+        User(kube, later).job("unbound")
 
 
 def bind(cluster: Cluster, kube: Kube, namespace: str, system: str) -> None:
