@@ -12,11 +12,11 @@ from integration.kube import Kube, Obj, eventually, now
 NODE = "node-0"
 
 
-def join(kube: Kube) -> None:
+def join(kube: Kube, name: str = NODE, labels: Obj | None = None) -> None:
     """A node that the scheduler uses."""
-    kube.create("nodes", None, {"metadata": {"name": NODE}})
-    heartbeat(kube)
-    kube.patch("nodes", None, NODE, {"spec": {"taints": None}})
+    kube.create("nodes", None, {"metadata": {"name": name, "labels": labels or {}}})
+    heartbeat(kube, name)
+    kube.patch("nodes", None, name, {"spec": {"taints": None}})
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def node(kube: Kube) -> Iterator[None]:
     thread.join(timeout=10)
 
 
-def heartbeat(kube: Kube) -> None:
+def heartbeat(kube: Kube, name: str = NODE) -> None:
     """Say that the node is well, as a kubelet does every few seconds."""
     amounts = {"cpu": "1000", "memory": "4000Gi", "pods": "5000"}
     ready = {
@@ -50,7 +50,7 @@ def heartbeat(kube: Kube) -> None:
         "lastTransitionTime": now(),
     }
     status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
-    kube.patch("nodes", None, NODE, {"status": status}, "status")
+    kube.patch("nodes", None, name, {"status": status}, "status")
 
 
 class Kubelet:

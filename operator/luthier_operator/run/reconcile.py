@@ -195,6 +195,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             _retry_refused(memory, refused),
             UNPATCHED_SECONDS if memory.unpatched else None,
             plan.again,
+            scheduling.until_overdue(observed),
             memory.enquiry.due(observed, self._clock()),
         )
 

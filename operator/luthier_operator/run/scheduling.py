@@ -66,13 +66,27 @@ def explain(observed: AnyObserved, job: Job, pod: Pod | None) -> Scheduling:
     return Scheduling(True, reasons.SCHEDULED, f"Pod {pod.name} is on node {pod.node}.")
 
 
-def _terminating(pod: Pod, now: datetime) -> Scheduling | None:
-    """A pod on a node that is gone never ends, and no other takes its place before it does."""
+def until_overdue(observed: AnyObserved) -> float | None:
+    """Seconds until a pod that is being deleted has had its time: nothing else wakes its run."""
+    waits = [
+        TERMINATING_PATIENCE_SECONDS - overdue
+        for pod in observed.pods
+        if pod.alive and (overdue := _overdue(pod, observed.now)) is not None
+    ]
+    return min((wait for wait in waits if wait > 0), default=None)
+
+
+def _overdue(pod: Pod, now: datetime) -> float | None:
     try:
-        overdue = (now - datetime.fromisoformat(pod.gone_by or "")).total_seconds()
+        return (now - datetime.fromisoformat(pod.gone_by or "")).total_seconds()
     except ValueError:
         return None
-    if overdue < TERMINATING_PATIENCE_SECONDS:
+
+
+def _terminating(pod: Pod, now: datetime) -> Scheduling | None:
+    """A pod on a node that is gone never ends, and no other takes its place before it does."""
+    overdue = _overdue(pod, now)
+    if overdue is None or overdue < TERMINATING_PATIENCE_SECONDS:
         return None
     return Scheduling(
         False,
