@@ -153,7 +153,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
     eventually(lambda: user.status()["progress"]["step"] == 40)
 
 
-AGAIN = [pytest.param(0.1 * number, marks=pytest.mark.faults) for number in range(15)]
+AGAIN = [pytest.param(number / 10, marks=pytest.mark.faults) for number in range(15)]
 
 
 @pytest.mark.parametrize("delay", [0.5, *AGAIN])
