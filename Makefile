@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-all test-changed test-unit test-gpu lint format generate verify images bench lock clean
+.PHONY: help setup demo demo-down test test-all faults test-changed test-unit test-gpu lint format generate verify images bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup ## Everything that a change can break: lint, generated files, tests,
 
 test-all: setup ## The same, and the complete matrices of methods, architectures and precisions
 	@$(TEST) --all
+
+faults: setup ## Faults that last, in about half an hour: an API server that is gone, full quotas, replicas killed at random
+	@$(TEST) --faults
 
 test-changed: setup ## Tests that the changed files can reach (SINCE=HEAD, WITHIN=2 imports)
 	@$(PY) scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(if $(WITHIN),--within $(WITHIN))

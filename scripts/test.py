@@ -1,7 +1,8 @@
 """Runs the tests, stage by stage, and ends with what took the time.
 
 `make test` calls it with no argument: everything that a change can break. `--all` adds the complete
-matrices. Tests run on all cores at once. A report of each stage lies in out/tests as JUnit XML.
+matrices; `--faults` runs faults that last, and nothing else. Tests run on all cores at once. A
+report of each stage lies in out/tests as JUnit XML.
 """
 
 import argparse
@@ -20,6 +21,7 @@ REPORTS = ROOT / "out" / "tests"
 # Those that wait come first: others compute meanwhile.
 HERE = ("tests/integration", "tests/contract", "tests/unit")
 NODE = ("tests/e2e",)
+FAULTS = ("tests/integration",)
 SLOWEST = 10
 _STEAL = ["--dist", "worksteal"]
 
@@ -52,22 +54,29 @@ class Ended:
 
 def stages(workers: int, matrices: bool, order: str) -> list[Stage]:
     """All of them, in the order in which they run: what fails fast comes first."""
-    python = sys.executable
+    marks = "not faults" if matrices else "not faults and not matrix"
     return [
         Stage("lint", "linters, types, who imports whom", ["make", "--no-print-directory", "lint"]),
         Stage("generated", "generated files", ["make", "--no-print-directory", "verify"]),
-        Stage(
-            "prepare",
-            "binaries and images of the cluster",
-            [python, "-m", "luthier_demo", "prepare", "--for-tests"],
-        ),
-        _tests("tests", "unit, contract, integration", HERE, workers, matrices, order),
-        _tests("e2e", "on a real node", NODE, workers, matrices, order),
+        _prepared(),
+        _tests("tests", "unit, contract, integration", HERE, workers, marks, order),
+        _tests("e2e", "on a real node", NODE, workers, marks, order),
     ]
 
 
+def faults(workers: int, order: str) -> list[Stage]:
+    """Those of `make faults`, whose tests wait more than they compute."""
+    words = "faults that last"
+    return [_prepared(), _tests("faults", words, FAULTS, workers, "faults", order)]
+
+
+def _prepared() -> Stage:
+    command = [sys.executable, "-m", "luthier_demo", "prepare", "--for-tests"]
+    return Stage("prepare", "binaries and images of the cluster", command)
+
+
 def _tests(
-    name: str, words: str, folders: Sequence[str], workers: int, matrices: bool, order: str
+    name: str, words: str, folders: Sequence[str], workers: int, marks: str, order: str
 ) -> Stage:
     """pytest on `folders`, by workers beside each other."""
     command = [sys.executable, "-m", "pytest", *folders, "-q", "-n", str(workers)]
@@ -75,8 +84,7 @@ def _tests(
     # the node a whole module does: its runs are applied together, by its first test.
     command += ["--dist", "loadfile", "--no-loadscope-reorder"] if folders is NODE else _STEAL
     command += [f"--junitxml={REPORTS / name}.xml", "-o", "junit_duration_report=total"]
-    if not matrices:
-        command += ["-m", "not matrix"]
+    command += ["-m", marks]
     if order != "fixed":
         command += ["-p", "randomly", f"--randomly-seed={order}"]
     # One thread for each worker: tiny models gain nothing of a second one.
@@ -129,12 +137,17 @@ def main() -> None:
     """Exit code: 0, or 1 if a stage failed, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--all", action="store_true", help="the complete matrices, too")
+    parser.add_argument("--faults", action="store_true", help="faults that last, instead")
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 2)
     parser.add_argument("--order", default="fixed", help="fixed (default), random, or a seed")
     parser.add_argument("--stage", action="append", help="only this one; can be repeated")
     options = parser.parse_args()
     order = str(random.getrandbits(32)) if options.order == "random" else options.order
-    chosen = stages(options.workers, options.all, order)
+    chosen = (
+        faults(options.workers, order)
+        if options.faults
+        else stages(options.workers, options.all, order)
+    )
     if unknown := set(options.stage or ()) - {stage.name for stage in chosen}:
         parser.error(f"no stage {', '.join(unknown)}; {', '.join(s.name for s in chosen)}")
     REPORTS.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 class Fleet:
-    """A cluster named `scale` with the CRDs, a namespace, and nodes whose pods run a second."""
+    """A cluster with the CRDs, a namespace, and nodes whose pods run a second."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
@@ -53,16 +53,16 @@ class Fleet:
 
 
 @contextmanager
-def fleet(seconds: float = RUN_SECONDS) -> Iterator[Fleet]:
-    """One, gone after the block."""
+def fleet(seconds: float = RUN_SECONDS, name: str = "scale") -> Iterator[Fleet]:
+    """One, gone after the block. `name`: the cluster's."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luthier-scale-")))
-        cluster = stack.enter_context(Cluster("scale", "control-plane"))
+        cluster = stack.enter_context(Cluster(name, "control-plane"))
         crds = str(content.REPOSITORY / "crds")
         cluster.kubectl("apply", "--server-side", "-f", crds)
         cluster.kubectl("wait", "--for=condition=Established", "-f", crds, "--timeout=30s")
-        for name in (NAMESPACE, SYSTEM):
-            cluster.kubectl("create", "namespace", name)
+        for namespace in (NAMESPACE, SYSTEM):
+            cluster.kubectl("create", "namespace", namespace)
         account = ["wait", "serviceaccount/default", "--for=create", "--timeout=30s"]
         cluster.kubectl("-n", NAMESPACE, *account)
         kwok.start(cluster, NODES, seconds=seconds)

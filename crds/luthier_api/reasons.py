@@ -107,6 +107,9 @@ CREATION_FORBIDDEN = _of(_PLACE, "CreationForbidden", "The API server refuses th
 IMAGE_PULL_FAILED = _of(_PLACE, "ImagePullFailed", "The node can't get the pool's image.")
 JOB_REJECTED = _of(_PLACE, "JobRejected", "The API server can't take the Job as it is.")
 NAMESPACE_TERMINATING = _of(_PLACE, "NamespaceTerminating", "The namespace is being deleted.")
+NODE_CLOCK_AHEAD = _of(
+    _PLACE, "NodeClockAhead", "The next pod waits for the clock of the last one's node."
+)
 POD_SECURITY_VIOLATION = _of(
     _PLACE, "PodSecurityViolation", "The namespace's Pod Security level refuses the pod."
 )

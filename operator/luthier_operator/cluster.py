@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -38,9 +38,9 @@ SILENCE_SECONDS = 150.0
 CONNECT_SECONDS = 10.0
 # Of what is asked for one run: every worker may be asking at once.
 RUN_PAGE_BYTES = 2**20
-# Of the Events about one object only so many are read, and so much of them is kept.
-MOST_EVENTS = 500
-MOST_NOTES = 20
+# Of the Events of a namespace so many pages are read, and so much of them is kept.
+EVENT_PAGES = 25
+MOST_NOTES = 2_000
 NOTE_LENGTH = 1024
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -331,25 +331,28 @@ class Cluster:
         )
         return dict(review.get("status") or {})
 
-    async def warnings(self, namespace: str, uid: str) -> list[str]:
-        """The newest message of each reason of the Warning events about one object, newest first.
+    async def warnings(self, namespace: str, reasons: Container[str]) -> dict[str, tuple[str, ...]]:
+        """The newest Warning of each of these reasons about each object of a namespace, by the
+        object's uid, newest first.
 
         Whoever may write Events may put a megabyte into each: page by page only words are kept.
         """
-        newest: dict[str, tuple[str, str]] = {}
+        newest: dict[tuple[str, str], tuple[str, str]] = {}
         read = 0
-        of_it = f"regarding.uid={uid},type=Warning"
-        pages = self.pages(EVENTS, namespace, fields=of_it, most_bytes=RUN_PAGE_BYTES)
+        pages = self.pages(EVENTS, namespace, fields="type=Warning", most_bytes=RUN_PAGE_BYTES)
         async for page, _ in pages:
             for event in page:
-                reason = str(event.get("reason") or "")[:NOTE_LENGTH]
-                told = (_last_seen(event), str(event.get("note") or "")[:NOTE_LENGTH])
-                newest[reason] = max(told, newest.get(reason, told))
-            read += len(page)
-            if read >= MOST_EVENTS:
+                about = ((event.get("regarding") or {}).get("uid") or "", event.get("reason") or "")
+                if about[1] in reasons and (about in newest or len(newest) < MOST_NOTES):
+                    told = (_last_seen(event), str(event.get("note") or "")[:NOTE_LENGTH])
+                    newest[about] = max(told, newest.get(about, told))
+            read += 1
+            if read == EVENT_PAGES:
                 break
-        ordered = sorted(newest.items(), key=lambda it: it[1][0], reverse=True)
-        return [f"{reason}: {note}" for reason, (_, note) in ordered[:MOST_NOTES]]
+        found: dict[str, tuple[str, ...]] = {}
+        for (uid, reason), (_, note) in sorted(newest.items(), key=lambda it: it[1], reverse=True):
+            found[uid] = (*found.get(uid, ()), f"{reason}: {note}")
+        return found
 
 
 async def _send(

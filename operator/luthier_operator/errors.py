@@ -1,5 +1,6 @@
 """Every failure is one of three: wait for something, retry with backoff, or terminal."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,7 +62,10 @@ def refusal_of(error: ApiError) -> Refusal | None:
         return Refusal(
             reasons.JOB_REJECTED, f"The API server rejects the Job: {error.message}", True
         )
-    return Refusal(creation_reason(error.message), error.message)
+    # Of a quota all that wait are told in the same words: with a name in them, each probe's refusal
+    # would be a change of every other's status.
+    message = re.sub(r'jobs\.batch "[^"]*"', "its Job", error.message)
+    return Refusal(creation_reason(error.message), message)
 
 
 def creation_reason(message: str) -> str:

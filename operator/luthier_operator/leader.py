@@ -16,8 +16,9 @@ from typing import Protocol
 
 from luthier_api import GROUP
 from luthier_operator.config import JITTER, Election
-from luthier_operator.errors import ApiError, ApiUnreachableError
+from luthier_operator.errors import ApiError, ApiUnreachableError, VersionsWentBackError
 from luthier_operator.resources import LEASES, Key, Obj, Resource
+from luthier_operator.store import version_of
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Elector:
         self._written: Obj | None = (
             None  # the Lease as this replica wrote it: the next write's base
         )
+        self._newest = 0  # the Lease's last version
         self._until = NEVER  # so long the last renewal lets this replica lead
         self._task: asyncio.Task[None] | None = None
         self._told = ""
@@ -93,7 +95,8 @@ class Elector:
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Compete for ever, and run `lead` while leading. Its own end, or error, is the end here.
 
-        A cancellation gives the Lease up. Raises StuckError where `lead` doesn't end in time.
+        A cancellation gives the Lease up. Raises StuckError where `lead` doesn't end in time,
+        VersionsWentBackError where what is known is of no use.
         """
         while True:
             try:
@@ -171,11 +174,25 @@ class Elector:
                 self._written = await self._api.replace(LEASES, self._taken(written))
         if self._written is None:
             lease = await self._read()
+            if lease is not None:
+                self._check(lease)
             if lease is None or self.leader not in ("", self.identity):
                 return False
             self._written = await self._api.replace(LEASES, self._taken(lease))
+        self._check(self._written)
         self._see(self._written)
         return True
+
+    def _check(self, lease: Obj) -> None:
+        """Raises VersionsWentBackError: only what is read tells so soon, a watch never. One from a
+        version that there isn't yet is silent, and goes on from there as if nothing had been."""
+        version = version_of(lease)
+        if version < self._newest:
+            raise VersionsWentBackError(
+                f"the Lease has version {version}, and {self._newest} was known: the API server's "
+                "data were put back to an older state"
+            )
+        self._newest = version
 
     async def _read(self) -> Obj | None:
         namespace, name = key = (self._election.namespace, self._election.name)

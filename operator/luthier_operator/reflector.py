@@ -18,7 +18,7 @@ from luthier_operator.errors import (
     VersionsWentBackError,
     WatchSilentError,
 )
-from luthier_operator.resources import CHILDREN, KIND_LABEL, Obj, Resource
+from luthier_operator.resources import CHILDREN, KIND_LABEL, Obj, Resource, key_of
 from luthier_operator.store import Store, version_of
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,9 @@ class Reflector:
             pages = self._cluster.pages(self._resource, self._namespace, labels=self._labels)
             async for page, version in pages:
                 if 0 < version < newest:
-                    raise VersionsWentBackError(
-                        f"{self._who()}: a list has version {version}, and {newest} was known: "
-                        "the API server's data were put back to an older state"
-                    )
+                    raise self._went_back(f"a list has version {version}, and {newest} was known")
                 for obj in page:
+                    self._check(obj, version)
                     listed.add(obj["metadata"]["uid"])
                     if self._store.put(self._resource, obj, listed=True):
                         self._changed(self._resource, obj)
@@ -125,6 +123,20 @@ class Reflector:
             self._changed(self._resource, gone)
         metrics.WATCH_LISTS.labels(resource=self._resource.plural).inc()
         self._reached(version)
+
+    def _check(self, obj: Obj, version: int) -> None:
+        """A restore may raise the versions to come above all that were: objects show it then."""
+        known = self._store.get(self._resource, key_of(obj))
+        if known is not None and version_of(obj) < version_of(known) <= version:
+            raise self._went_back(
+                f"{key_of(obj)} has version {version_of(obj)} in a list of version {version}, and "
+                f"{version_of(known)} was known"
+            )
+
+    def _went_back(self, what: str) -> VersionsWentBackError:
+        return VersionsWentBackError(
+            f"{self._who()}: {what}: the API server's data were put back to an older state"
+        )
 
     async def _watch(self, version: int) -> None:
         """Follow the events from a version on, until the watch ends or breaks."""

@@ -214,12 +214,12 @@ def _with_names(report: ProgressReport, names: frozenset[str]) -> ProgressReport
 
 
 def _with_times(report: ProgressReport, now: datetime) -> ProgressReport:
-    progress = report.progress
-    finish = progress.estimated_finish
-    times = {"estimated_finish": finish, "updated": timestamp(now)}
+    """By our clock: that of the trainer's node may be off by a day."""
+    times: dict[str, str | None] = {"updated": timestamp(now), "eta": None}
+    times["estimated_finish"] = None
     if report.eta_seconds is not None:
         eta = min(report.eta_seconds, MOST_ETA_SECONDS)
         times["eta"] = duration(eta)
-        times["estimated_finish"] = finish or timestamp(now + timedelta(seconds=eta))
-    progress = progress.model_copy(update=times)
+        times["estimated_finish"] = timestamp(now + timedelta(seconds=eta))
+    progress = report.progress.model_copy(update=times)
     return report.model_copy(update={"progress": progress})

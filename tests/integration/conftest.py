@@ -1,14 +1,13 @@
 """A real control plane with a node that the tests play, and the operator as a process."""
 
 import itertools
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import clusters
 import pytest
 from integration.kube import Kube
-from integration.kubelet import Kubelet, heartbeat, join
+from integration.kubelet import Kubelet, node
 from integration.operatorprocess import OperatorProcess, make_lease
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User
 
@@ -35,23 +34,9 @@ def control_plane() -> Iterator[Cluster]:
 def kube(control_plane: Cluster) -> Iterator[Kube]:
     """The API server, with one node."""
     kube = Kube(str(control_plane.kubeconfig))
-    join(kube)
     make_lease(kube)
-    stop = threading.Event()
-
-    def beat() -> None:
-        beats = Kube(str(control_plane.kubeconfig))
-        while not stop.wait(5):
-            try:
-                heartbeat(beats)
-            except Exception:  # the API server may be down in a test
-                continue
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    yield kube
-    stop.set()
-    thread.join(timeout=10)
+    with node(kube):
+        yield kube
 
 
 @pytest.fixture

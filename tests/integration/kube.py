@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import kubernetes
@@ -42,9 +42,9 @@ def eventually(check: Callable[[], T | None], seconds: float = 30.0) -> T:
         left -= min(1.0, time.monotonic() - began)
 
 
-def now() -> str:
-    """metav1.Time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now(off: timedelta = timedelta()) -> str:
+    """metav1.Time, by a clock that is so far off."""
+    return (datetime.now(UTC) + off).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Kube:

@@ -1,6 +1,10 @@
 """Moves pods on as a kubelet would: the only stand-in of these tests."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from integration.kube import Kube, Obj, eventually, now
@@ -8,14 +12,34 @@ from integration.kube import Kube, Obj, eventually, now
 NODE = "node-0"
 
 
-def join(kube: Kube) -> None:
+def join(kube: Kube, name: str = NODE, labels: Obj | None = None) -> None:
     """A node that the scheduler uses."""
-    kube.create("nodes", None, {"metadata": {"name": NODE}})
-    heartbeat(kube)
-    kube.patch("nodes", None, NODE, {"spec": {"taints": None}})
+    kube.create("nodes", None, {"metadata": {"name": name, "labels": labels or {}}})
+    heartbeat(kube, name)
+    kube.patch("nodes", None, name, {"spec": {"taints": None}})
 
 
-def heartbeat(kube: Kube) -> None:
+@contextmanager
+def node(kube: Kube) -> Iterator[None]:
+    """A node that joins, and says in time that it is well."""
+    join(kube)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(5):
+            try:
+                heartbeat(kube)
+            except Exception:  # the API server may be down in a test
+                continue
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    yield
+    stop.set()
+    thread.join(timeout=10)
+
+
+def heartbeat(kube: Kube, name: str = NODE) -> None:
     """Say that the node is well, as a kubelet does every few seconds."""
     amounts = {"cpu": "1000", "memory": "4000Gi", "pods": "5000"}
     ready = {
@@ -26,15 +50,16 @@ def heartbeat(kube: Kube) -> None:
         "lastTransitionTime": now(),
     }
     status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
-    kube.patch("nodes", None, NODE, {"status": status}, "status")
+    kube.patch("nodes", None, name, {"status": status}, "status")
 
 
 class Kubelet:
-    """The pods of one namespace."""
+    """The pods of one namespace. `off`: how far the node's clock is."""
 
-    def __init__(self, kube: Kube, namespace: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, off: timedelta = timedelta()) -> None:
         self._kube = kube
         self._namespace = namespace
+        self._off = off
 
     def pods(self, job: str) -> list[Obj]:
         """A Job's pods, oldest first."""
@@ -60,7 +85,7 @@ class Kubelet:
     def run(self, job: str) -> Obj:
         """Start the Job's pod."""
         pod = self.alive(job)
-        self._status(pod, "Running", {"running": {"startedAt": now()}})
+        self._status(pod, "Running", {"running": {"startedAt": now(self._off)}})
         return pod
 
     def wait(self, job: str, reason: str, message: str) -> Obj:
@@ -77,8 +102,8 @@ class Kubelet:
             "exitCode": code,
             "reason": reason or ("Completed" if code == 0 else "Error"),
             "message": json.dumps(result) if result else "",
-            "startedAt": now(),
-            "finishedAt": now(),
+            "startedAt": now(self._off),
+            "finishedAt": now(self._off),
         }
         phase = "Succeeded" if code == 0 else "Failed"
         self._status(pod, phase, {"terminated": terminated})
@@ -102,7 +127,7 @@ class Kubelet:
             "restartCount": 0,
             "state": state,
         }
-        status = {"phase": phase, "startTime": now(), "containerStatuses": [container]}
+        status = {"phase": phase, "startTime": now(self._off), "containerStatuses": [container]}
         self._kube.patch(
             "pods", self._namespace, pod["metadata"]["name"], {"status": status}, "status"
         )

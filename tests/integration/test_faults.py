@@ -51,7 +51,11 @@ def test_a_burst_of_resources(operator: OperatorProcess, user: User) -> None:
     _all_told(user, "phase")
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.0])
+# From before the first is seen until after the last has its Job.
+MOMENTS = [pytest.param(number / 20, marks=pytest.mark.faults) for number in range(60)]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.0, *MOMENTS])
 def test_killed_in_a_burst_nothing_is_created_twice(
     operator: OperatorProcess, user: User, delay: float
 ) -> None:
@@ -154,7 +158,8 @@ def test_sigterm_ends_it_soon(operator: OperatorProcess) -> None:
     operator.start()
 
 
-def test_the_api_server_is_restarted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(75, marks=pytest.mark.faults)])
+def test_the_api_server_is_restarted(tmp_path: Path, seconds: int) -> None:
     with Cluster(own("faults"), "control-plane") as cluster:
         apply_crds(cluster)
         kube = Kube(str(cluster.kubeconfig))
@@ -167,6 +172,7 @@ def test_the_api_server_is_restarted(tmp_path: Path) -> None:
             pid = operator.pid
             cluster.kill("kube-apiserver")
             eventually(lambda: "watch down (unreachable)" in operator.log.read_text(), 60)
+            time.sleep(seconds)
             assert operator.probe("healthz") == 200
             cluster.start("kube-apiserver")
             Kube(str(cluster.kubeconfig)).list("namespaces", None)

@@ -153,12 +153,18 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
     eventually(lambda: user.status()["progress"]["step"] == 40)
 
 
+AGAIN = [pytest.param(number / 10, marks=pytest.mark.faults) for number in range(15)]
+
+
+@pytest.mark.parametrize("delay", [0.5, *AGAIN])
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
-def test_in_a_burst_nothing_is_created_twice(pair: Pair, user: User, sig: signal.Signals) -> None:
+def test_in_a_burst_nothing_is_created_twice(
+    pair: Pair, user: User, sig: signal.Signals, delay: float
+) -> None:
     leader, standby = pair
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(_burst, user, 40)
-        time.sleep(0.5)
+        time.sleep(delay)
         leader.kill(sig)
         names = burst.result()
     eventually(lambda: _one_job_each(user, names), 60)

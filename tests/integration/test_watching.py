@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,22 +70,27 @@ def told(operator: OperatorProcess, words: str) -> Callable[[], bool]:
     return lambda: words in operator.log.read_text()
 
 
-def test_a_watch_that_is_cut_misses_nothing(wire: Wire, somebody: User, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(75, marks=pytest.mark.faults)])
+def test_a_watch_that_is_cut_misses_nothing(
+    wire: Wire, somebody: User, tmp_path: Path, seconds: int
+) -> None:
+    a, b, c, d = (f"cut-{letter}-{seconds}" for letter in "abcd")
     with OperatorProcess(wire.kubeconfig, tmp_path) as operator:
-        somebody.create("cut-a")
-        somebody.job("cut-a")
-        for name in ("cut-b", "cut-c"):
+        somebody.create(a)
+        somebody.job(a)
+        for name in (b, c):
             wire.reset()
             somebody.create(name)
             somebody.job(name)
         wire.cut()
         eventually(told(operator, "watch down (unreachable)"))
+        time.sleep(seconds)
         assert operator.probe("healthz") == 200
-        somebody.kube.delete("finetunejobs", "team", "cut-a")
-        somebody.create("cut-d")
+        somebody.kube.delete("finetunejobs", "team", a)
+        somebody.create(d)
         wire.mend()
-        somebody.job("cut-d")
-        eventually(lambda: "team/cut-a" not in known(operator))
+        somebody.job(d)
+        eventually(lambda: f"team/{a}" not in known(operator))
         eventually(lambda: all(up(operator, it) == 1 for it in KINDS))
         lists = operator.metrics()
         # From where each watch was: nothing had to be listed again.
@@ -195,6 +201,15 @@ def test_one_namespace_goes_and_the_others_go_on(
         bind(control_plane, kube, later, system)
         User(kube, later).create("late")
         eventually(lambda: User(kube, later).jobs("late"), 75)
+        # Without the right it waits, alone, and goes on with it.
+        control_plane.kubectl("-n", later, "delete", "rolebinding", "luthier-operator")
+        User(kube, later).create("unbound")
+        eventually(told(operator, f"retry kind=FineTuneJob namespace={later} name=unbound"))
+        user.create("beside")
+        user.job("beside")
+        assert not User(kube, later).jobs("unbound")
+        bind(control_plane, kube, later, system)
+        User(kube, later).job("unbound")
 
 
 def bind(cluster: Cluster, kube: Kube, namespace: str, system: str) -> None:

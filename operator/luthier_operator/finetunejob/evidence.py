@@ -81,6 +81,7 @@ class Evidence:
         if isinstance(newer, RunResult):
             return replace(
                 merged,
+                progress=_without_times(newer.progress, self.progress),
                 artifact=newer.artifact or self.artifact,
                 custom_code=self.custom_code or newer.custom_code,
                 error=newer.error,
@@ -120,6 +121,14 @@ def gather(
     for newer in statements(revision, report, pods, RunResult, output):
         evidence = evidence.after(newer)
     return evidence
+
+
+def _without_times(told: Progress | None, before: Progress | None) -> Progress | None:
+    """A result's times are by the clock of its node, a report's by ours: the last one's stands."""
+    if told is None:
+        return before
+    updated = before.updated if before else None
+    return told.model_copy(update={"updated": updated, "estimated_finish": None, "eta": None})
 
 
 def _message(previous: FineTuneJobStatus, kind: str) -> str | None:

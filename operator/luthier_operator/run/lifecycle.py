@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from luthier_api import reasons
 from luthier_api.meta import Condition
 from luthier_api.result import RunEnd
 from luthier_api.runstatus import InUse
-from luthier_operator.conditions import Conditions, find, is_true
+from luthier_operator.conditions import Conditions, find, is_true, timestamp
 from luthier_operator.errors import Refusal
 from luthier_operator.run import failure, scheduling
 from luthier_operator.run.build import output_of
@@ -77,7 +78,8 @@ def fields(run: AnyRun) -> dict[str, Any]:
         revision.name,
         revision.attempt,
     )
-    started = min((pod.started for pod in run.pods if pod.started), default=None)
+    starts = [_started(pod, pod.started, observed.now) for pod in run.pods if pod.started]
+    started = min(starts, default=None)
     return {
         "observed_generation": observed.generation,
         "revision": revision.name if revision else None,
@@ -89,6 +91,12 @@ def fields(run: AnyRun) -> dict[str, Any]:
         "start_time": (previous.start_time if same_attempt else None) or started,
         "completion_time": run.end.time if run.end else None,
     }
+
+
+def _started(pod: Pod, told: str, now: datetime) -> str:
+    """`told` is by the clock of the pod's node, which may be off: the pod was there before, and it
+    isn't later than now. All are metav1.Time, which sorts as text."""
+    return min(max(told, pod.created), timestamp(now))
 
 
 def _job_name(plan: Plan, refused: Refusal | None) -> str | None:

@@ -84,7 +84,7 @@ class Pod:
     running: bool
     exit_code: int | None
     out_of_memory: bool
-    finished: str | None
+    finished: str | None  # when the container ended, by its node's clock
     message: str  # the termination message
     index: int = 0  # which part of the run it is
 

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from luthier_api.platform import Platform
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import RunStatus
-from luthier_operator.buckets import Bucket
 from luthier_operator.cluster import RUN_PAGE_BYTES, Cluster
 from luthier_operator.conditions import find
 from luthier_operator.errors import ApiError, Refusal, classify, refusal_of
@@ -44,7 +43,7 @@ from luthier_operator.run.concurrency import (
     Slots,
 )
 from luthier_operator.run.decide import Plan
-from luthier_operator.run.enquiry import QUESTIONS_BURST, QUESTIONS_PER_SECOND, Enquiry
+from luthier_operator.run.enquiry import Enquiry, Warnings
 from luthier_operator.run.events import ConditionEvent, transitions
 from luthier_operator.run.kueue import Admission, parse_admission
 from luthier_operator.run.model import AnyObserved, Around, Observed
@@ -65,9 +64,19 @@ class _Memory:
     """What is worth keeping between reconciliations of one resource; losing it is harmless."""
 
     uid: str
-    enquiry: Enquiry
+    enquiry: Enquiry = field(default_factory=Enquiry)
     refusals: int = 0
     unpatched: bool = False  # the API server refused a change
+    ended: tuple[str, float] = ("", 0.0)  # the pod that has ended the run, and when that was seen
+
+    def until_ended(self, pod: str, clock: float) -> float:
+        """Seconds within which the Job of a pod that has ended is to say so.
+
+        When it ended is by its node's clock, which may be off: it counts since when it was seen.
+        """
+        if self.ended[0] != pod:
+            self.ended = (pod, clock)
+        return self.ended[1] + ENDING_SECONDS - clock
 
 
 KindSpec = TypeVar("KindSpec", bound=RunSettings)
@@ -136,7 +145,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._written = written
         self._clock = clock
         self._now = now
-        self._questions = Bucket(QUESTIONS_BURST, QUESTIONS_PER_SECOND, clock())
+        self._warnings = Warnings(cluster, clock)
         self._memories: dict[Key, _Memory] = {}
 
     async def __call__(self, key: Key) -> float | None:
@@ -154,8 +163,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             return None
         memory = self._memories.get(key)
         if memory is None or memory.uid != obj["metadata"]["uid"]:
-            enquiry = Enquiry(self._questions)
-            memory = self._memories[key] = _Memory(obj["metadata"]["uid"], enquiry)
+            memory = self._memories[key] = _Memory(obj["metadata"]["uid"])
 
         observed = await self._observe(key, obj, memory)
         plan = self._kind.decide(observed)
@@ -183,14 +191,16 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             self._pace.begin(self._resource, key)
             observed = self._look(key, obj, memory)
             plan = self._kind.decide(observed)
-        if (ending := _until_ended(observed, plan)) > 0:
-            return ending
+        ending = _ending(observed, plan)
+        if ending and (left := memory.until_ended(ending, self._clock())) > 0:
+            return left
         status = self._kind.compute(observed, plan, refused)
         return _soonest(
             await self._write_status(obj, observed, status),
             _retry_refused(memory, refused),
             UNPATCHED_SECONDS if memory.unpatched else None,
             plan.again,
+            scheduling.until_overdue(observed),
             memory.enquiry.due(observed, self._clock()),
         )
 
@@ -198,7 +208,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self, key: Key, obj: Obj, memory: _Memory
     ) -> Observed[KindSpec, KindStatus, KindSources]:
         observed = self._look(key, obj, memory)
-        if await memory.enquiry.ask(self._cluster, observed, self._clock()):
+        if await memory.enquiry.ask(self._warnings, observed, self._clock()):
             observed = self._look(key, obj, memory)
         return observed
 
@@ -394,24 +404,16 @@ def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
     return not pods or pods[-1].alive
 
 
-def _until_ended(observed: AnyObserved, plan: Plan) -> float:
-    """Seconds within which the Job says that the run is over, whose last pod has just ended it;
-    0 where that isn't so.
+def _ending(observed: AnyObserved, plan: Plan) -> str | None:
+    """The uid of the last pod where it has just ended the run, and its Job will say so in a moment.
 
     A status of this moment would show a restart that never comes, and cost a write.
     """
     job = plan.job
     if job is None or job.end is not None or job.deleting:
-        return 0.0
+        return None
     pods = observed.pods_of(job)
-    if not pods or not pods[-1].ends_the_run:
-        return 0.0
-    try:
-        ended = datetime.fromisoformat(pods[-1].finished or "")
-    except ValueError:
-        return 0.0
-    # A node's clock may be wrong.
-    return min(ENDING_SECONDS, ENDING_SECONDS - (observed.now - ended).total_seconds())
+    return pods[-1].uid if pods and pods[-1].ends_the_run else None
 
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:

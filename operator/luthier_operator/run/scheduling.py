@@ -17,10 +17,15 @@ IMAGE_REASONS = (
     "InvalidImageName",
     "RegistryUnavailable",
 )
-
+# Reasons of Events: no object says so itself.
+_UNMADE = ("FailedCreate",)
+_UNMOUNTED = ("FailedMount", "FailedAttachVolume")
+TOLD_BY_EVENTS = frozenset((*_UNMADE, *_UNMOUNTED))
 
 # A kubelet may be busy: a pod that is so much overdue is on a node that doesn't answer.
 TERMINATING_PATIENCE_SECONDS = 60.0
+# A node's clock that is no further ahead holds nothing up for long.
+CLOCK_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,32 @@ def explain(observed: AnyObserved, job: Job, pod: Pod | None) -> Scheduling:
         return WAITING
     if pod.waiting and (held := _waiting(pod, *pod.waiting)):
         return held
-    if not pod.started and (mount := _first(observed.notes, ("FailedMount", "FailedAttachVolume"))):
+    if not pod.started and (mount := _first(observed.notes, _UNMOUNTED)):
         return _unmounted(mount, _pool_of(observed, job))
     return Scheduling(True, reasons.SCHEDULED, f"Pod {pod.name} is on node {pod.node}.")
 
 
-def _terminating(pod: Pod, now: datetime) -> Scheduling | None:
-    """A pod on a node that is gone never ends, and no other takes its place before it does."""
+def until_overdue(observed: AnyObserved) -> float | None:
+    """Seconds until a pod that is being deleted has had its time: nothing else wakes its run."""
+    waits = [
+        TERMINATING_PATIENCE_SECONDS - overdue
+        for pod in observed.pods
+        if pod.alive and (overdue := _overdue(pod, observed.now)) is not None
+    ]
+    return min((wait for wait in waits if wait > 0), default=None)
+
+
+def _overdue(pod: Pod, now: datetime) -> float | None:
     try:
-        overdue = (now - datetime.fromisoformat(pod.gone_by or "")).total_seconds()
+        return (now - datetime.fromisoformat(pod.gone_by or "")).total_seconds()
     except ValueError:
         return None
-    if overdue < TERMINATING_PATIENCE_SECONDS:
+
+
+def _terminating(pod: Pod, now: datetime) -> Scheduling | None:
+    """A pod on a node that is gone never ends, and no other takes its place before it does."""
+    overdue = _overdue(pod, now)
+    if overdue is None or overdue < TERMINATING_PATIENCE_SECONDS:
         return None
     return Scheduling(
         False,
@@ -91,12 +110,31 @@ def _no_pod(observed: AnyObserved, job: Job) -> Scheduling:
         if observed.spec is None or not observed.spec.suspend:
             return _SUSPENDED_ELSEWHERE
         return Scheduling(False, reasons.SUSPENDED, "The run's Job is suspended.")
-    if refused := _first(observed.notes, ("FailedCreate",)):
+    if refused := _first(observed.notes, _UNMADE):
         # The name is another one at each try: each would be a change of status.
         return Scheduling(
             False, creation_reason(refused), re.sub(r'pods "[^"]*"', "its pod", refused)
         )
-    return WAITING
+    return _clock_ahead(observed, job) or WAITING
+
+
+def _clock_ahead(observed: AnyObserved, job: Job) -> Scheduling | None:
+    """Kubernetes waits for some time from a pod's end until the next one, as its node told it."""
+    pods = observed.pods_of(job)
+    try:
+        ahead = datetime.fromisoformat(pods[-1].finished or "") - observed.now if pods else None
+    except ValueError:
+        return None
+    if ahead is None or ahead.total_seconds() < CLOCK_PATIENCE_SECONDS:
+        return None
+    return Scheduling(
+        False,
+        reasons.NODE_CLOCK_AHEAD,
+        f"Pod {pods[-1].name} ended at {pods[-1].finished} by the clock of node {pods[-1].node}, "
+        "which is ahead: until then Kubernetes starts no other. Correct the clock, then "
+        f"`kubectl delete job {job.name} -n {observed.owner.namespace}`: a new one goes on from "
+        "the last checkpoint.",
+    )
 
 
 def _waiting(pod: Pod, reason: str, message: str) -> Scheduling | None:

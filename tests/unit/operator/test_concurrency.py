@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.operator.builders import SPEC, NothingOptional, limited, platform
 
 from luthier_operator.adapterbundle.kind import ADAPTER_BUNDLE
-from luthier_operator.errors import ApiError, ApiUnreachableError, Refusal
+from luthier_operator.errors import ApiError, ApiUnreachableError, Refusal, refusal_of
 from luthier_operator.finetunejob.kind import FINE_TUNE_JOB
 from luthier_operator.pace import Pace
 from luthier_operator.reports import Reports
@@ -30,6 +30,7 @@ from luthier_operator.resources import (
 from luthier_operator.run.concurrency import (
     LOOK_SECONDS,
     PROBES,
+    QUOTA_EXCEEDED,
     Live,
     Slots,
     place_in_line,
@@ -667,3 +668,12 @@ def test_a_count_is_never_negative() -> None:
     live.count(trim(JOBS, job(A)), 1)
     live.count(trim(JOBS, job(A)), -1)
     assert not live.owners("team")
+
+
+def test_a_quota_is_told_in_the_same_words_to_all() -> None:
+    words = "forbidden: exceeded quota: none, requested: count/jobs.batch=1"
+    told = {
+        refusal_of(ApiError(403, "Forbidden", f'jobs.batch "{name}" is {words}'))
+        for name in ("tone-1", "mood-2")
+    }
+    assert told == {Refusal(QUOTA_EXCEEDED, f"its Job is {words}")}

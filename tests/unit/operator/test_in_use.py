@@ -25,6 +25,7 @@ from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.resources import Obj
+from luthier_operator.run import scheduling
 from luthier_operator.run.model import Revision
 from luthier_operator.run.sources import Awaited, Taken, source_of_job
 from luthier_operator.run.status import in_use_of
@@ -134,6 +135,9 @@ def test_a_pod_that_never_ends_is_told_with_its_node(seconds: int, overdue: bool
     seen = observed(jobs=[job], pods=[pod], now=NOW + timedelta(seconds=seconds))
     told = status(seen)
     assert reasons(told)["Scheduled"] == ("False PodTerminating" if overdue else "True Scheduled")
+    # Nothing happens then that would have it looked at.
+    again = scheduling.until_overdue(seen)
+    assert again == (None if overdue else scheduling.TERMINATING_PATIENCE_SECONDS - seconds)
     if overdue:
         assert "kubectl taint nodes gone node.kubernetes.io/out-of-service" in message(
             told, "Scheduled"

@@ -13,7 +13,7 @@ import pytest
 from unit.operator import virtualtime
 
 from luthier_operator.config import Election
-from luthier_operator.errors import ApiError, ApiUnreachableError
+from luthier_operator.errors import ApiError, ApiUnreachableError, VersionsWentBackError
 from luthier_operator.leader import RECEIVER_ANNOTATION, Elector, StuckError
 from luthier_operator.resources import Key, Obj, Resource
 
@@ -299,6 +299,28 @@ def test_who_finds_another_ones_name_steps_down_at_once() -> None:
         assert len(one.led) == 1
         assert one.elector.leader == "somebody"
         assert await one.leads(15 + LOOK) > 15 - 3, "it competes again"
+
+    simulated(test)
+
+
+def test_a_lease_of_before_ends_leader_and_standby() -> None:
+    """As after a restore of etcd: watches from a version that there isn't tell nothing."""
+
+    async def test(server: Server) -> None:
+        one = Replica(server, "one")
+        await one.leads(1)
+        two = Replica(server, "two")
+        await asyncio.sleep(60)
+        version, lease = server.version, copy.deepcopy(server.lease)
+        await asyncio.sleep(60)
+        one.link.cut = two.link.cut = True
+        await asyncio.sleep(5)
+        server.version, server.lease = version, lease
+        one.link.cut = two.link.cut = False
+        await asyncio.wait([one.task, two.task], timeout=3)
+        for replica in (one, two):
+            assert isinstance(replica.task.exception(), VersionsWentBackError)
+        never_two(one, two)
 
     simulated(test)
 

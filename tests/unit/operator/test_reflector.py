@@ -224,6 +224,21 @@ async def test_the_answer_to_a_write_is_newer_than_a_list_of_a_restored_state(
         await asyncio.wait_for(watched.task, 10)
 
 
+async def test_older_objects_in_a_list_of_a_newer_version_end_it(
+    api: ApiServer, watched: Watched
+) -> None:
+    obj = await api.put(FINE_TUNE_JOBS, "team", "tone")
+    await watched.synced()
+    await until(lambda: api.watching == 1)
+    changed = obj | {"metadata": obj["metadata"] | {"resourceVersion": "105"}}
+    watched.store.put(FINE_TUNE_JOBS, changed)
+    # Restored with versions that are higher than all before, and watches that are too old.
+    api.version = 1_000_000
+    await api.forget_history()
+    with pytest.raises(VersionsWentBackError, match="has version 101 in a list of version 1000001"):
+        await asyncio.wait_for(watched.task, 10)
+
+
 async def test_a_bookmark_tells_how_far_the_store_is(api: ApiServer, watched: Watched) -> None:
     await watched.synced()
     await until(lambda: api.watching == 1)

@@ -23,7 +23,7 @@ from unit.operator.builders import (
 )
 
 from luthier_operator import cluster as cluster_module
-from luthier_operator.cluster import MOST_NOTES, NOTE_LENGTH, Cluster
+from luthier_operator.cluster import EVENT_PAGES, NOTE_LENGTH, Cluster
 from luthier_operator.events import Recorder
 from luthier_operator.finetunejob.kind import FINE_TUNE_JOB
 from luthier_operator.http import Served, serve
@@ -221,17 +221,21 @@ async def test_asking_for_a_runs_pods_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert api.labels == {f"luthier.dev/uid={UID},luthier.dev/kind"}
 
 
-async def test_asking_for_a_runs_events_is_bounded() -> None:
+async def test_asking_for_a_namespaces_events_is_bounded() -> None:
     def event(number: int) -> Obj:
-        reason = "FailedMount" if number == 3 else f"Odd{number}"
-        at = f"2026-01-01T00:00:{number:02}Z"
-        return huge(f"e{number:02}") | {"reason": reason, "note": "n" * 9_000, "eventTime": at}
+        reason = "FailedMount" if number % 2 else "Odd"
+        return huge(f"e{number:02}") | {
+            "reason": reason,
+            "note": "n" * 9_000,
+            "regarding": {"uid": f"uid-{number}"},
+        }
 
-    api = ApiServer([event(number) for number in range(24)], "events")
+    api = ApiServer([event(number) for number in range(2 * EVENT_PAGES)], "events")
     async with measured(api, 12 * MIB) as cluster:
-        notes = await cluster.warnings("team", "uid")
-    assert notes[0] == "Odd23: " + "n" * NOTE_LENGTH
-    assert len(notes) == MOST_NOTES
+        notes = await cluster.warnings("team", {"FailedMount"})
+    assert notes["uid-1"] == ("FailedMount: " + "n" * NOTE_LENGTH,)
+    assert "uid-2" not in notes, "nothing reads it"
+    assert len(notes) < EVENT_PAGES, "they are as large as a page: so many were read"
 
 
 async def test_many_events_of_one_reason_hide_no_other() -> None:
@@ -239,9 +243,15 @@ async def test_many_events_of_one_reason_hide_no_other() -> None:
         reason = "FailedMount" if number == 0 else "FailedCreate"
         metadata = {"namespace": "team", "name": f"e{number:03}"}
         at = f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z"
-        return {"metadata": metadata, "reason": reason, "note": f"{number}", "eventTime": at}
+        return {
+            "metadata": metadata,
+            "reason": reason,
+            "note": f"{number}",
+            "eventTime": at,
+            "regarding": {"uid": "other" if number == 1 else "uid"},
+        }
 
     api = ApiServer([event(number) for number in range(90)], "events")
     async with measured(api, 12 * MIB) as cluster:
-        notes = await cluster.warnings("team", "uid")
-    assert notes == ["FailedCreate: 89", "FailedMount: 0"]
+        notes = await cluster.warnings("team", {"FailedCreate", "FailedMount"})
+    assert notes == {"uid": ("FailedCreate: 89", "FailedMount: 0"), "other": ("FailedCreate: 1",)}

@@ -50,6 +50,9 @@ class Server:
     async def patch(self, *_: Any) -> Obj:
         raise ApiError(403, "Forbidden", "workloads is forbidden")
 
+    async def warnings(self, *_: Any) -> list[str]:
+        return []
+
     async def pages(self, *_: Any, **__: Any) -> AsyncIterator[tuple[list[Obj], int]]:
         yield [], 0
 

@@ -24,12 +24,30 @@ def test_every_test_belongs_to_one_stage(script: dict[str, Any]) -> None:
     words = [word for stage in every for word in stage.command if word.startswith("tests/")]
     there = {f"tests/{file.parent.relative_to(ROOT / 'tests').parts[0]}" for file in TESTS}
     assert sorted(words) == sorted(there - {"tests/gpu"})
-    assert not any("not matrix" in stage.command for stage in every)
+    assert all("matrix" not in marks_of(stage) for stage in every)
+
+
+def marks_of(stage: Any) -> str:
+    """What a stage's tests are chosen by; empty for one that isn't pytest's."""
+    command = stage.command
+    return str(command[command.index("-m", 3) + 1]) if "pytest" in command else ""
 
 
 def test_the_matrices_are_left_out(script: dict[str, Any]) -> None:
     every = script["stages"](2, False, "fixed")
-    assert [stage.name for stage in every if "not matrix" in stage.command] == ["tests", "e2e"]
+    assert [stage.name for stage in every if "not matrix" in marks_of(stage)] == ["tests", "e2e"]
+
+
+@pytest.mark.parametrize("matrices", [False, True])
+def test_what_lasts_has_a_target_of_its_own(script: dict[str, Any], matrices: bool) -> None:
+    every = script["stages"](2, matrices, "fixed")
+    assert all("not faults" in marks_of(it) for it in every if "pytest" in it.command)
+    prepared, lasting = script["faults"](2, "fixed")
+    assert prepared == every[2]
+    assert marks_of(lasting) == "faults"
+    marked = {file for file in TESTS if "pytest.mark.faults" in file.read_text()}
+    folders = [ROOT / word for word in lasting.command if word.startswith("tests/")]
+    assert all(any(file.is_relative_to(it) for it in folders) for file in marked - {Path(__file__)})
 
 
 def test_a_failure_is_told_and_the_slowest_are_named(

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract.golden_documents import GOLDEN
+from contract.test_golden import VERSIONS, with_unknown_fields
 from unit.trainer.support import MakeSpec, TrainerProcess
 from unit.trainer.training_runs import Fit, course, rows, same
 
 from luthier_api.release import release
-from luthier_api.result import ExitCode
+from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec, read_order, shapes_result, write_order
 from luthier_api.runstatus import Usage
 from luthier_trainer.attempts import Attempts
@@ -28,8 +30,9 @@ UNKNOWN: dict[str, Any] = {"newKnob": {"deep": [1, {"er": None}]}}
 class Text:
     """A run spec as another version wrote it."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], scratch_dir: str = "") -> None:
         self._document = document
+        self.scratch_dir = scratch_dir
 
     def to_json(self) -> dict[str, Any]:
         return self._document
@@ -113,6 +116,27 @@ def test_an_order_that_asks_for_what_is_new_is_refused(
     assert "fineTuning.training.scheduler" in message
     assert "at most one minor version apart" in message
     assert "image of the operator's release" in message
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["of before", "of later"])
+@pytest.mark.parametrize("of", VERSIONS)
+def test_an_order_of_another_release_is_carried_out(
+    start_warm_trainer: Start, make_spec: MakeSpec, of: str, newer: bool
+) -> None:
+    """What it names lies here; the rest is as that release wrote it."""
+    order = json.loads((GOLDEN / of / "FineTuneJob" / "least.json").read_text())["order"]["written"]
+    spec = make_spec(training={"maxSteps": 3})
+    names = ("output", "cacheDir", "scratchDir", "fileRoots", "fineTuning")
+    order |= {name: written(spec)[name] for name in names}
+    if newer:
+        order = with_unknown_fields(order, RunSpec.read(order))
+    pod = start_warm_trainer(Text(order, spec.scratch_dir))
+    assert pod.wait() == ExitCode.SUCCEEDED, pod.log.read_text()
+    assert ("newKnob" in pod.log.read_text()) == newer
+    result = RunResult.model_validate(pod.result())
+    assert (result.outcome, result.revision) == ("Succeeded", order["run"]["revision"])
+    assert result.artifact is not None
+    assert result.artifact.uri == order["output"]
 
 
 def test_what_an_order_leaves_out_has_its_default(make_spec: MakeSpec) -> None:
