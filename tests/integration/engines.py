@@ -45,6 +45,12 @@ def ask(objects: Sequence[Obj]) -> list[Said]:
     ]
 
 
+def kstatus(obj: Obj) -> str:
+    """What kstatus alone says: no expression can read an object without a status."""
+    (answer,) = _answers(binaries.FLUX_HEALTH, {"objects": [obj]})
+    return str(answer["kstatus"]["status"])
+
+
 def _answers(engine: Binary, asked: Obj) -> list[Any]:
     answers: list[Any] = json.loads(run([binaries.ensure(engine)], input=json.dumps(asked)))
     return answers

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from integration import test_bundle, test_optimize
-from integration.engines import GITOPS, ask
+from integration.engines import GITOPS, ask, kstatus
 from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
 from integration.operatorprocess import OperatorProcess
@@ -101,7 +101,7 @@ def test_from_apply_to_deletion(operator: OperatorProcess, user: User, kubelet: 
     assert "no bucket data" in shown["failed"]
     # What the CRD's default prevents.
     assert fresh.pop("status") == UNSEEN
-    assert ask([fresh])[0].flux == "Current"
+    assert kstatus(fresh) == "Current"
 
 
 def test_what_holds_a_first_run_back(operator: OperatorProcess, user: User) -> None:
