@@ -21,6 +21,7 @@ from typing import Any
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_kube_config
 
+from luthier_api.customresources import UNSEEN
 from luthier_cluster import Cluster
 from luthier_operator.cluster import Cluster as Client
 from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, PODS, UID_LABEL, Resource
@@ -141,7 +142,7 @@ def _found(cluster: Cluster, kind: str) -> Json:
     while time.monotonic() < deadline:
         got = cluster.kubectl("-n", NAMESPACE, "get", kind, "-o", "json").stdout
         items: list[Json] = json.loads(got)["items"]
-        if items and items[0].get("status"):
+        if items and items[0].get("status", {}) not in ({}, UNSEEN):
             return items[0]
         time.sleep(0.5)
     raise TimeoutError(f"no {kind} with a status")

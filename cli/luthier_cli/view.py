@@ -151,6 +151,8 @@ def _conditions(resource: Resource) -> Table:
 
 
 def _mark(kind: str, status: str) -> Text | None:
+    if kind == "Reconciling":  # for GitOps engines: phase and progress say it better
+        return None
     if status == "Unknown":
         return Text("?", style="yellow")
     if kind in WARNINGS:

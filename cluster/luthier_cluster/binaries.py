@@ -84,6 +84,9 @@ KUEUE = Binary(
     (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE_VERSION}",),
 )
 KWOK = Binary("kwok", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}", 3)
+# What GitOps engines say of objects, by their own code.
+FLUX_HEALTH = Binary("fluxhealth", "fluxhealth", 1)
+ARGO_HEALTH = Binary("argohealth", "argohealth", 4)
 
 
 def folder() -> Path:

@@ -7,6 +7,9 @@ from luthier_api import GROUP, VERSION, kinds
 from luthier_api.meta import Model, Rule
 from luthier_api.structural import Schema, structural_schema, validation
 
+# The one default of a status: kstatus takes a resource without `observedGeneration` for done.
+UNSEEN = {"observedGeneration": -1}
+
 # Names of Jobs, Services and pods are made of the resource's, and end at 63
 # characters: the longest is <name>-<hash8>-<role>-0-<index>-<5 random> of a JobSet.
 MAX_NAME_LENGTH = 40
@@ -44,6 +47,14 @@ class PrinterColumn:
             "description": self.description,
             "priority": 1 if self.wide else 0,
         }
+
+
+def _unseen(status: Schema) -> Schema:
+    """A status that nobody has written is no state of this spec; so is one that lost its fields."""
+    status["default"] = UNSEEN
+    for name, value in UNSEEN.items():
+        status["properties"][name]["default"] = value
+    return status
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class CustomResource:
                 "kind": {"type": "string", "description": f"The kind of object: {self.kind}."},
                 "metadata": {"type": "object"},
                 "spec": structural_schema(self.spec),
-                "status": structural_schema(self.status, defaults=False),
+                "status": _unseen(structural_schema(self.status, defaults=False)),
             },
             "x-kubernetes-validations": [validation(rule) for rule in NAME_RULES],
         }

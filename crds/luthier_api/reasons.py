@@ -22,7 +22,7 @@ def _of(heading: str, name: str, meaning: str) -> str:
     return name
 
 
-_LIFE = "Ready, Complete, Failed, Stalled, Running, Suspended"
+_LIFE = "Ready, Reconciling, Complete, Failed, Stalled, Running, Suspended"
 COMPLETED = _of(_LIFE, "Completed", "The run of this spec succeeded.")
 PUBLISHED = _of(_LIFE, "Published", "This spec's result is there, and in use.")
 UPDATING = _of(_LIFE, "Updating", "An older result is in use while this spec's is made.")

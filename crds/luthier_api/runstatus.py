@@ -60,7 +60,9 @@ class RunStatus(Model):
         description="The state in a word, for people; programs read `conditions`.",
     )
     observed_generation: int | None = Field(
-        default=None, description="The generation of the spec that this status is about."
+        default=None,
+        description="The generation of the spec that this status is about; -1 until the operator "
+        "has seen the resource.",
     )
     conditions: list[Condition] = Field(
         default=[],

@@ -3,7 +3,7 @@
 import compileall
 import platform
 
-from luthier_cluster import binaries, packages
+from luthier_cluster import binaries, gitops, packages
 from luthier_demo import content, install
 
 # program or file -> Debian package
@@ -15,8 +15,8 @@ BUILD_PROGRAMS = {
 }
 TEST_PROGRAMS = {"prometheus": "prometheus", "shellcheck": "shellcheck"}
 PROGRAMS = (binaries.KUBERNETES, binaries.COREDNS, binaries.PAUSE, binaries.HELM)
-# What tests put beside the cluster.
-ENGINES = (binaries.KUEUE, binaries.KWOK)
+# What tests put beside the cluster, or ask about its objects.
+ENGINES = (binaries.KUEUE, binaries.KWOK, binaries.FLUX_HEALTH, binaries.ARGO_HEALTH)
 
 
 def prepare(for_tests: bool = False) -> None:
@@ -25,6 +25,8 @@ def prepare(for_tests: bool = False) -> None:
     packages.ensure_programs(BUILD_PROGRAMS | (TEST_PROGRAMS if for_tests else {}))
     for binary in PROGRAMS + (ENGINES if for_tests else ()):
         binaries.ensure(binary)
+    if for_tests:
+        gitops.crds()
     # Pods run these sources, and can't keep what they compile.
     for sources in ("crds", "trainer"):
         compileall.compile_dir(install.REPOSITORY / sources, quiet=1)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from contract.manifests import FINE_TUNE_JOB, changed
 
-from luthier_api.customresources import CUSTOM_RESOURCES, CustomResource
+from luthier_api.customresources import CUSTOM_RESOURCES, UNSEEN, CustomResource
 from luthier_cluster import Cluster
 
 Value = TypeVar("Value")
@@ -116,6 +116,19 @@ def test_status_is_a_subresource(control_plane: Cluster, stored: str) -> None:
     assert _get(control_plane, "ftj", "tone", "-n", stored)["status"]["phase"] == "Running"
 
 
+@pytest.mark.parametrize("lost", [{}, None], ids=["emptied", "gone"])
+def test_a_status_that_nobody_wrote_is_of_no_generation(
+    control_plane: Cluster, stored: str, lost: dict[str, Any] | None
+) -> None:
+    """Nor one that was lost, as in a restored backup."""
+    manifest = changed(FINE_TUNE_JOB, {"metadata.namespace": stored, "metadata.name": "new"})
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+    assert _get(control_plane, "ftj", "new", "-n", stored)["status"] == UNSEEN
+    for status in ({"phase": "Running", "observedGeneration": 1}, None, lost):
+        _patch(control_plane, stored, "new", {"status": status}, "--subresource=status")
+    assert _get(control_plane, "ftj", "new", "-n", stored)["status"] == UNSEEN
+
+
 @pytest.fixture
 def older_crd(control_plane: Cluster) -> Iterator[None]:
     """An API server that has a CRD with a field less and no rules, for the time of a test."""
@@ -166,7 +179,8 @@ def test_stricter_rules_spare_what_is_stored(
     )
     # A warning, no error.
     _patch(control_plane, stored, "old", {"status": {"phase": "Failed"}}, "--subresource=status")
-    assert _get(control_plane, "ftj", "old", "-n", stored)["status"] == {"phase": "Failed"}
+    failed = UNSEEN | {"phase": "Failed"}
+    assert _get(control_plane, "ftj", "old", "-n", stored)["status"] == failed
 
 
 def _remove_rules(node: dict[str, Any]) -> None:

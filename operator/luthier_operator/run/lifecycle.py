@@ -19,7 +19,16 @@ from luthier_operator.run.revision import runs_with
 from luthier_operator.run.sentences import Sentences
 
 # The conditions that every kind has, in their order but for `Running`.
-SHARED = ("Ready", "Stalled", "Suspended", "Complete", "Failed", "Scheduled", "SettingsApplied")
+SHARED = (
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Suspended",
+    "Complete",
+    "Failed",
+    "Scheduled",
+    "SettingsApplied",
+)
 
 
 ObservedT = TypeVar("ObservedT", bound=AnyObserved, covariant=True)
@@ -193,12 +202,12 @@ def going_on(
     if hold is not None and hold.terminal:
         _unready(conditions, hold.reason, hold.message, in_use, reasons.UPDATE_FAILED)
         conditions.set("Stalled", True, hold.reason, hold.message)
-    elif awaited is not None:
-        _unready(conditions, awaited.reason, awaited.message, in_use, reasons.UPDATING)
-        conditions.set("Stalled", False, reasons.PROGRESSING)
     else:
-        message = "The newer one" if in_use else "The result"
-        _unready(conditions, phase, f"{message} isn't published yet.", in_use, reasons.UPDATING)
+        newer = "The newer one" if in_use else "The result"
+        why = awaited or Refusal(phase, f"{newer} isn't published yet.")
+        _unready(conditions, why.reason, why.message, in_use, reasons.UPDATING)
+        # Ready is True of an older result, too: to GitOps engines, an edit would be rolled out.
+        conditions.set("Reconciling", True, why.reason, why.message)
         conditions.set("Stalled", False, reasons.PROGRESSING)
     return phase
 
@@ -250,18 +259,36 @@ def _suspended(conditions: Conditions, run: AnyRun, sentences: Sentences) -> Non
         conditions.set("Suspended", False, reasons.RESUMED)
 
 
-def on_record(observed: AnyObserved, plan: Plan, conditions: Conditions) -> dict[str, Any]:
+def on_record(
+    observed: AnyObserved, plan: Plan, conditions: Conditions, in_use: InUse | None
+) -> dict[str, Any]:
     """The end stands; only what is about this generation moves on. Changes of the status."""
     previous = observed.previous
     for condition in previous.conditions:
         if condition.type not in ("Suspended", "Scheduled", "SettingsApplied"):
             conditions.keep(condition.type)
+    stalled = find(previous.conditions, "Stalled")
+    if stalled is not None and stalled.reason == reasons.INVALID_SPEC:
+        _readable_again(conditions, previous.conditions, in_use)
     _placed_no_more(conditions, observed)
     return {
         "observed_generation": observed.generation,
         "retry_token": plan.retry_token,
         "phase": "Complete" if is_true(previous.conditions, "Complete") else "Failed",
     }
+
+
+def _readable_again(
+    conditions: Conditions, previous: Sequence[Condition], in_use: InUse | None
+) -> None:
+    """What a spec that couldn't be read had said in place of the run's end."""
+    uri = in_use.uri if in_use else None
+    if is_true(previous, "Complete"):
+        conditions.set("Ready", True, reasons.PUBLISHED, uri or "")
+        conditions.set("Stalled", False, reasons.COMPLETED)
+    elif failed := find(previous, "Failed"):
+        _unready(conditions, failed.reason, failed.message, uri, reasons.UPDATE_FAILED)
+        conditions.set("Stalled", True, failed.reason, failed.message)
 
 
 def unreadable(

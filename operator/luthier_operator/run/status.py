@@ -76,7 +76,7 @@ def compute(
     if observed.spec is None:
         changes = lifecycle.unreadable(observed, plan, conditions, in_use_of(previous))
     elif plan.ended:
-        changes = lifecycle.on_record(observed, plan, conditions)
+        changes = lifecycle.on_record(observed, plan, conditions, in_use_of(previous))
         changes |= rules.on_record(observed, conditions)
     else:
         return _going_on(rules, Run(observed, plan, refused), conditions)

@@ -12,6 +12,7 @@ from contract.manifests import ADAPTER_BUNDLE, OPTIMIZE_JOB
 from unit.cli.command import COMMAND, environment, fine_tune_job, luthier, named
 from unit.cli.statuses import START, bundled, complete, failed, optimized, optimizing, running
 
+from luthier_api.customresources import UNSEEN
 from luthier_cluster import Cluster
 
 
@@ -81,7 +82,7 @@ def test_a_failure_ends_with_1_and_the_reason(control_plane: Cluster, tone: str)
 
 def test_json_is_a_document_a_change(control_plane: Cluster, tone: str) -> None:
     with watching(control_plane, tone, "-o", "json") as (process, lines):
-        assert json.loads(next(lines))["status"] == {}
+        assert json.loads(next(lines))["status"] == UNSEEN
         set_status(control_plane, tone, running())
         assert json.loads(next(lines))["status"]["progress"]["step"] == 40
         set_status(control_plane, tone, complete())

@@ -48,6 +48,7 @@ def test_with_no_adapter_ready_nothing_is_built() -> None:
     assert held.phase == "Pending"
     assert reasons(held) == {
         "Ready": "False AdaptersNotReady",
+        "Reconciling": "True AdaptersNotReady",
         "Stalled": "False Progressing",
         "Scheduled": "False AdaptersNotReady",
         "AdaptersReady": "False AdaptersNotReady",

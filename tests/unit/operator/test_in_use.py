@@ -91,6 +91,23 @@ def test_it_stays_when_the_next_fails() -> None:
     assert reasons(status(bad))["Ready"] == "True UpdateFailed"
 
 
+@pytest.mark.parametrize("end", ["Complete", "Failed"])
+def test_a_corrected_spec_shows_the_end_of_its_run_again(end: str) -> None:
+    before = published() if end == "Complete" else failed_at_first()
+    unread = status(observed(resource(generation=2, status=before.to_json(), task="translation")))
+    assert reasons(unread)["Stalled"] == "True InvalidSpec"
+    again = status(observed(resource(generation=3, status=unread.to_json())))
+    assert {"Ready", "Stalled", end} <= reasons(again).keys()
+    assert reasons(again).items() <= reasons(before).items()
+    assert message(again, "Ready") == message(before, "Ready")
+
+
+def failed_at_first() -> FineTuneJobStatus:
+    job = job_of(FIRST, end="Failed", reason="PodFailurePolicy")
+    told = result(FIRST, outcome="Failed", error={"code": "NoData", "message": "no rows"})
+    return status(observed(jobs=[job], pods=[pod_of(job, phase="Failed", state=ended(65, told))]))
+
+
 def test_the_next_takes_its_place() -> None:
     done = published()
     plan = decide(observed(edited(done)))

@@ -1,0 +1,27 @@
+"""The kinds of GitOps engines as their Go modules bring them, without the engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import binaries
+
+_FLUX = "config/crd/bases"
+# module@version → the files of the kinds that examples/gitops uses.
+_CRDS = {
+    "github.com/fluxcd/source-controller@v1.9.6": (
+        f"{_FLUX}/source.toolkit.fluxcd.io_gitrepositories.yaml",
+    ),
+    "github.com/fluxcd/kustomize-controller@v1.9.6": (
+        f"{_FLUX}/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
+    ),
+    # The version that binaries/argohealth is built of.
+    "github.com/argoproj/argo-cd/v3@v3.2.12": ("manifests/crds/applicationset-crd.yaml",),
+}
+
+
+def crds() -> list[Path]:
+    """Their CRDs' files, fetched if they aren't there. `CommandError` if they can't be had."""
+    return [
+        binaries.module_folder(module) / file for module, files in _CRDS.items() for file in files
+    ]
