@@ -92,8 +92,10 @@ def redacted_values(document: Any) -> Any:
 
 
 def _known() -> Iterable[str]:
-    yield from _remembered
-    for name, value in os.environ.items():
+    # Whatever another thread remembers or sets meanwhile.
+    yield from tuple(_remembered)
+    for name in os.environ:
+        value = os.environ.get(name, "")
         if is_secret(name):
             yield value[:_LONGEST].strip()
         for found in _USER_INFO.finditer(value[:_LONGEST]):

@@ -2,14 +2,18 @@
 
 import base64
 import json
+import os
+import sys
+import threading
 from urllib.parse import quote
 
 import pytest
 
 from luthier_api.result import ExitCode, RunEnd, RunError
+from luthier_trainer import redaction
 from luthier_trainer.errors import TrainerError, from_exception
 from luthier_trainer.log import log
-from luthier_trainer.redaction import HIDDEN, is_secret, redacted, redacted_values
+from luthier_trainer.redaction import HIDDEN, is_secret, redacted, redacted_values, remember
 
 SECRET = "wJalr/XUtn+FEMI K7MDENG=bPxRfiCYzQ9"
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
@@ -119,3 +123,30 @@ def test_logs_errors_and_results_go_through_it(capsys: pytest.CaptureFixture[str
 def test_a_secret_that_libraries_quote_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIG_SECRET", "".join(f"{n:08x}" for n in range(100_000)))
     assert HIDDEN in redacted("x" * 200_000 + "".join(f"{n:08x}" for n in range(100)))
+
+
+def test_another_thread_may_set_variables_and_remember_secrets_meanwhile() -> None:
+    ended = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            os.environ["LUTHIER_TEST_CHANGES"] = "x"
+            remember(f"secret-of-a-test-{number % 20:09}")
+            del os.environ["LUTHIER_TEST_CHANGES"]
+
+    changing = threading.Thread(target=change)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    remembered = set(redaction._remembered)
+    changing.start()
+    try:
+        for _ in range(200):
+            assert redacted("nothing to hide") == "nothing to hide"
+    finally:
+        ended.set()
+        changing.join()
+        sys.setswitchinterval(before)
+        redaction._remembered.clear()
+        redaction._remembered.update(remembered)
