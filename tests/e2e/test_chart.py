@@ -15,6 +15,7 @@ import pytest
 from clusters import own
 from e2e.runs import Json, Run, eventually
 
+from luthier_api.customresources import UNSEEN
 from luthier_cluster import Cluster
 from luthier_cluster.commands import CommandError
 from luthier_demo import install
@@ -262,7 +263,7 @@ def test_per_namespace_mode_serves_and_reads_only_there(
     ignored = run("team-b", "ignored")
     running_pod(served)
     eventually("a phase", lambda: served.status.get("phase"), within=30)
-    assert ignored.status == {}
+    assert ignored.status == UNSEEN
     assert children(ignored, "jobs") == []
     log = operator_log(cluster)
     assert "forbidden" not in log.lower(), log
