@@ -112,8 +112,14 @@ def test_all_comes_to_its_right_end(cluster: Cluster, tmp_path: Path) -> None:
         user.change("waiting", suspend=False)
         assert not user.jobs("later")
         user.create("later")
-        for name in ("done", "waiting", "later"):
-            kubelet.run(eventually(lambda name=name: user.status(name)["jobName"]))
+        for name, job in (
+            ("done", again),
+            ("waiting", user.job("waiting")),
+            ("later", user.job("later")),
+        ):
+            kubelet.run(job["metadata"]["name"])
+            # A status may be a moment behind a Job that has just been made.
+            eventually(lambda it=job, of=name: user.status(of)["jobName"] == it["metadata"]["name"])
             complete(user, kubelet, name)
         defects = [it for it in leader.metrics() if 'result="defect"' in it]
         assert not defects, leader.log.read_text()
