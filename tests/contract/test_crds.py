@@ -221,8 +221,10 @@ def _get(cluster: Cluster, *arguments: str) -> dict[str, Any]:
 
 
 def _table(cluster: Cluster, namespace: str, *arguments: str) -> dict[str, str]:
-    """The one row of `kubectl get ftj`, without its age."""
-    head, row = cluster.kubectl("get", "ftj", "-n", namespace, *arguments).stdout.splitlines()
+    """The row of `kubectl get ftj tone`, without its age."""
+    head, row = cluster.kubectl(
+        "get", "ftj", "tone", "-n", namespace, *arguments
+    ).stdout.splitlines()
     columns = dict(zip(head.split(), row.split(), strict=True))
     columns.pop("AGE")
     return columns
