@@ -208,18 +208,20 @@ class Store:
         One that a list of its whole domain has is there, whatever the watch has told before.
         """
         key, version = key_of(obj), version_of(obj)
-        known, trimmed = self._objects[resource].get(key), trim(resource, obj)
+        known = self._objects[resource].get(key)
+        same = known is not None and known["metadata"]["uid"] == obj["metadata"]["uid"]
         if known is not None:
-            same = known["metadata"]["uid"] == obj["metadata"]["uid"]
             if version_of(known) > version or (same and version_of(known) == version):
                 return False
+        elif not listed and 0 < version <= self._known_until(resource, key[0]):
+            return False
+        trimmed = trim(resource, obj)
+        if known is not None:
             if same and _says_the_same(known, trimmed):
                 # Most of a Job's and a pod's versions: what counts pods, takes finalizers away.
                 known["metadata"]["resourceVersion"] = trimmed["metadata"]["resourceVersion"]
                 return False
             self._remove(resource, key)
-        elif not listed and 0 < version <= self._known_until(resource, key[0]):
-            return False
         self._objects[resource][key] = trimmed
         self._running += _is_running(resource, trimmed)
         self._by_uid[trimmed["metadata"]["uid"]] = (resource, key)
