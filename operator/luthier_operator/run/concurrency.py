@@ -28,6 +28,7 @@ from luthier_operator.resources import (
     key_of,
     label_of,
 )
+from luthier_operator.run.workload import job_end
 
 TOO_MANY_RUNS, POOL_FULL = reasons.TOO_MANY_RUNS, reasons.POOL_FULL
 QUOTA_EXCEEDED = reasons.QUOTA_EXCEEDED
@@ -44,10 +45,7 @@ Owner = tuple[Resource, Key]
 def takes_a_place(job: Obj) -> bool:
     """Whether a Job of the store runs, or may start without our doing: Kueue's count as well."""
     spec, status = job["spec"], job["status"]
-    ended = any(
-        condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
-        for condition in status.get("conditions") or []
-    )
+    ended = job_end(status.get("conditions") or []) is not None
     held = bool(spec.get("suspend")) and label_of(job, QUEUE_LABEL) is None
     return not (ended or held)
 

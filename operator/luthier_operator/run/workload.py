@@ -85,7 +85,7 @@ class JobWorkload:
             ttl=spec.get("ttlSecondsAfterFinished"),
             deadline=spec.get("activeDeadlineSeconds"),
             max_restarts=spec.get("backoffLimit"),
-            end=_job_end(status.get("conditions") or []),
+            end=job_end(status.get("conditions") or []),
         )
 
     def suspend(self, suspend: bool) -> Obj:
@@ -118,7 +118,8 @@ class JobWorkload:
 JOB: Workload = JobWorkload()
 
 
-def _job_end(conditions: list[dict[str, str]]) -> JobEnd | None:
+def job_end(conditions: list[dict[str, str]]) -> JobEnd | None:
+    """How a Job ended, by its conditions; None as long as it hasn't."""
     for condition in conditions:
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
             return JobEnd(
