@@ -35,6 +35,7 @@ from luthier_operator.receiver import Receiver
 from luthier_operator.reports import Reports
 from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, PODS, Obj, Resource
 from luthier_operator.run.concurrency import Slots
+from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.model import Owner, Revision
 from luthier_operator.run.reconcile import Reconciler
 from luthier_operator.series import text_of
@@ -372,6 +373,7 @@ async def received(store: Store, reports: Reports) -> Rows:
         api,
         pace,
         slots=Slots(store.live, PLATFORM, lambda *_: None),
+        warnings=Warnings(api),  # type: ignore[arg-type]
         written=lambda *_: None,
     )
     reconciled = 0

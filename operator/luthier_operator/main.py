@@ -37,6 +37,7 @@ from luthier_operator.resources import (
     key_of,
 )
 from luthier_operator.run.concurrency import Slots
+from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.reconcile import Kind, Reconciler
 from luthier_operator.store import Store
 from luthier_operator.supervise import causes, together
@@ -67,6 +68,7 @@ class Operator:
         self._reports = Reports()
         self._pace = Pace(lambda: self._store.running)
         self._recorder = Recorder(self._cluster)
+        self._warnings = Warnings(self._cluster)
         self._elector = Elector(
             self._cluster,
             settings.election,
@@ -105,6 +107,7 @@ class Operator:
                 self._watches,
                 self._pace,
                 slots=self._slots,
+                warnings=self._warnings,
                 written=self._follow,
             )
 

@@ -127,6 +127,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         pace: Pace,
         *,
         slots: Slots,
+        warnings: Warnings,
         written: Callable[[Resource, Obj], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -145,7 +146,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._written = written
         self._clock = clock
         self._now = now
-        self._warnings = Warnings(cluster, clock)
+        self._warnings = warnings
         self._memories: dict[Key, _Memory] = {}
 
     async def __call__(self, key: Key) -> float | None:

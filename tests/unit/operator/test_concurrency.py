@@ -36,6 +36,7 @@ from luthier_operator.run.concurrency import (
     place_in_line,
     takes_a_place,
 )
+from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.reconcile import Reconciler
 from luthier_operator.store import Store, trim
 
@@ -569,6 +570,7 @@ def reconciler(team: Team, server: Server, kind: Any = FINE_TUNE_JOB) -> Any:
         NothingOptional(),
         Pace(lambda: team.store.running),
         slots=team.slots,
+        warnings=Warnings(server),  # type: ignore[arg-type]
         written=lambda *_: None,
     )
 

@@ -31,6 +31,7 @@ from luthier_operator.pace import Pace
 from luthier_operator.reflector import Reflector
 from luthier_operator.reports import Reports
 from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, OWNERS, PODS, Obj, Resource
+from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.model import Revision
 from luthier_operator.run.reconcile import Reconciler
 from luthier_operator.store import Store, trim
@@ -212,6 +213,7 @@ async def test_asking_for_a_runs_pods_is_bounded(monkeypatch: pytest.MonkeyPatch
             NothingOptional(),
             Pace(lambda: store.running),
             slots=slots(store),
+            warnings=Warnings(cluster),
             written=lambda *_: None,
         )
         await asyncio.wait_for(reconcile(("team", "tone")), 60)

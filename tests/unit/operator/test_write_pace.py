@@ -22,6 +22,7 @@ from luthier_operator.finetunejob.kind import FINE_TUNE_JOB
 from luthier_operator.pace import TOLD_BURST, TOLD_SECONDS, Pace
 from luthier_operator.reports import Reports
 from luthier_operator.resources import FINE_TUNE_JOBS, JOBS, PODS, Obj
+from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.model import Revision
 from luthier_operator.run.reconcile import UNPATCHED_SECONDS, Reconciler
 from luthier_operator.store import Store
@@ -98,6 +99,7 @@ class Run:
             NothingOptional(),
             self.pace,
             slots=slots(self.store),
+            warnings=Warnings(self.server, lambda: self.now),  # type: ignore[arg-type]
             written=lambda *_: None,
             clock=lambda: self.now,
         )
