@@ -10,9 +10,11 @@ from luthier_api.evaluation import is_metric
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model, Rule
 from luthier_api.optimizers import NEEDS_GPU
+from luthier_api.promotion import Promote
+from luthier_api.retraining import Retrain, RetrainStatus
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
-from luthier_api.search import Promote, Retrain, Search
+from luthier_api.search import Search, SearchStatus
 
 
 class Checkpoints(Model):
@@ -27,7 +29,16 @@ class FineTuneJobSpec(RunSettings, FineTuning):
     search: Search | None = Field(default=None, description="Hyper-parameter search.")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="States to go on from.")
     retrain: Retrain | None = Field(default=None, description="Train anew on changed data.")
-    promote: Promote | None = Field(default=None, description="Which result is in use.")
+    promote: Promote | None = Field(
+        default=None, description="Which result is in use. Left out: the newest."
+    )
+    keep_revisions: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Results that are kept, beside what is in use, pinned, or taken by an "
+        "OptimizeJob or AdapterBundle; older ones are deleted. Left out: all.",
+    )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain", description="What happens to the artifacts when the resource is deleted."
     )
@@ -61,6 +72,11 @@ class FineTuneJobSpec(RunSettings, FineTuning):
         Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
         Rule("!has(self.retrain)", "retrain isn't built yet: remove it", field=".retrain"),
         Rule("!has(self.promote)", "promote isn't built yet: remove it", field=".promote"),
+        Rule(
+            "!has(self.keepRevisions)",
+            "keepRevisions isn't built yet: remove it",
+            field=".keepRevisions",
+        ),
         Rule(
             "self.deletionPolicy == 'Retain'",
             "deletionPolicy Delete isn't built yet: use Retain and delete the artifacts yourself",
@@ -130,8 +146,17 @@ class EvaluationResult(Model):
     change: Annotated[dict[str, Change], Field(max_length=32)] = Field(
         default={}, description="Tuned minus base, by metric, with its uncertainty."
     )
+    compared_with: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The revision that was in use, and answered the same rows in this run.",
+    )
+    in_use: Metrics = Field(default={}, description="Metrics of what was in use.")
+    gain: Annotated[dict[str, Change], Field(max_length=32)] = Field(
+        default={}, description="Tuned minus what was in use, by metric, with its uncertainty."
+    )
 
-    @field_validator("change")
+    @field_validator("change", "gain")
     @classmethod
     def _of_numbers(cls, change: dict[str, Change]) -> dict[str, Change]:
         """Without those of a diverged model: JSON has no ∞, and half a change can't be read."""
@@ -141,7 +166,7 @@ class EvaluationResult(Model):
             if all(end is None or math.isfinite(end) for end in (it.by, it.low, it.high))
         }
 
-    @field_validator("base", "tuned", "change")
+    @field_validator("base", "tuned", "change", "in_use", "gain")
     @classmethod
     def _of_metrics(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Without names that are no metric's: what ran code of the user's may send any."""
@@ -207,6 +232,10 @@ class FineTuneJobStatus(RunStatus):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
+    retrain: RetrainStatus | None = Field(
+        default=None, description="What the looks at the data found."
+    )
+    search: SearchStatus | None = Field(default=None, description="How far the search is.")
     custom_code: bool | None = Field(
         default=None,
         description="true: code of the user's own took part in the run (training.loss, "

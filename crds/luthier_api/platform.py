@@ -170,6 +170,23 @@ class Pool(Model):
     )
 
 
+class Errands(Model):
+    """The small Jobs beside runs: looks at the data, tidying of storage."""
+
+    pool: Name | None = Field(
+        default=None,
+        description="Pool of luthier.yaml for them. Left out: the run's own, or for runs with GPUs "
+        "the first one without that the namespace may use.",
+    )
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"}),
+        description="What their container gets, whatever the pool says.",
+    )
+    deadline_seconds: Seconds = Field(
+        default=3600, description="One that is older is given up, and told as failed."
+    )
+
+
 class Storage(Model):
     """The S3-compatible store."""
 
@@ -251,6 +268,10 @@ class Platform(Model):
     default_pool: Name = Field(
         description="Pool of runs that name none, where the namespace names none either."
     )
+    errands: Errands = Field(
+        default=Errands(),
+        description="The small Jobs beside runs: looks at the data, tidying of storage.",
+    )
     storage: Storage = Field(default=Storage(), description="The S3-compatible store.")
     hub: Hub = Field(default=Hub(), description="The model hub.")
     consent: Consent = Field(
@@ -293,6 +314,8 @@ class Platform(Model):
             for namespace, defaults in self.namespaces.items()
             if defaults.pool
         }
+        if self.errands.pool:
+            wanted[("errands", "pool")] = self.errands.pool
         for path, name in wanted.items():
             if name not in names:
                 there = ", ".join(dict.fromkeys(names))

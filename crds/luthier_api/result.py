@@ -24,6 +24,7 @@ from luthier_api.finetunejob import (
 )
 from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Candidate, OptimizedArtifact
+from luthier_api.retraining import RowChanges
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 
 MAX_RESULT_BYTES = 4000
@@ -218,3 +219,20 @@ class BundleResult(RunEnd):
             # Dozens with long names: what the pod reported before is all that tells of them.
             {"adapters": []},
         )
+
+
+class ProbeResult(RunEnd):
+    """What a look at the data found."""
+
+    dataset_digest: str | None = Field(default=None, max_length=80)
+    rows: RowChanges | None = None
+    rows_read: bool = Field(default=False, description="Whether the rows had to be read for it.")
+
+
+class KeepResult(RunEnd):
+    """What was brought in order."""
+
+    deleted: list[str] = Field(default=[], max_length=1000, description="Revisions that are gone.")
+    in_use: str | None = Field(
+        default=None, max_length=64, description="The revision that in-use.json names."
+    )

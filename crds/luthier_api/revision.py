@@ -31,13 +31,14 @@ _NOT_SHAPING_OTHERS: dict[str, Any] = {
     "evaluation": {"batch_size"},
 }
 # What no attempt could come out otherwise for: it is about before and after.
-_NOT_OF_AN_ATTEMPT: dict[str, Any] = {
+NOT_OF_AN_ATTEMPT: dict[str, Any] = {
     "limits": {"ttl_seconds_after_finished"},
     "suspend": True,
     "deletion_policy": True,
     "promote": True,
     "retrain": True,
     "keep_last": True,
+    "keep_revisions": True,
     "serve": True,
 }
 
@@ -76,7 +77,7 @@ def attempt_hash(spec: RunSettings) -> str:
     """As `shape_hash`, over all that may make another attempt at the same result end otherwise:
     what shapes it, where it runs, with which limits, credentials and workers."""
     document = spec.model_dump(
-        mode="json", by_alias=True, exclude_defaults=True, exclude=_NOT_OF_AN_ATTEMPT
+        mode="json", by_alias=True, exclude_defaults=True, exclude=NOT_OF_AN_ATTEMPT
     )
     # Of an object may be left what equals its default.
     return _digest({name: value for name, value in document.items() if value != {}})

@@ -69,6 +69,11 @@ class RunOrder(Model):
     """What every run is told, whatever it makes."""
 
     api_version: Literal["luthier.dev/v1alpha1"] = "luthier.dev/v1alpha1"
+    role: Literal["run", "probe", "keep"] = Field(
+        default="run",
+        description="run: make the revision's result. The others are errands beside it "
+        "(docs/adr/0020).",
+    )
     run: RunIdentity
     shape_hash: str = Field(description="The hash of the revision: sha256 hex, see revision.py.")
     output: str = Field(description="Folder of this revision: s3://… or file://…")
@@ -139,6 +144,40 @@ class BundleOrder(RunOrder):
     )
 
 
+class ProbeOrder(RunOrder):
+    """Look whether the data is what a revision was made from. `output`: that revision's folder."""
+
+    fine_tuning: FineTuning
+
+
+class InUseOrder(Model):
+    """What in-use.json is to say."""
+
+    revision: str = Field(max_length=64)
+    uri: str = Field(max_length=2048)
+    manifest_sha256: str = Field(max_length=64)
+    since: str = Field(max_length=32)
+    metrics: dict[str, float] = {}
+
+
+class KeepOrder(RunOrder):
+    """Bring in order what lies in storage. `output`: the folder of all revisions."""
+
+    in_use: InUseOrder | None = Field(default=None, description="Left out: nothing is in use.")
+    kept: list[str] = Field(
+        default=[], description="Names of revisions that stay, whatever their age."
+    )
+    newest: int | None = Field(
+        default=None, ge=1, description="So many finished ones stay beside them; left out: all."
+    )
+    everything: bool = Field(
+        default=False, description="Nothing stays: the resource is being deleted."
+    )
+
+
+AnyOrder = RunSpec | OptimizeOrder | BundleOrder | ProbeOrder | KeepOrder
+_ERRANDS: dict[str, type[ProbeOrder] | type[KeepOrder]] = {"probe": ProbeOrder, "keep": KeepOrder}
+
 _DOCUMENT = TypeAdapter(dict[str, object])
 
 
@@ -152,9 +191,9 @@ def write_order(order: RunOrder) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def read_order(document: bytes) -> RunSpec | OptimizeOrder | BundleOrder:
-    """The order in a run spec's JSON, by its run's kind; what it says in fields of a newer
-    version is ignored. Raises pydantic.ValidationError."""
+def read_order(document: bytes) -> AnyOrder:
+    """The order in a run spec's JSON, by its role and its run's kind; what it says in fields of
+    a newer version is ignored. Raises pydantic.ValidationError."""
     return _kind_of(document).read_json(document)
 
 
@@ -178,8 +217,11 @@ def unknown_fields(document: bytes) -> list[str]:
     return []
 
 
-def _kind_of(document: bytes) -> type[RunSpec] | type[OptimizeOrder] | type[BundleOrder]:
-    run = _DOCUMENT.validate_json(document).get("run")
+def _kind_of(document: bytes) -> type[AnyOrder]:
+    read = _DOCUMENT.validate_json(document)
+    if errand := _ERRANDS.get(str(read.get("role"))):
+        return errand
+    run = read.get("run")
     kind = run.get("kind", "FineTuneJob") if isinstance(run, dict) else "FineTuneJob"
     model = KINDS.get(str(kind), FINE_TUNE_JOB).order_model()
     assert issubclass(model, RunSpec | OptimizeOrder | BundleOrder)

@@ -1,6 +1,6 @@
 """What the status of every kind says of its runs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,12 @@ class InUse(ArtifactRef):
     """The result that whoever uses the resource should take."""
 
     revision: str = Field(max_length=64, description="The revision that made it.")
+    since: str | None = Field(
+        default=None, max_length=32, description="Since when it is in use (RFC 3339)."
+    )
+    metrics: Annotated[dict[str, float], Field(max_length=32)] = Field(
+        default={}, description="What its run measured of it."
+    )
 
 
 class Usage(Model):
@@ -49,6 +55,18 @@ class RevisionRecord(Model):
     outcome: Literal["Complete", "Failed", "Superseded"] = Field(description="How it ended.")
     finished: str | None = Field(default=None, max_length=32, description="When (RFC 3339).")
     artifact_uri: str | None = Field(default=None, max_length=2048, description="Its result.")
+    manifest_sha256: str | None = Field(
+        default=None, max_length=64, description="Digest of the result's manifest.json."
+    )
+    dataset_digest: str | None = Field(
+        default=None, max_length=80, description="sha256 of the data that it was made from."
+    )
+    metrics: Annotated[dict[str, float], Field(max_length=32)] = Field(
+        default={}, description="What its run measured of it."
+    )
+    promoted: str | None = Field(
+        default=None, max_length=64, description="Whether it came into use: the reason."
+    )
 
 
 class RunStatus(Model):
@@ -84,6 +102,9 @@ class RunStatus(Model):
     )
     retry_token: str | None = Field(
         default=None, max_length=256, description="Value of luthier.dev/retry that is served."
+    )
+    rerun_token: str | None = Field(
+        default=None, max_length=256, description="Value of luthier.dev/rerun that is served."
     )
     job_name: str | None = Field(default=None, max_length=63, description="The run's Job.")
     start_time: str | None = Field(default=None, max_length=32, description="First pod's start.")

@@ -1,13 +1,10 @@
-"""More than one run: search over hyper-parameters, training anew, and which result is in use.
+"""Search over hyper-parameters: many trials, the best of which is the result."""
 
-The schema is settled, so that manifests can be written against it; a rule of FineTuneJobSpec
-refuses them until they are built.
-"""
-
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from luthier_api.bounds import Count
 from luthier_api.meta import Model, Rule
 
 
@@ -27,19 +24,30 @@ class SearchParameter(Model):
     low: float | None = Field(default=None, description="Smallest value of float and int.")
     high: float | None = Field(default=None, description="Largest value of float and int.")
     log: bool = Field(default=False, description="Draw from the logarithm.")
+    step: float | None = Field(
+        default=None, gt=0, description="Distance between two values of float and int."
+    )
     values: list[float] | None = Field(
-        default=None, min_length=1, max_length=64, description="The values of choice."
+        default=None, min_length=1, max_length=64, description="The numbers of choice."
+    )
+    names: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="The words of choice, e.g. of method.type.",
     )
 
     rules = (
         Rule(
-            "self.type != 'choice' || (has(self.values) && !has(self.low) && !has(self.high))",
-            "choice takes values, and neither low nor high",
+            "self.type != 'choice' || (has(self.values) != has(self.names) && !has(self.low) && "
+            "!has(self.high) && !has(self.step))",
+            "choice takes either values (numbers) or names (words), and neither low, high nor step",
         ),
         Rule(
             "self.type == 'choice' || (has(self.low) && has(self.high) && !has(self.values) && "
+            "!has(self.names) && "
             "self.low < self.high)",
-            "float and int take low and high, low below high, and no values",
+            "float and int take low and high, low below high, and neither values nor names",
         ),
         Rule(
             "!self.log || (has(self.low) && self.low > 0.0)",
@@ -49,33 +57,95 @@ class SearchParameter(Model):
     )
 
 
+class Prune(Model):
+    """End bad trials early."""
+
+    strategy: Literal["asha"] = Field(
+        default="asha",
+        description="asha: a trial goes on at each rung only while it is among the best "
+        "1/reduction of those that came as far.",
+    )
+    reduction: int = Field(default=3, ge=2, le=10, description="One in how many goes on.")
+    min_steps: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Steps of the first rung; the next has reduction times as many.",
+    )
+
+
+class StopAfter(Model):
+    """When a search ends before it has made all trials."""
+
+    trials_without_gain: int = Field(
+        ge=1, le=1000, description="Trials in a row that weren't better than the best."
+    )
+
+
 class Search(Model):
     """Hyper-parameter search."""
 
     strategy: Literal["random", "tpe", "grid"] = Field(
-        default="random", description="How values are drawn."
+        default="random",
+        description="random and grid: a function of seed and number of the trial. tpe: from the "
+        "trials that have ended (Optuna's TPESampler).",
     )
-    trials: int = Field(default=10, ge=1, le=1000, description="Runs in all.")
-    parallelism: int = Field(default=1, ge=1, le=100, description="Runs at a time.")
-    objective: Objective = Field(description="What makes one run better than another.")
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Trials in all. Left out: 10; with grid: all combinations.",
+    )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Trials at a time. With 1, the search is exact to repeat.",
+    )
+    seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Of the values drawn.")
+    objective: Objective = Field(description="What makes one trial better than another.")
     space: dict[str, SearchParameter] = Field(
         min_length=1, max_length=32, description="Parameters by their path, e.g. lora.rank."
     )
-
-
-class Retrain(Model):
-    """Train anew when the data changed."""
-
-    schedule: str = Field(min_length=9, max_length=128, description="When to look, as cron.")
-    when: Literal["DatasetChanged"] = Field(default="DatasetChanged", description="When to train.")
-
-
-class Promote(Model):
-    """Which result is the one in use."""
-
-    when: Literal["Always", "IfBetter"] = Field(
-        default="Always",
-        description="Always: the latest result. IfBetter: only one that is no worse.",
+    prune: Prune | None = Field(
+        default=None, description="End bad trials early. Left out: all go to their end."
     )
-    metric: str | None = Field(default=None, max_length=64, description="Metric on `eval`.")
-    tolerance: float = Field(default=0.0, ge=0, description="How much worse still counts.")
+    max_failed_trials: int = Field(
+        default=5, ge=0, le=1000, description="The search fails when more trials than this fail."
+    )
+    stop_after: StopAfter | None = Field(
+        default=None, description="End before all trials are made. Left out: make them all."
+    )
+    again: bool = Field(
+        default=False,
+        description="Whether a retraining searches again, or goes on with the best settings.",
+    )
+
+
+class Trial(Model):
+    """One run of a search."""
+
+    number: Count = Field(description="Its number, from 0.")
+    state: Literal["Running", "Complete", "Pruned", "Failed"] = Field(description="What it is.")
+    value: float | None = Field(default=None, description="The objective, of the last it reported.")
+    step: Count = Field(default=0, description="Steps done.")
+    settings: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=32)] = (
+        Field(default={}, description="The values that it tries, by path.")
+    )
+
+
+class SearchStatus(Model):
+    """How far a search is."""
+
+    trials: Count = Field(default=0, description="Trials in all.")
+    running: Count = Field(default=0, description="Trials that run.")
+    complete: Count = Field(default=0, description="Trials that ended well.")
+    pruned: Count = Field(default=0, description="Trials that were ended early.")
+    failed: Count = Field(default=0, description="Trials that failed.")
+    best: Trial | None = Field(default=None, description="The best so far.")
+    table: list[Trial] = Field(
+        default=[], max_length=100, description="The best and the latest ones, by number."
+    )
+    stopped: str | None = Field(
+        default=None, max_length=200, description="Why no more trials are made."
+    )

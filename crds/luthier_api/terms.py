@@ -10,6 +10,17 @@ def pool_name(placement: Placement, namespace: str, platform: Platform) -> str:
     return placement.pool or platform.for_namespace(namespace).pool or platform.default_pool
 
 
+def errand_pool(placement: Placement, namespace: str, platform: Platform) -> Pool | None:
+    """Where the small Jobs beside a run go: never to where GPUs are, if there is anything else."""
+    if platform.errands.pool:
+        return platform.pool(platform.errands.pool)
+    own = platform.pool(pool_name(placement, namespace, platform))
+    if own is not None and not own.max_gpus:
+        return own
+    usable = (it for it in platform.pools if not it.namespaces or namespace in it.namespaces)
+    return next((it for it in usable if not it.max_gpus), own)
+
+
 def queue_of(spec: RunSettings, namespace: str, platform: Platform) -> str | None:
     """The LocalQueue of a run; None: it needs none."""
     pool, access = _said_by(spec, namespace, platform)

@@ -8,6 +8,7 @@ from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     ATTEMPT_LABEL,
     CHILDREN,
+    ERRAND_ANNOTATION,
     INDEX_LABEL,
     JOB_UID_LABEL,
     JOBS,
@@ -19,6 +20,8 @@ from luthier_operator.resources import (
     PODS,
     POOL_ANNOTATION,
     QUEUE_LABEL,
+    RERUN_ANNOTATION,
+    RETRAIN_ANNOTATION,
     RETRY_ANNOTATION,
     REVISION_LABEL,
     ROLE_LABEL,
@@ -56,7 +59,15 @@ _LABELS = (
     INDEX_LABEL,
     QUEUE_LABEL,
 )
-_ANNOTATIONS = (POOL_ANNOTATION, RETRY_ANNOTATION, SETTINGS_ANNOTATION, SUSPENDED_ANNOTATION)
+_ANNOTATIONS = (
+    POOL_ANNOTATION,
+    RETRY_ANNOTATION,
+    RERUN_ANNOTATION,
+    RETRAIN_ANNOTATION,
+    ERRAND_ANNOTATION,
+    SETTINGS_ANNOTATION,
+    SUSPENDED_ANNOTATION,
+)
 ANNOTATION_LENGTH = 512
 _JOB_SPEC = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit")
 _POD_STATUS = ("phase", "conditions", "containerStatuses")

@@ -53,10 +53,11 @@ KINDS: dict[str, dict[str, type[Model]]] = {
 }
 # Tried in turn until a field takes one that isn't its default.
 _VALUES: tuple[Any, ...] = (
-    *("tone", "s3://models/tone", "{text}: {label}", "300M"),
+    *("tone", "s3://models/tone", "{text}: {label}", "300M", "0 3 * * *", "r2-5f2c1e9a"),
     *(7, 2, 0.5, 0.25, 64, True, False),
 )
-_NAMED: dict[str, Any] = {"minLearningRate": 0.125}  # below learningRate
+# One is below another; an order of another role is another document.
+_NAMED: dict[str, Any] = {"minLearningRate": 0.125, "role": "run"}
 _ENTRY = "f1"  # of a map; of those of metrics only the names of metrics count
 
 ModelT = TypeVar("ModelT", bound=Model)

@@ -17,8 +17,11 @@ from luthier_api.release import release
 from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runspec import (
     TERMINATION_LOG_PATH,
+    AnyOrder,
     BundleOrder,
+    KeepOrder,
     OptimizeOrder,
+    ProbeOrder,
     RunSpec,
     read_order,
     shapes_result,
@@ -71,7 +74,7 @@ def main() -> None:
     _finish(*_execute(run_of(order)))
 
 
-def run_of(order: RunSpec | OptimizeOrder | BundleOrder) -> AnyRun:
+def run_of(order: AnyOrder) -> AnyRun:
     """The run that does what the order asks for."""
     match order:
         case RunSpec():
@@ -86,6 +89,8 @@ def run_of(order: RunSpec | OptimizeOrder | BundleOrder) -> AnyRun:
             from luthier_trainer.bundle.run import BundleRun
 
             return BundleRun(order)
+        case ProbeOrder() | KeepOrder():
+            raise NotImplementedError(order.role)
 
 
 def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:
@@ -117,7 +122,7 @@ def _interrupted(run: AnyRun) -> tuple[RunEnd, ExitCode]:
     return run.result("Interrupted"), ExitCode.INTERRUPTED
 
 
-def _read(path: Path) -> RunSpec | OptimizeOrder | BundleOrder:
+def _read(path: Path) -> AnyOrder:
     try:
         document = path.read_bytes()
         order = read_order(document)

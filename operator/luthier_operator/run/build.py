@@ -155,7 +155,7 @@ def build_run(
         "name": name,
         "namespace": owner.namespace,
         "labels": labels,
-        "ownerReferences": [_owner_reference(owner)],
+        "ownerReferences": [owner_reference(owner)],
     }
     queue = terms.queue_of(spec, owner.namespace, platform)
     deadline = terms.deadline_of(spec, owner.namespace, platform)
@@ -176,7 +176,7 @@ def build_run(
             "backoffLimit": spec.limits.max_restarts,
             # Two pods of a run never overlap: the next one comes when the last has ended.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _failure_policy(),
+            "podFailurePolicy": failure_policy(),
             # Kueue starts a queued Job; from then on `suspend` is Kueue's.
             "suspend": queue is not None,
             "template": {
@@ -225,7 +225,8 @@ def _kueue(queue: str | None, priority: str | None) -> dict[str, str]:
     return {QUEUE_LABEL: queue} | ({PRIORITY_LABEL: priority} if priority else {})
 
 
-def _owner_reference(owner: Owner) -> Obj:
+def owner_reference(owner: Owner) -> Obj:
+    """Of an object that goes with its resource."""
     return _reference(API_VERSION, owner.resource.kind, owner.name, owner.uid)
 
 
@@ -251,7 +252,9 @@ def _reference(version: str, kind: str, name: str, uid: str) -> Obj:
     }
 
 
-def _failure_policy() -> Obj:
+def failure_policy() -> Obj:
+    """What the exit code of a trainer means to its Job."""
+
     def on_exit(codes: list[int]) -> Obj:
         return {"containerName": CONTAINER, "operator": "In", "values": codes}
 

@@ -21,6 +21,7 @@ from luthier_operator.errors import Refusal
 from luthier_operator.resources import (
     POOL_ANNOTATION,
     QUEUE_LABEL,
+    ROLE_LABEL,
     UID_LABEL,
     Key,
     Obj,
@@ -28,7 +29,7 @@ from luthier_operator.resources import (
     key_of,
     label_of,
 )
-from luthier_operator.run.workload import job_end
+from luthier_operator.run.workload import RUN, job_end
 
 TOO_MANY_RUNS, POOL_FULL = reasons.TOO_MANY_RUNS, reasons.POOL_FULL
 QUOTA_EXCEEDED = reasons.QUOTA_EXCEEDED
@@ -43,7 +44,12 @@ Owner = tuple[Resource, Key]
 
 
 def takes_a_place(job: Obj) -> bool:
-    """Whether a Job of the store runs, or may start without our doing: Kueue's count as well."""
+    """Whether a Job of the store runs, or may start without our doing: Kueue's count as well.
+
+    Errands don't: they are small, and what waits for a place may wait for what they find.
+    """
+    if (label_of(job, ROLE_LABEL) or RUN) != RUN:
+        return False
     spec, status = job["spec"], job["status"]
     ended = job_end(status.get("conditions") or []) is not None
     held = bool(spec.get("suspend")) and label_of(job, QUEUE_LABEL) is None

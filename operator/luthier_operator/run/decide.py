@@ -28,6 +28,7 @@ class Plan:
     hold: Refusal | None = None  # why there is no Job, where there is none
     actions: tuple[Action, ...] = ()
     starts: bool = False  # pods may come of the actions that would not come without them
+    beside: tuple[Action, ...] = ()  # errands: they hold up nothing of the run
     later: tuple[str, ...] = ()  # settings that the next attempt will be made of
     again: float | None = None  # seconds until it is to be looked at again
 

@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 
 from luthier_api.platform import Pool
+from luthier_api.revision import NOT_OF_AN_ATTEMPT
 from luthier_api.runsettings import RunSettings
 
-# Changed on the Job itself (workload.py).
-_OF_THE_JOB = {"suspend", "limits"}
+# Changed on the Job itself (workload.py), or no run's at all.
+_OF_THE_JOB = NOT_OF_AN_ATTEMPT | {"suspend": True, "limits": True}
 # What luthier.yaml says of a pool that isn't about its pods.
 OF_NO_POD = {
     "name",

@@ -66,6 +66,20 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Errand:
+    """A small Job beside the runs (errands.py)."""
+
+    obj: Obj
+    name: str
+    uid: str
+    role: str
+    about: str
+    created: str
+    deleting: bool
+    end: JobEnd | None
+
+
+@dataclass(frozen=True)
 class Pod:
     """A pod of a run."""
 
@@ -140,6 +154,10 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     kueue: bool | None
     platform: Platform
     now: datetime
+    rerun_token: str | None = None
+    retrain_token: str | None = None
+    errands: tuple[Errand, ...] = ()
+    errand_pods: tuple[Pod, ...] = ()  # oldest first
 
     def pods_of(self, job: Job | None) -> list[Pod]:
         """The Job's pods, oldest first."""

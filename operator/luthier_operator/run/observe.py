@@ -12,7 +12,10 @@ from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import tell_an_end
 from luthier_operator.resources import (
     INDEX_LABEL,
+    RERUN_ANNOTATION,
+    RETRAIN_ANNOTATION,
     RETRY_ANNOTATION,
+    ROLE_LABEL,
     UID_LABEL,
     Obj,
     Resource,
@@ -28,7 +31,7 @@ from luthier_operator.run.model import (
     Pod,
 )
 from luthier_operator.run.pod import CONTAINER
-from luthier_operator.run.workload import JOB
+from luthier_operator.run.workload import ERRANDS, JOB, parse_errand
 
 _SPECS, _STATUSES = Memo(PARSED), Memo(PARSED)
 
@@ -62,7 +65,15 @@ def assemble(
     mine = (JOB.parse(it) for it in around.jobs if here(it) and controller_uid(it) == uid)
     own_jobs = tuple(job for job in mine if job is not None)
     job_uids = {job.uid for job in own_jobs}
-    own_pods = [parse_pod(pod) for pod in around.pods if here(pod)]
+    errands = tuple(
+        errand
+        for it in around.jobs
+        if here(it) and controller_uid(it) == uid and (errand := parse_errand(it)) is not None
+    )
+    beside = [pod for pod in around.pods if label_of(pod, ROLE_LABEL) in ERRANDS]
+    own_pods = [
+        parse_pod(it) for it in around.pods if here(it) and label_of(it, ROLE_LABEL) not in ERRANDS
+    ]
     annotations = metadata.get("annotations") or {}
     report = around.report
     return Observed(
@@ -92,6 +103,15 @@ def assemble(
         kueue=around.kueue,
         platform=around.platform,
         now=around.now,
+        rerun_token=annotations.get(RERUN_ANNOTATION),
+        retrain_token=annotations.get(RETRAIN_ANNOTATION),
+        errands=errands,
+        errand_pods=tuple(
+            sorted(
+                (parse_pod(pod) for pod in beside if here(pod)),
+                key=lambda pod: (pod.created, pod.name),
+            )
+        ),
     )
 
 

@@ -33,7 +33,7 @@ from luthier_operator.resources import (
     label_of,
 )
 from luthier_operator.run import adoption, scheduling
-from luthier_operator.run.actions import Delete, Ensure, Patch
+from luthier_operator.run.actions import Action, Delete, Ensure, Patch
 from luthier_operator.run.build import handed_over, name_label
 from luthier_operator.run.concurrency import (
     LOOK_SECONDS,
@@ -176,7 +176,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         waits = self._slots.admit(self._resource, obj, starts=plan.starts)
         if waits is not None:
             plan = replace(plan, actions=tuple(it for it in plan.actions if isinstance(it, Delete)))
-        if plan.created:
+        if plan.created or any(isinstance(it, Ensure) for it in plan.beside):
             # The fence: neither a ghost nor a namesake gets a Job, nor a spec of yesterday.
             live = await self._cluster.get(self._resource, key)
             if live is None or live["metadata"]["uid"] != memory.uid:
@@ -185,7 +185,9 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
                 return None
             if self._store.put(self._resource, live):
                 return 0.0
-        refused = await self._act(obj, plan, memory) or waits
+        memory.unpatched = False
+        refused = await self._act(obj, plan.actions, memory) or waits
+        not_sent = await self._act(obj, plan.beside, memory)
         if plan.starts and waits is None:
             self._slots.settle(self._resource, obj, refused)
         if plan.created and refused is None:
@@ -198,7 +200,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         status = self._kind.compute(observed, plan, refused)
         return _soonest(
             await self._write_status(obj, observed, status),
-            _retry_refused(memory, refused),
+            _retry_refused(memory, refused or not_sent),
             UNPATCHED_SECONDS if memory.unpatched else None,
             plan.again,
             scheduling.until_overdue(observed),
@@ -262,11 +264,10 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
                 return parse_admission(served, of_it[0])
         return None
 
-    async def _act(self, obj: Obj, plan: Plan, memory: _Memory) -> Refusal | None:
-        """Carry out the plan's actions, in their order; what the API server refused of them."""
+    async def _act(self, obj: Obj, actions: tuple[Action, ...], memory: _Memory) -> Refusal | None:
+        """Carry out actions, in their order; what the API server refused of them."""
         made: list[Obj] = []
-        memory.unpatched = False
-        for action in plan.actions:
+        for action in actions:
             match action:
                 case Delete(resource, target, why):
                     await self._cluster.delete(resource, target)

@@ -11,6 +11,7 @@ from luthier_api.placement import Limits
 from luthier_api.revision import is_revision
 from luthier_operator.resources import (
     ATTEMPT_LABEL,
+    ERRAND_ANNOTATION,
     JOBS,
     POOL_ANNOTATION,
     QUEUE_LABEL,
@@ -22,10 +23,12 @@ from luthier_operator.resources import (
     Resource,
 )
 from luthier_operator.run.drift import parse_settings
-from luthier_operator.run.model import Job, JobEnd
+from luthier_operator.run.model import Errand, Job, JobEnd
 
 # The role of the Job that makes a revision's result; others help it, and are no attempt.
 RUN = "run"
+PROBE, KEEP = "probe", "keep"
+ERRANDS = (PROBE, KEEP)
 # A Job with this deadline ends at once, and its pods stay to tell why.
 AT_ONCE = 1
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
@@ -116,6 +119,25 @@ class JobWorkload:
 
 
 JOB: Workload = JobWorkload()
+
+
+def parse_errand(obj: Obj) -> Errand | None:
+    """A Job of the store; None for one that is no errand."""
+    metadata = obj["metadata"]
+    role = (metadata.get("labels") or {}).get(ROLE_LABEL)
+    about = (metadata.get("annotations") or {}).get(ERRAND_ANNOTATION)
+    if role not in ERRANDS or about is None:
+        return None
+    return Errand(
+        obj=obj,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        role=role,
+        about=about,
+        created=metadata.get("creationTimestamp", ""),
+        deleting="deletionTimestamp" in metadata,
+        end=job_end(obj["status"].get("conditions") or []),
+    )
 
 
 def job_end(conditions: list[dict[str, str]]) -> JobEnd | None:
