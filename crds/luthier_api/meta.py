@@ -36,9 +36,13 @@ def search(pattern: str, text: str) -> re.Match[str] | None:
     return _as_re2(pattern).search(text)
 
 
+# An escaped character, a class (in which `$` is a dollar), or the `$` that is an end.
+_END = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+
+
 @cache
 def _as_re2(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"(?<!\\)\$", r"\\Z", pattern))
+    return re.compile(_END.sub(lambda it: r"\Z" if it[0] == "$" else it[0], pattern))
 
 
 @dataclass(frozen=True)

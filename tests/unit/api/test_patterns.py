@@ -33,3 +33,10 @@ def test_an_end_is_the_very_end() -> None:
     assert meta.search(r"^(a|b$)", "b")
     assert not meta.search(r"^(c|b$)", "b\n")
     assert meta.search(r"b\$", "b$")
+
+
+def test_a_dollar_in_a_class_is_a_dollar() -> None:
+    assert meta.search(r"^[a$]$", "$")
+    assert meta.search(r"^[]$]+$", "]$")
+    assert meta.search(r"a\\$", "a\\")
+    assert not meta.search(r"^[^$]$", "$")
