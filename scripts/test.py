@@ -54,7 +54,7 @@ class Ended:
 
 def stages(workers: int, matrices: bool, order: str) -> list[Stage]:
     """All of them, in the order in which they run: what fails fast comes first."""
-    marks = "not faults" if matrices else "not faults and not matrix"
+    marks = "not faults" if matrices else "not faults and not matrix and not engines"
     return [
         Stage("lint", "linters, types, who imports whom", ["make", "--no-print-directory", "lint"]),
         Stage("generated", "generated files", ["make", "--no-print-directory", "verify"]),

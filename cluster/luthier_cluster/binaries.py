@@ -34,8 +34,8 @@ KWOK_VERSION = "v0.8.0"
 class Binary:
     """A program, built from a module folder of ours or from a published `package@version`.
 
-    `minutes` is what a cold build takes on two cores; `links` are the names by which the
-    program is called as well.
+    `package`: which one, where the folder only says from which versions. `minutes` is what a cold
+    build takes on two cores; `links` are the names by which the program is called as well.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Binary:
     minutes: float
     variables: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    package: str = "."
 
     @property
     def is_published(self) -> bool:
@@ -87,6 +88,11 @@ KWOK = Binary("kwok", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}", 3)
 # What GitOps engines say of objects, by their own code.
 FLUX_HEALTH = Binary("fluxhealth", "fluxhealth", 1)
 ARGO_HEALTH = Binary("argohealth", "argohealth", 4)
+# Flux itself, for those who run the complete matrices.
+FLUX_SOURCE = Binary("source-controller", "flux", 4, package="github.com/fluxcd/source-controller")
+FLUX_KUSTOMIZE = Binary(
+    "kustomize-controller", "flux", 4, package="github.com/fluxcd/kustomize-controller"
+)
 
 
 def folder() -> Path:
@@ -150,7 +156,7 @@ def _build(binary: Binary, file: Path) -> None:
         module, built = scratch, scratch / binary.name
     else:
         module, built = MODULES / binary.source, scratch / binary.name
-        command = ["go", "build", *flags, "-o", str(built), "."]
+        command = ["go", "build", *flags, "-o", str(built), binary.package]
     environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(scratch)}
     try:
         with step(f"build {binary.name}"):
