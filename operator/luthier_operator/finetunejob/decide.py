@@ -26,6 +26,6 @@ def decide(observed: Observed) -> Plan:
         revision,
         token,
         refuse=lambda: policy.check(spec, reads, owner.namespace, platform),
-        build=lambda: build(owner, spec, revision, platform),
+        build=lambda: build(owner, spec, revision, platform, observed.previous),
         settings=lambda: made_of(owner, spec, platform),
     )

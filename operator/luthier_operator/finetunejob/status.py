@@ -14,12 +14,13 @@ from luthier_operator.finetunejob.evidence import (
     gather,
 )
 from luthier_operator.finetunejob.observe import Observed
+from luthier_operator.finetunejob.standing import PROMOTED, recorded, stand
 from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
 from luthier_operator.run.sentences import Sentences
-from luthier_operator.run.status import Rules
+from luthier_operator.run.status import Rules, results_first
 
 SENTENCES = Sentences(
     more_memory="Lower training.perDeviceBatchSize or training.maxLength, or choose a pool with "
@@ -125,6 +126,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
         "Running",
         "CheckpointSaved",
         "Evaluated",
+        PROMOTED,
         OVERFITTING,
         RESUME_EXACT,
     ),
@@ -133,4 +135,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     published=lambda evidence: evidence.artifact,
     saved=lambda evidence: bool(evidence.checkpoints),
     own=_own,
+    stand=stand,
+    recorded=recorded,
+    kept=results_first,
 )

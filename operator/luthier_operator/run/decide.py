@@ -23,6 +23,7 @@ class Plan:
 
     revision: Revision | None = None
     retry_token: str | None = None
+    rerun_token: str | None = None
     job: Job | None = None  # of this revision and attempt
     ended: bool = False  # the status has its end already
     hold: Refusal | None = None  # why there is no Job, where there is none
@@ -46,7 +47,12 @@ def unreadable(observed: AnyObserved) -> Plan:
 
 def wait(observed: AnyObserved, hold: Refusal) -> Plan:
     """For a resource whose revision isn't known yet: whatever runs serves an older one."""
-    return Plan(retry_token=observed.retry_token, hold=hold, actions=_stopped(observed, None))
+    return Plan(
+        retry_token=observed.retry_token,
+        rerun_token=observed.previous.rerun_token,
+        hold=hold,
+        actions=_stopped(observed, None),
+    )
 
 
 def plan_run(
@@ -78,6 +84,7 @@ def plan_run(
     return Plan(
         revision,
         token,
+        observed.rerun_token or observed.previous.rerun_token,
         job,
         ended=step.ended,
         hold=step.hold,
