@@ -12,7 +12,7 @@ from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
 from luthier_operator.run.revision import is_anew
-from luthier_operator.run.standing import in_use_of
+from luthier_operator.run.status import in_use_of
 
 
 def build(

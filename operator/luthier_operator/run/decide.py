@@ -1,7 +1,7 @@
 """Observed → Plan: the first of an ordered list of checks that has something to say. Pure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from luthier_api import reasons
 from luthier_operator.errors import Refusal
@@ -32,6 +32,8 @@ class Plan:
     beside: tuple[Action, ...] = ()  # errands: they hold up nothing of the run
     later: tuple[str, ...] = ()  # settings that the next attempt will be made of
     again: float | None = None  # seconds until it is to be looked at again
+    # Fields of the status that the decision rests on, and that no run tells.
+    noted: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def created(self) -> tuple[Obj, ...]:

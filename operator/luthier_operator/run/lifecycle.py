@@ -32,6 +32,9 @@ SHARED = (
 )
 
 
+# What moves on although the run's end is on record.
+_TOLD_ANEW = ("Suspended", "Scheduled", "SettingsApplied", "Promoted", "Kept")
+
 ObservedT = TypeVar("ObservedT", bound=AnyObserved, covariant=True)
 
 
@@ -280,7 +283,7 @@ def on_record(
     """The end stands; only what is about this generation moves on. Changes of the status."""
     previous = observed.previous
     for condition in previous.conditions:
-        if condition.type not in ("Suspended", "Scheduled", "SettingsApplied"):
+        if condition.type not in _TOLD_ANEW:
             conditions.keep(condition.type)
     _restated(conditions, previous.conditions, standing)
     _placed_no_more(conditions, observed)

@@ -10,7 +10,7 @@ from luthier_operator.conditions import find, is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run.observe import parse_spec, parse_status
-from luthier_operator.run.standing import in_use_of
+from luthier_operator.run.status import in_use_of
 
 
 @dataclass(frozen=True)

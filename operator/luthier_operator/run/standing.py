@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from luthier_api import reasons
 from luthier_api.revision import maker_of
-from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord, RunStatus
-from luthier_operator.conditions import is_true
+from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord
 from luthier_operator.errors import Refusal
 
 
@@ -45,18 +44,3 @@ def made(artifact: ArtifactRef, revision: str) -> InUse:
         manifest_sha256=artifact.manifest_sha256,
         revision=maker_of(artifact.uri) or revision,
     )
-
-
-def in_use_of(previous: RunStatus) -> InUse | None:
-    """The last published result, which stays in use until there is a newer one.
-
-    A status of before `inUse` tells it by its artifact.
-    """
-    if previous.in_use is not None:
-        return previous.in_use
-    artifact = previous.published
-    if artifact is None or previous.revision is None:
-        return None
-    if not is_true(previous.conditions, "Complete"):
-        return None
-    return made(artifact, previous.revision)

@@ -10,15 +10,15 @@ from typing import Any, Generic, TypeVar
 
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunEnd
-from luthier_api.runstatus import ArtifactRef, RevisionRecord, RunStatus
-from luthier_operator.conditions import Conditions, is_true, timestamp
+from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord, RunStatus
+from luthier_operator.conditions import Conditions, find, is_true, timestamp
 from luthier_operator.errors import Refusal
 from luthier_operator.run import lifecycle
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import AnyRun, Run
 from luthier_operator.run.model import AnyObserved, Pod, Revision
 from luthier_operator.run.sentences import Sentences
-from luthier_operator.run.standing import Known, Standing, in_use_of, made, newest
+from luthier_operator.run.standing import Known, Standing, made, newest
 
 HISTORY = 10
 
@@ -39,6 +39,10 @@ def _newest_in_use(
     _observed: object, _conditions: object, known: Known, _evidence: object
 ) -> Standing:
     return newest(known)
+
+
+def _no_note(_conditions: object, _plan: object) -> None:
+    return None
 
 
 def _nothing_more(_status: object) -> dict[str, Any]:
@@ -81,6 +85,8 @@ class Rules(Generic[ObservedT, StatusT, EvidenceT]):
     on_record: Callable[[ObservedT, Conditions], dict[str, Any]] = _no_fields
     # Which result is in use; adds the condition that says why.
     stand: Callable[[ObservedT, Conditions, Known, EvidenceT], Standing] = _newest_in_use
+    # Adds the conditions about what the plan notes.
+    note: Callable[[Conditions, Plan], None] = _no_note
     # What goes in the history of a revision that gives way, beside what every kind's says.
     recorded: Callable[[StatusT], dict[str, Any]] = _nothing_more
     # Which of the earlier revisions are kept, newest first.
@@ -104,6 +110,8 @@ def compute(
         standing = _on_record(rules, observed, plan, conditions)
         changes = lifecycle.on_record(observed, plan, conditions, standing)
         changes |= rules.on_record(observed, conditions) | {"in_use": standing.in_use}
+        rules.note(conditions, plan)
+        changes |= plan.noted
     else:
         return _going_on(rules, Run(observed, plan, refused), conditions)
     changes["conditions"] = lifecycle.ordered(conditions, rules.order)
@@ -148,6 +156,7 @@ def _going_on(
             standing=standing,
         )
     own = rules.own(conditions, run, evidence)
+    rules.note(conditions, run.plan)
     fields: dict[str, Any] = {
         **lifecycle.fields(run),
         "history": history,
@@ -155,8 +164,26 @@ def _going_on(
         "in_use": standing.in_use,
         "conditions": lifecycle.ordered(conditions, rules.order),
         **own,
+        **run.plan.noted,
     }
     return rules.status(**fields)
+
+
+def in_use_of(previous: RunStatus) -> InUse | None:
+    """The last published result, which stays in use until there is a newer one.
+
+    A status of before `inUse` tells it by its artifact.
+    """
+    if previous.in_use is not None:
+        return previous.in_use
+    artifact = previous.published
+    if artifact is None or previous.revision is None:
+        return None
+    if not is_true(previous.conditions, "Complete"):
+        return None
+    if find(previous.conditions, "Promoted") is not None:
+        return None  # it didn't come into use
+    return made(artifact, previous.revision)
 
 
 def _on_record(

@@ -28,7 +28,7 @@ from luthier_operator.resources import Obj
 from luthier_operator.run import scheduling
 from luthier_operator.run.model import Revision
 from luthier_operator.run.sources import Awaited, Taken, source_of_job
-from luthier_operator.run.standing import in_use_of
+from luthier_operator.run.status import in_use_of
 
 SHAPE = shape_hash(spec(), spec().output.uri)
 FIRST = Revision(revision_name(1, SHAPE), 1, SHAPE)
