@@ -23,7 +23,7 @@ def two(promote: dict[str, object] | None = None) -> tuple[Life, str, str]:
 
 
 def test_without_a_word_on_it_the_newest_is_in_use() -> None:
-    life, first, second = two()
+    life, first, _second = two()
     assert "Promoted" not in reasons(life.status)
     assert life.status.in_use is not None
     assert life.status.in_use.since == "2026-01-02T03:04:05Z"
@@ -34,7 +34,7 @@ def test_without_a_word_on_it_the_newest_is_in_use() -> None:
 
 
 def test_a_better_one_is_promoted() -> None:
-    life, first, second = two(IF_BETTER)
+    life, _first, _second = two(IF_BETTER)
     assert reasons(life.status)["Promoted"] == "True Better"
     assert reasons(life.status)["Ready"] == "True Published"
     assert life.status.history[0].promoted == "First"
@@ -44,7 +44,7 @@ def test_a_better_one_is_promoted() -> None:
 
 
 def test_nothing_is_promoted_on_noise() -> None:
-    life, first, second = two(IF_BETTER)
+    life, _first, second = two(IF_BETTER)
     third = life.train(300, gain=UNSURE)
     assert life.in_use() == second
     now = reasons(third)
@@ -145,7 +145,7 @@ def test_a_rollback_by_a_pin_alone() -> None:
 
 
 def test_a_pin_moves_what_is_in_use_after_a_failed_run() -> None:
-    life, first, second = two()
+    life, first, _second = two()
     failed = life.edit(training={"maxSteps": 300})
     conditions = [
         it.model_copy(update={"type": "Failed", "status": "True", "reason": "Because"})
@@ -176,7 +176,7 @@ def test_a_pin_that_names_nothing_is_told_with_what_there_is() -> None:
 
 
 def test_a_pin_of_what_is_being_made_waits_for_it() -> None:
-    life, first, second = two()
+    life, _first, second = two()
     life.edit(training={"maxSteps": 300})
     third = life.revision().name
     waits = life.edit(promote={"pin": third})
@@ -188,7 +188,7 @@ def test_a_pin_of_what_is_being_made_waits_for_it() -> None:
 
 
 def test_a_result_that_is_found_again_is_the_one_that_was_made() -> None:
-    life, first, second = two()
+    life, first, _second = two()
     life.edit(training={"maxSteps": 100})
     third = life.revision()
     found = renumbered(third, 1)
@@ -206,7 +206,7 @@ def test_a_result_that_is_found_again_is_the_one_that_was_made() -> None:
 
 
 def test_a_result_elsewhere_is_none() -> None:
-    life, first, second = two()
+    life, first, _second = two()
     life.edit(training={"maxSteps": 300})
     other = artifact(renumbered(life.revision(), 1)) | {
         "uri": f"s3://artifacts/models/team/tone/{first}"
@@ -215,7 +215,7 @@ def test_a_result_elsewhere_is_none() -> None:
 
 
 def test_what_was_measured_beside_another_is_not_compared() -> None:
-    life, first, second = two(IF_BETTER)
+    life, first, _second = two(IF_BETTER)
     assert reasons(life.train(300, gain=BETTER))["Promoted"] == "True Better"
     third = life.in_use()
     life.edit(training={"maxSteps": 200})
