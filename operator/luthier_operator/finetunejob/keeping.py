@@ -31,6 +31,8 @@ KEPT = "Kept"
 # One that failed is tried again after these times.
 _AGAIN_SECONDS = 300.0
 _AGAIN_MOST_SECONDS = 6 * 3600.0
+# So soon status is about the spec.
+_RECORDED_SECONDS = 1.0
 # A Job's end may be seen before its pod's, which holds the result.
 _RESULT_SECONDS = 30.0
 _MESSAGE = 1024
@@ -64,6 +66,8 @@ def keep(observed: Observed, revision: Revision) -> Kept:
     """What is to be done now. `revision`: the one that is wanted."""
     assert observed.spec is not None
     before = observed.previous.kept
+    if observed.previous.observed_generation != observed.generation:
+        return Kept(before, again=_RECORDED_SECONDS)  # what is in use may be another one by now
     found = [it for it in observed.errands if it.role == KEEP]
     duty = _duty(observed.spec, observed.previous)
     if duty == _Duty():
