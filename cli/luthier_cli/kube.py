@@ -180,6 +180,14 @@ def connect(
     return Cluster(ApiClient(configuration), name, configuration.host, namespace or default)
 
 
+def read(cluster: Cluster, target: Target) -> Object:
+    """The object now. Raises CliError."""
+    try:
+        return cluster.request("GET", target.path(cluster.namespace))
+    except (ApiError, UnreachableError) as error:
+        raise cluster.explain(error, str(target)) from None
+
+
 def watch(
     cluster: Cluster, target: Target, namespace: str, deadline: float | None = None
 ) -> Iterator[Object | None]:

@@ -2,7 +2,18 @@
 
 import typer
 
-from luthier_cli.commands import logs, retry, run, validate, version, watch
+from luthier_cli.commands import (
+    compare,
+    history,
+    logs,
+    promote,
+    rerun,
+    retry,
+    run,
+    validate,
+    version,
+    watch,
+)
 
 app = typer.Typer(
     name="luthier",
@@ -20,6 +31,10 @@ for command in (
     watch.watch,
     logs.logs,
     retry.retry,
+    rerun.rerun,
+    history.history,
+    compare.compare,
+    promote.promote,
     version.version,
 ):
     app.command()(command)

@@ -16,8 +16,8 @@ from luthier_cli.state import (
 from luthier_cli.target import Target
 
 
-def refusal(target: Target, resource: Resource, *, force: bool = False) -> CliError | None:
-    """Why a retry would change nothing, if so. `force`: it may be for later, when the run fails."""
+def refusal(target: Target, resource: Resource) -> CliError | None:
+    """Why a retry would change nothing, if so."""
     name, look = target.name, f"follow it: luthier watch {target.argument}"
     if retry_pending(resource):
         return CliError(f"{name} has a retry under way already", look)
@@ -32,33 +32,26 @@ def refusal(target: Target, resource: Resource, *, force: bool = False) -> CliEr
     if outcome(resource) == "Complete":
         return CliError(
             f"{name} is complete: there is nothing to try again",
-            "only a failed run is tried again; to make it anew, also of data that changed, change "
-            "a field that shapes the result, e.g. training.seed of a FineTuneJob",
+            "only a failed run is tried again; to make it anew, also of data that changed: luthier "
+            f"rerun {target.argument}",
         )
-    if force:
-        return None
     phase = status_of(resource).get("phase") or "not yet seen by the operator"
-    return CliError(
-        f"{name} hasn't failed ({phase})",
-        f"{look}; with --force it is tried again as soon as it fails",
-    )
+    return CliError(f"{name} hasn't failed ({phase})", look)
 
 
-def retry(cluster: Cluster, target: Target, force: bool) -> bool:
-    """Ask for the next attempt; whether it comes now, or only when the run fails. Raises
-    CliError."""
+def retry(cluster: Cluster, target: Target) -> None:
+    """Ask for the next attempt. Raises CliError."""
     path = target.path(cluster.namespace)
     token = secrets.token_hex(8)
     try:
         resource = cluster.request("GET", path)
-        if error := refusal(target, resource, force=force):
+        if error := refusal(target, resource):
             raise error
         # The version makes it this very state: a run that went on meanwhile is left alone.
-        fence = {} if force else {"resourceVersion": resource["metadata"]["resourceVersion"]}
-        patch = {"metadata": {"annotations": {RETRY_ANNOTATION: token}, **fence}}
+        version = resource["metadata"]["resourceVersion"]
+        patch = {"metadata": {"annotations": {RETRY_ANNOTATION: token}, "resourceVersion": version}}
         cluster.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
     except (ApiError, UnreachableError) as error:
         if isinstance(error, ApiError) and error.code == 409:
             raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
         raise cluster.explain(error, str(target)) from None
-    return holds(resource, "Failed")

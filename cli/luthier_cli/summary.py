@@ -13,13 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from luthier_api.evaluation import lower_is_better
 from luthier_api.visible import one_line, visible_in
 from luthier_cli import tables, text
 from luthier_cli.facts import facts_of
 from luthier_cli.state import Resource, cause, gated_metric, outcome, status_of, warnings
-
-# Metrics of which less is better.
-_LESS_IS_BETTER = ("loss", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -213,8 +211,7 @@ def _change(
     if before is None or after is None:
         return Text("")
     difference = after - before
-    lower_is_better = any(word in name for word in _LESS_IS_BETTER)
-    better = difference < 0 if lower_is_better else difference > 0
+    better = difference < 0 if lower_is_better(name) else difference > 0
     sure = change is None or ("low" in change and not change["low"] <= 0 <= change["high"])
     style = "" if not difference or not sure else "green" if better else "red"
     return Text(_signed(difference), style=style)

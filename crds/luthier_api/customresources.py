@@ -160,6 +160,9 @@ FINE_TUNE_JOB = CustomResource(
         PrinterColumn("Progress", ".status.progress.percent", "Share of the steps done."),
         PrinterColumn("ETA", ".status.progress.eta", "Time left at the last report."),
         PrinterColumn("Loss", ".status.progress.loss", "Training loss.", "number"),
+        PrinterColumn(
+            "In use", ".status.inUse.revision", "The revision that is in use.", wide=True
+        ),
         PrinterColumn("Queue", ".spec.placement.queueName", "Queue of Kueue."),
         PrinterColumn(
             "Restarts",

@@ -39,6 +39,11 @@ def is_metric(name: str) -> bool:
     return name in METRIC_NAMES or _OF_A_SCRIPT.fullmatch(name) is not None
 
 
+def lower_is_better(name: str) -> bool:
+    """Whether less of a metric is better: of losses and perplexities, a script's too."""
+    return "loss" in name or "perplexity" in name
+
+
 # What each kind of answer can be measured by; loss is always known.
 CLASS_METRICS = ("accuracy", "f1", "f1_micro", "f1_weighted", "precision", "recall")
 ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")

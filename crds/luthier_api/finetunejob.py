@@ -23,6 +23,28 @@ class Checkpoints(Model):
     keep_last: int = Field(default=3, ge=1, le=100, description="How many are kept.")
 
 
+# Some metrics have more values than one, and loss is always measured.
+_VALUES = (
+    ("'rouge'", "['rouge1', 'rouge2', 'rougeL']"),
+    ("'json_f1'", "['json_precision', 'json_recall']"),
+)
+_MEASURE_IT = (
+    "promote goes by loss, by what evaluation.metrics names, or by script_* of evaluation.script: "
+    "add the metric there, or name another"
+)
+
+
+def _measured(name: str) -> str:
+    """CEL: whether the run measures the metric of that name."""
+    of_others = " || ".join(
+        f"({metric} in self.evaluation.metrics && {name} in {values})" for metric, values in _VALUES
+    )
+    return (
+        f"({name} in ['loss', 'eval_loss'] || {name} in self.evaluation.metrics || {of_others} || "
+        f"({name}.startsWith('script_') && has(self.evaluation.script)))"
+    )
+
+
 class FineTuneJobSpec(RunSettings, FineTuning):
     """The model to make: what to learn from, how, where, and when to give up."""
 
@@ -71,16 +93,16 @@ class FineTuneJobSpec(RunSettings, FineTuning):
         ),
         Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
         Rule("!has(self.retrain)", "retrain isn't built yet: remove it", field=".retrain"),
-        Rule("!has(self.promote)", "promote isn't built yet: remove it", field=".promote"),
         Rule(
-            "!has(self.keepRevisions)",
-            "keepRevisions isn't built yet: remove it",
-            field=".keepRevisions",
+            "!has(self.promote) || !has(self.promote.metric) || "
+            f"{_measured('self.promote.metric')}",
+            _MEASURE_IT,
+            field=".promote.metric",
         ),
         Rule(
-            "self.deletionPolicy == 'Retain'",
-            "deletionPolicy Delete isn't built yet: use Retain and delete the artifacts yourself",
-            field=".deletionPolicy",
+            f"!has(self.promote) || self.promote.atLeast.all(m, {_measured('m')})",
+            _MEASURE_IT,
+            field=".promote.atLeast",
         ),
     )
 
@@ -215,6 +237,20 @@ class Estimate(Model):
     )
 
 
+class KeptStatus(Model):
+    """What the last errand that keeps order in storage came to (docs/adr/0021)."""
+
+    about: str = Field(max_length=64, description="Digest of what was to be done.")
+    in_use: str | None = Field(
+        default=None, max_length=64, description="The revision that in-use.json names."
+    )
+    time: str | None = Field(default=None, max_length=32, description="When it ended (RFC 3339).")
+    failures: Count = Field(default=0, description="How often it has failed in a row.")
+    error: str | None = Field(
+        default=None, max_length=1500, description="Why it failed; it is tried again."
+    )
+
+
 class FineTuneJobStatus(RunStatus):
     """The state, as the operator sees it."""
 
@@ -232,6 +268,9 @@ class FineTuneJobStatus(RunStatus):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
+    kept: KeptStatus | None = Field(
+        default=None, description="What was brought in order in storage."
+    )
     retrain: RetrainStatus | None = Field(
         default=None, description="What the looks at the data found."
     )

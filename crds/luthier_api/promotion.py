@@ -6,12 +6,14 @@ from pydantic import Field
 
 from luthier_api.meta import Matches, Model, Rule
 
+_METRIC = r"^[a-z][A-Za-z0-9_.@-]*$"
+_NAMED_SO = "a metric is named as the run reports it, e.g. accuracy, eval_loss or script_score"
 MetricName = Annotated[
     str,
     Field(min_length=1, max_length=64),
     Matches(
-        r"^[a-z][a-z0-9_]*$",
-        "a metric is named as the run reports it, e.g. accuracy, eval_loss or script_score",
+        _METRIC,
+        _NAMED_SO,
     ),
 ]
 RevisionName = Annotated[
@@ -71,8 +73,15 @@ class Promote(Model):
             field=".when",
         ),
         Rule(
-            "self.atLeast.all(name, name.matches(r'^[a-z][a-z0-9_]*$'))",
-            "a metric is named as the run reports it, e.g. accuracy, eval_loss or script_score",
+            f"self.atLeast.all(name, name.matches(r'{_METRIC}'))",
+            _NAMED_SO,
             field=".atLeast",
         ),
+    )
+
+
+def is_newest_in_use(promote: Promote | None) -> bool:
+    """Whether a result is in use as soon as it is published, whatever was measured of it."""
+    return promote is None or (
+        promote.when == "Always" and promote.pin is None and not promote.at_least
     )

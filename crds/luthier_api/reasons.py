@@ -32,6 +32,11 @@ TRAINER_RUNNING = _of(_LIFE, "TrainerRunning", "A pod of the run works.")
 FINISHED = _of(_LIFE, "Finished", "The run has ended.")
 SUSPENDED = _of(_LIFE, "Suspended", "spec.suspend is true.")
 SUSPENDING = _of(_LIFE, "Suspending", "spec.suspend is true, and the pod is still ending.")
+NOT_PROMOTED = _of(
+    _LIFE, "NotPromoted", "An older result stays in use: this spec's didn't come into use."
+)
+PINNED = _of(_LIFE, "Pinned", "promote.pin names the result that is in use.")
+PIN_NOT_FOUND = _of(_LIFE, "PinNotFound", "promote.pin names no result that there is.")
 RESUMED = _of(_LIFE, "Resumed", "spec.suspend is false again.")
 INVALID_SPEC = _of(_LIFE, "InvalidSpec", "An older schema let in what this one can't read.")
 
@@ -137,6 +142,22 @@ SOURCE_FAILED = _of(_SOURCES, "SourceFailed", "The FineTuneJob failed or is stal
 SOURCE_NOT_FOUND = _of(_SOURCES, "SourceNotFound", "There is no such FineTuneJob.")
 SOURCE_NOT_READY = _of(_SOURCES, "SourceNotReady", "The FineTuneJob has no result yet.")
 TAKEN = _of(_SOURCES, "Taken", "What was taken before stays taken.")
+
+_PROMOTED = "Promoted"
+AWAITS_PIN = _of(_PROMOTED, "AwaitsPin", "promote.when is Manual: promote.pin has to name it.")
+BETTER = _of(_PROMOTED, "Better", "The whole interval of the gain is above what is asked for.")
+DIVERGED = _of(_PROMOTED, "Diverged", "The metric that decides is no number.")
+IN_USE = _of(_PROMOTED, "InUse", "It is in use already, and stays so.")
+FIRST = _of(_PROMOTED, "First", "Nothing was in use before it.")
+METRIC_NOT_MEASURED = _of(_PROMOTED, "MetricNotMeasured", "The run didn't measure that metric.")
+NEWEST = _of(_PROMOTED, "Newest", "promote.when is Always.")
+NOT_BETTER = _of(_PROMOTED, "NotBetter", "The whole interval is below what is asked for.")
+NOT_COMPARED = _of(_PROMOTED, "NotCompared", "It wasn't measured beside what is in use.")
+UNDECIDED = _of(_PROMOTED, "Undecided", "The rows are too few to tell.")
+
+_KEPT = "Kept"
+IN_ORDER = _of(_KEPT, "InOrder", "in-use.json and keepRevisions are carried out.")
+KEEP_FAILED = _of(_KEPT, "KeepFailed", "They aren't; the message says why. It is tried again.")
 
 _INSIDE = "What is known of a run's inside"
 EVALUATED = _of(_INSIDE, "Evaluated", "Base and tuned model are measured.")

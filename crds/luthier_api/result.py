@@ -137,6 +137,13 @@ class RunResult(RunEnd):
         default=False,
         description="Whether code of the user's own took part: the rest is then its word, too.",
     )
+    newest_revision: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        description="With the error RevisionTaken: the highest number of a revision that lies in "
+        "the resource's folder.",
+    )
 
     def _dispensable(self) -> tuple[dict[str, Any], ...]:
         return (

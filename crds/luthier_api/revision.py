@@ -116,6 +116,24 @@ def is_revision(name: str) -> bool:
     return _REVISION.fullmatch(name) is not None
 
 
+def is_sibling(folder: str, other: str) -> bool:
+    """Whether `folder` is where an earlier revision of the same shape has its result, and `other`
+    the folder of the revision that found it again."""
+    above, _, name = folder.rpartition("/")
+    beside, _, newer = other.rpartition("/")
+    if above != beside or not (is_revision(name) and is_revision(newer)):
+        return False
+    return name.partition("-")[2] == newer.partition("-")[2] and (
+        revision_number(name) < revision_number(newer)
+    )
+
+
+def maker_of(uri: str) -> str | None:
+    """The revision whose folder a result lies in; None where its last part names none."""
+    name = uri.rstrip("/").rpartition("/")[2]
+    return name if is_revision(name) else None
+
+
 def revision_number(name: str) -> int:
     """The number in a revision's name. Raises ValueError for anything else."""
     found = _REVISION.fullmatch(name)

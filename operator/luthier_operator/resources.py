@@ -61,6 +61,8 @@ ERRAND_ANNOTATION = f"{GROUP}/errand"
 SETTINGS_ANNOTATION = f"{GROUP}/made-of"
 SUSPENDED_ANNOTATION = f"{GROUP}/suspended"
 CONTENT_ANNOTATION = f"{GROUP}/content-sha256"
+# Of a resource whose artifacts go with it: it waits for the errand that deletes them.
+ARTIFACTS_FINALIZER = f"{GROUP}/artifacts"
 FIELD_MANAGER = "luthier"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
+    ARTIFACTS_FINALIZER,
     ATTEMPT_LABEL,
     CHILDREN,
     ERRAND_ANNOTATION,
@@ -129,6 +130,8 @@ def _metadata(whole: dict[str, Any]) -> dict[str, Any]:
     annotations = _pick(whole.get("annotations") or {}, _ANNOTATIONS)
     if short := {n: value for n, value in annotations.items() if len(value) <= ANNOTATION_LENGTH}:
         metadata["annotations"] = short
+    if ARTIFACTS_FINALIZER in (whole.get("finalizers") or []):
+        metadata["finalizers"] = [ARTIFACTS_FINALIZER]
     for owner in whole.get("ownerReferences") or []:
         if owner.get("controller"):
             metadata["ownerReferences"] = [{"uid": owner["uid"], "controller": True}]

@@ -313,9 +313,46 @@ _REST = [
         "integer",
     ),
     _wrong("suspend in words", {"suspend": "yes"}, "spec.suspend", "boolean"),
-    _wrong("delete artifacts", {"deletionPolicy": "Delete"}, "spec.deletionPolicy", "use Retain"),
+    _wrong("delete some", {"deletionPolicy": "Some"}, "spec.deletionPolicy", "Unsupported value"),
     _wrong("retrain", {"retrain": {"schedule": "0 3 * * *"}}, "spec.retrain", "remove it"),
-    _wrong("promote", {"promote": {"when": "IfBetter"}}, "spec.promote", "remove it"),
+    _wrong(
+        "better by what isn't measured",
+        {"promote": {"when": "IfBetter", "metric": "f1"}},
+        "spec.promote.metric",
+        "add the metric there",
+    ),
+    _wrong(
+        "better by a script that there isn't",
+        {"promote": {"when": "IfBetter", "metric": "script_score"}},
+        "spec.promote.metric",
+        "evaluation.script",
+    ),
+    _wrong(
+        "gate of what isn't measured",
+        {"promote": {"atLeast": {"rougeL": 0.5}}},
+        "spec.promote.atLeast",
+        "add the metric there",
+    ),
+    _wrong(
+        "gate of no metric",
+        {"promote": {"atLeast": {"F 1": 0.5}}},
+        "spec.promote.atLeast",
+        "named as the run reports it",
+    ),
+    _wrong(
+        "better and worse",
+        {"promote": {"when": "IfBetter", "minGain": 0.1, "tolerance": 0.1}},
+        "spec.promote.tolerance",
+        "set one of them",
+    ),
+    _wrong(
+        "better always",
+        {"promote": {"minGain": 0.1}},
+        "spec.promote.when",
+        "set when to IfBetter",
+    ),
+    _wrong("pin of no revision", {"promote": {"pin": "2"}}, "spec.promote.pin", "r2-5f2c1e9a"),
+    _wrong("keep none", {"keepRevisions": 0}, "spec.keepRevisions", "equal to 1"),
     _wrong(
         "search",
         {
@@ -347,7 +384,11 @@ _REST = [
         )
         for title, space, words in (
             ("log of zero", {"type": "float", "low": 0, "high": 1, "log": True}, "low above 0"),
-            ("choice of a range", {"type": "choice", "low": 1, "high": 2}, "choice takes either values"),
+            (
+                "choice of a range",
+                {"type": "choice", "low": 1, "high": 2},
+                "choice takes either values",
+            ),
         )
     ),
     _wrong("unknown field", {"training.lr": 0.1}, "spec.training.lr", "unknown field"),

@@ -150,6 +150,10 @@ matchExpressions. */}}
 - apiGroups: [luthier.dev]
   resources: [finetunejobs, optimizejobs, adapterbundles]
   verbs: [get, list, watch]
+# For the finalizer of what has deletionPolicy: Delete. Nothing else of it is written.
+- apiGroups: [luthier.dev]
+  resources: [finetunejobs]
+  verbs: [patch]
 - apiGroups: [luthier.dev]
   resources: [finetunejobs/status, optimizejobs/status, adapterbundles/status]
   verbs: [patch]

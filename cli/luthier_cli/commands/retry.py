@@ -1,18 +1,11 @@
 """`luthier retry`: another attempt of a failed run."""
 
-from typing import Annotated
-
-import typer
-
 from luthier_cli.commands.console import say, told_errors
 from luthier_cli.commands.options import Context, Kubeconfig, Name, Namespace
 
 
 def retry(
     name: Name,
-    force: Annotated[
-        bool, typer.Option("--force", help="A run that goes on: as soon as it fails.")
-    ] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -28,6 +21,5 @@ def retry(
 
         target = parse_target(name)
         cluster = connect(kubeconfig, context, namespace)
-        now = command.retry(cluster, target, force)
-        when = "will be tried again" if now else "hasn't failed: it is tried again if it does"
-        say(f"{name} {when}; follow it: luthier watch {name} -n {cluster.namespace}")
+        command.retry(cluster, target)
+        say(f"{name} will be tried again; follow it: luthier watch {name} -n {cluster.namespace}")

@@ -4,7 +4,6 @@ from typing import Any
 
 from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.result import BundleResult
-from luthier_api.runstatus import RevisionRecord
 from luthier_operator.adapterbundle.decide import ADAPTERS_NOT_READY
 from luthier_operator.adapterbundle.evidence import Evidence, gather
 from luthier_operator.adapterbundle.members import (
@@ -20,7 +19,7 @@ from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.sentences import Sentences
-from luthier_operator.run.status import HISTORY, Rules
+from luthier_operator.run.status import Rules, results_first
 
 SENTENCES = Sentences(
     more_memory="Choose a pool with more memory (placement.pool).",
@@ -62,15 +61,6 @@ def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
     return {"adapters": adapters}
 
 
-def _kept(records: list[RevisionRecord]) -> list[RevisionRecord]:
-    """Those without a package go first: the others are needed to know which packages there are."""
-    while len(records) > HISTORY:
-        idle = [it for it in records if it.artifact_uri is None]
-        last = idle[-1] if idle else records[-1]
-        records = [it for it in records if it is not last]
-    return records
-
-
 RULES: Rules[Observed, AdapterBundleStatus, Evidence] = Rules(
     status=AdapterBundleStatus,
     result=BundleResult,
@@ -83,5 +73,5 @@ RULES: Rules[Observed, AdapterBundleStatus, Evidence] = Rules(
     own=_own,
     awaited=_awaited,
     on_record=_on_record,
-    kept=_kept,
+    kept=results_first,
 )

@@ -6,9 +6,11 @@ from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.events import EVENTS
 from luthier_operator.finetunejob.evidence import OVERFITTING
+from luthier_operator.finetunejob.keeping import deletion, is_to_delete
 from luthier_operator.finetunejob.observe import observe
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.resources import FINE_TUNE_JOBS
+from luthier_operator.run.departure import Artifacts
 from luthier_operator.run.reconcile import Kind
 
 # The messages of these name the last checkpoint, and the last losses.
@@ -32,4 +34,5 @@ FINE_TUNE_JOB: Kind[FineTuneJobSpec, FineTuneJobStatus, None] = Kind(
     compute=compute,
     essence=_essence,
     events=EVENTS,
+    artifacts=Artifacts(wanted=is_to_delete, errand=deletion),
 )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from luthier_api import reasons, sources
-from luthier_api.finetunejob import FineTuneJobStatus, Progress
+from luthier_api.finetunejob import FineTuneJobStatus, KeptStatus, Progress
 from luthier_api.result import ExitCode, RunResult
 from luthier_operator.conditions import Conditions, reason_or
 from luthier_operator.errors import Refusal
@@ -13,13 +13,15 @@ from luthier_operator.finetunejob.evidence import (
     Evidence,
     gather,
 )
+from luthier_operator.finetunejob.keeping import KEPT, tell
 from luthier_operator.finetunejob.observe import Observed
+from luthier_operator.finetunejob.standing import PROMOTED, recorded, stand
 from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
 from luthier_operator.run.sentences import Sentences
-from luthier_operator.run.status import Rules
+from luthier_operator.run.status import Rules, results_first
 
 SENTENCES = Sentences(
     more_memory="Lower training.perDeviceBatchSize or training.maxLength, or choose a pool with "
@@ -115,6 +117,11 @@ def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
     return progress.model_copy(update=changes)
 
 
+def _note(conditions: Conditions, plan: Plan) -> None:
+    kept = plan.noted.get("kept")
+    tell(conditions, kept if isinstance(kept, KeptStatus) else None)
+
+
 RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     status=FineTuneJobStatus,
     result=RunResult,
@@ -125,12 +132,18 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
         "Running",
         "CheckpointSaved",
         "Evaluated",
+        PROMOTED,
         OVERFITTING,
         RESUME_EXACT,
+        KEPT,
     ),
     gather=gather,
     nothing=Evidence(),
     published=lambda evidence: evidence.artifact,
     saved=lambda evidence: bool(evidence.checkpoints),
     own=_own,
+    stand=stand,
+    note=_note,
+    recorded=recorded,
+    kept=results_first,
 )

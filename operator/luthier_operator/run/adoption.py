@@ -31,6 +31,11 @@ def obstacle(owner: Obj, wanted: Obj, found: Obj) -> str:
     return ""
 
 
+def is_the_same(wanted: Obj, found: Obj) -> bool:
+    """Whether an object without an owner is the one that was to be created."""
+    return _mark(found) == _mark(wanted)
+
+
 def is_leaving(wanted: Obj, found: Obj) -> bool:
     """Whether it is the run spec of a Job that was deleted, and goes after it in a moment."""
     owners = found["metadata"].get("ownerReferences") or []

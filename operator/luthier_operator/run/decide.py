@@ -1,7 +1,7 @@
 """Observed → Plan: the first of an ordered list of checks that has something to say. Pure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from luthier_api import reasons
 from luthier_operator.errors import Refusal
@@ -23,6 +23,7 @@ class Plan:
 
     revision: Revision | None = None
     retry_token: str | None = None
+    rerun_token: str | None = None
     job: Job | None = None  # of this revision and attempt
     ended: bool = False  # the status has its end already
     hold: Refusal | None = None  # why there is no Job, where there is none
@@ -31,6 +32,8 @@ class Plan:
     beside: tuple[Action, ...] = ()  # errands: they hold up nothing of the run
     later: tuple[str, ...] = ()  # settings that the next attempt will be made of
     again: float | None = None  # seconds until it is to be looked at again
+    # Fields of the status that the decision rests on, and that no run tells.
+    noted: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def created(self) -> tuple[Obj, ...]:
@@ -46,7 +49,12 @@ def unreadable(observed: AnyObserved) -> Plan:
 
 def wait(observed: AnyObserved, hold: Refusal) -> Plan:
     """For a resource whose revision isn't known yet: whatever runs serves an older one."""
-    return Plan(retry_token=observed.retry_token, hold=hold, actions=_stopped(observed, None))
+    return Plan(
+        retry_token=observed.retry_token,
+        rerun_token=observed.previous.rerun_token,
+        hold=hold,
+        actions=_stopped(observed, None),
+    )
 
 
 def plan_run(
@@ -78,6 +86,7 @@ def plan_run(
     return Plan(
         revision,
         token,
+        observed.rerun_token or observed.previous.rerun_token,
         job,
         ended=step.ended,
         hold=step.hold,

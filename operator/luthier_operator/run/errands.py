@@ -34,6 +34,10 @@ from luthier_operator.run.pod import pod_spec
 
 # Pods of an errand that may fail before it does.
 _RESTARTS = 2
+# One that outlives its resource goes by itself after that, if nobody else takes it away.
+_OUTLIVES_SECONDS = 3600
+# What an errand reads that is about storage alone.
+NOTHING = Reads()
 
 ResultT = TypeVar("ResultT", bound=RunEnd)
 
@@ -76,8 +80,12 @@ def result_of(observed: AnyObserved, errand: Errand, model: type[ResultT]) -> Re
     return next((it for it in told if it is not None), None)
 
 
-def errand_job(owner: Owner, spec: RunSettings, platform: Platform, wanted: Wanted) -> Obj:
+def errand_job(
+    owner: Owner, spec: RunSettings, platform: Platform, wanted: Wanted, *, outlives: bool = False
+) -> Obj:
     """The Job of an errand, in a pool without GPUs, with the tenant's credentials.
+
+    `outlives`: it isn't deleted with its resource, which waits for it.
 
     Raises LookupError without a pool, ValueError where the order is too large.
     """
@@ -114,9 +122,10 @@ def errand_job(owner: Owner, spec: RunSettings, platform: Platform, wanted: Want
                 "namespace": owner.namespace,
                 "labels": labels,
                 "annotations": {ERRAND_ANNOTATION: wanted.about},
-                "ownerReferences": [owner_reference(owner)],
+                **({} if outlives else {"ownerReferences": [owner_reference(owner)]}),
             },
             "spec": {
+                **({"ttlSecondsAfterFinished": _OUTLIVES_SECONDS} if outlives else {}),
                 "completions": 1,
                 "parallelism": 1,
                 "backoffLimit": _RESTARTS,

@@ -61,6 +61,9 @@ def transitions(
         for it in own
         if became(it.condition, it.status)
     ]
+    if after.in_use is not None and before.in_use is not None and _moved(before, after):
+        text = f"{after.in_use.revision} is in use now, instead of {before.in_use.revision}."
+        notes.append(Note("InUse", text))
     if became("Suspended"):
         notes.append(Note("Suspended", message("Suspended")))
     elif is_true(before.conditions, "Suspended") and not is_true(after.conditions, "Suspended"):
@@ -76,6 +79,15 @@ def transitions(
         text = f"{stalled.reason}: {stalled.message}" if stalled else ""
         notes.append(Note("Stalled", text, warning=True))
     return notes
+
+
+def _moved(before: RunStatus, after: RunStatus) -> bool:
+    """Whether another result is in use, and not because it has just been published."""
+    if before.in_use is None or after.in_use is None or before.in_use.uri == after.in_use.uri:
+        return False
+    published = after.published
+    news = before.published is None and published is not None
+    return not news or published is None or published.uri != after.in_use.uri
 
 
 def _interruptions(before: RunStatus, after: RunStatus) -> list[Note]:

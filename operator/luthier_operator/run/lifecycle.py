@@ -17,6 +17,7 @@ from luthier_operator.run.decide import Plan
 from luthier_operator.run.model import AnyObserved, Job, JobEnd, Pod
 from luthier_operator.run.revision import runs_with
 from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.standing import Standing
 
 # The conditions that every kind has, in their order but for `Running`.
 SHARED = (
@@ -30,6 +31,9 @@ SHARED = (
     "SettingsApplied",
 )
 
+
+# What moves on although the run's end is on record.
+_TOLD_ANEW = ("Suspended", "Scheduled", "SettingsApplied", "Promoted", "Kept")
 
 ObservedT = TypeVar("ObservedT", bound=AnyObserved, covariant=True)
 
@@ -96,6 +100,7 @@ def fields(run: AnyRun) -> dict[str, Any]:
         "attempt_hash": revision
         and runs_with(observed, plan.job, plan.later, same_attempt=same_attempt),
         "retry_token": plan.retry_token,
+        "rerun_token": plan.rerun_token,
         "job_name": _job_name(plan, run.refused),
         "start_time": (previous.start_time if same_attempt else None) or started,
         "completion_time": run.end.time if run.end else None,
@@ -124,20 +129,19 @@ def ended(
     saved: bool,
     result: type[RunEnd],
     sentences: Sentences,
-    in_use: str | None = None,
+    standing: Standing,
 ) -> str:
     """Add the conditions of a run whose Job has ended; returns its phase.
 
     `published`: the URI of its result. `saved`: whether there is something that another attempt
-    goes on from. `in_use`: the URI of an older result, which stays.
+    goes on from.
     """
     spec = run.observed.spec
     assert spec is not None
     complete = end.complete and published is not None
     if complete:
         conditions.set("Complete", True, reasons.COMPLETED, "The result is published.")
-        conditions.set("Ready", True, reasons.PUBLISHED, f"{published}")
-        conditions.set("Stalled", False, reasons.COMPLETED)
+        _settled(conditions, standing)
     else:
         reason, message = (
             failure.unpublished(run.pods, result, sentences)
@@ -153,11 +157,25 @@ def ended(
             )
         )
         conditions.set("Failed", True, reason, message)
-        _unready(conditions, reason, message, in_use, reasons.UPDATE_FAILED)
+        _unready(conditions, reason, message, standing.uri, reasons.UPDATE_FAILED)
         conditions.set("Stalled", True, reason, message)
     conditions.set("Running", False, reasons.FINISHED)
     _placed_no_more(conditions, run.observed)
     return "Complete" if complete else "Failed"
+
+
+def _settled(conditions: Conditions, standing: Standing) -> None:
+    """The result is published: whether it is what is in use."""
+    out = standing.kept_out
+    if out is None:
+        conditions.set("Ready", True, reasons.PUBLISHED, standing.uri or "")
+        conditions.set("Stalled", False, reasons.COMPLETED)
+        return
+    _unready(conditions, out.reason, out.message, standing.uri, standing.older)
+    if out.terminal:
+        conditions.set("Stalled", True, out.reason, out.message)
+    else:
+        conditions.set("Stalled", False, reasons.COMPLETED)
 
 
 def _placed_no_more(conditions: Conditions, observed: AnyObserved) -> None:
@@ -260,34 +278,30 @@ def _suspended(conditions: Conditions, run: AnyRun, sentences: Sentences) -> Non
 
 
 def on_record(
-    observed: AnyObserved, plan: Plan, conditions: Conditions, in_use: InUse | None
+    observed: AnyObserved, plan: Plan, conditions: Conditions, standing: Standing
 ) -> dict[str, Any]:
     """The end stands; only what is about this generation moves on. Changes of the status."""
     previous = observed.previous
     for condition in previous.conditions:
-        if condition.type not in ("Suspended", "Scheduled", "SettingsApplied"):
+        if condition.type not in _TOLD_ANEW:
             conditions.keep(condition.type)
-    stalled = find(previous.conditions, "Stalled")
-    if stalled is not None and stalled.reason == reasons.INVALID_SPEC:
-        _readable_again(conditions, previous.conditions, in_use)
+    _restated(conditions, previous.conditions, standing)
     _placed_no_more(conditions, observed)
     return {
         "observed_generation": observed.generation,
         "retry_token": plan.retry_token,
+        "rerun_token": plan.rerun_token,
         "phase": "Complete" if is_true(previous.conditions, "Complete") else "Failed",
     }
 
 
-def _readable_again(
-    conditions: Conditions, previous: Sequence[Condition], in_use: InUse | None
-) -> None:
-    """What a spec that couldn't be read had said in place of the run's end."""
-    uri = in_use.uri if in_use else None
+def _restated(conditions: Conditions, previous: Sequence[Condition], standing: Standing) -> None:
+    """What is in use may be another one since, and a spec that couldn't be read had its say in
+    place of the run's end."""
     if is_true(previous, "Complete"):
-        conditions.set("Ready", True, reasons.PUBLISHED, uri or "")
-        conditions.set("Stalled", False, reasons.COMPLETED)
+        _settled(conditions, standing)
     elif failed := find(previous, "Failed"):
-        _unready(conditions, failed.reason, failed.message, uri, reasons.UPDATE_FAILED)
+        _unready(conditions, failed.reason, failed.message, standing.uri, reasons.UPDATE_FAILED)
         conditions.set("Stalled", True, failed.reason, failed.message)
 
 
@@ -297,7 +311,7 @@ def unreadable(
     """Changes of the status of a resource whose spec can't be read."""
     hold = plan.hold
     assert hold is not None
-    for kind in ("Complete", "Failed"):
+    for kind in ("Complete", "Failed", "Promoted", "Kept"):
         conditions.keep(kind)
     uri = in_use.uri if in_use else None
     _unready(conditions, hold.reason, hold.message, uri, reasons.UPDATE_FAILED)

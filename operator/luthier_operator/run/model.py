@@ -127,6 +127,7 @@ class Around:
     platform: Platform
     now: datetime
     look_up: Callable[[str], Obj | None]  # a FineTuneJob of the namespace, by name
+    taken: Callable[[], list[str]] = list  # URIs that others of the namespace have taken
 
 
 SpecT = TypeVar("SpecT", bound=RunSettings, covariant=True)
@@ -158,6 +159,7 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     retrain_token: str | None = None
     errands: tuple[Errand, ...] = ()
     errand_pods: tuple[Pod, ...] = ()  # oldest first
+    taken: Callable[[], list[str]] = list
 
     def pods_of(self, job: Job | None) -> list[Pod]:
         """The Job's pods, oldest first."""

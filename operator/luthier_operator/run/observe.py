@@ -106,6 +106,7 @@ def assemble(
         rerun_token=annotations.get(RERUN_ANNOTATION),
         retrain_token=annotations.get(RETRAIN_ANNOTATION),
         errands=errands,
+        taken=around.taken,
         errand_pods=tuple(
             sorted(
                 (parse_pod(pod) for pod in beside if here(pod)),

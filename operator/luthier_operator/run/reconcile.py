@@ -43,10 +43,12 @@ from luthier_operator.run.concurrency import (
     Slots,
 )
 from luthier_operator.run.decide import Plan
+from luthier_operator.run.departure import Artifacts, Departure, is_held
 from luthier_operator.run.enquiry import Enquiry, Warnings
 from luthier_operator.run.events import ConditionEvent, transitions
 from luthier_operator.run.kueue import Admission, parse_admission
 from luthier_operator.run.model import AnyObserved, Around, Observed
+from luthier_operator.run.taken import taken_in
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,8 @@ class Kind(Generic[KindSpec, KindStatus, KindSources]):
     # What of a status is more than progress: a change of it is written at once.
     essence: Callable[[KindStatus], object]
     events: tuple[ConditionEvent, ...] = ()
+    # Of a kind whose artifacts may go with their resource.
+    artifacts: Artifacts[Observed[KindSpec, KindStatus, KindSources]] | None = None
 
 
 class Optional(Protocol):
@@ -148,6 +152,11 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         self._now = now
         self._warnings = warnings
         self._memories: dict[Key, _Memory] = {}
+        self._departure = (
+            Departure(kind.resource, kind.artifacts, cluster, store, recorder)
+            if kind.artifacts is not None
+            else None
+        )
 
     async def __call__(self, key: Key) -> float | None:
         """Bring one resource forward. Returns seconds until it wants to be looked at again.
@@ -161,7 +170,10 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             self._reports.drop(self._resource, key)
             self._pace.drop(self._resource, key)
             self._slots.leave(self._resource, key)
-            return None
+            if obj is None or self._departure is None or not is_held(obj):
+                return None
+            leaving = self._look(key, obj, _Memory(obj["metadata"]["uid"]))
+            return await self._departure.see_off(obj, leaving)
         memory = self._memories.get(key)
         if memory is None or memory.uid != obj["metadata"]["uid"]:
             memory = self._memories[key] = _Memory(obj["metadata"]["uid"])
@@ -185,7 +197,9 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
                 return None
             if self._store.put(self._resource, live):
                 return 0.0
-        memory.unpatched = False
+        # Before there is anything that it is to hold the resource for.
+        held = self._departure is None or await self._departure.hold(obj, observed)
+        memory.unpatched = not held
         refused = await self._act(obj, plan.actions, memory) or waits
         not_sent = await self._act(obj, plan.beside, memory)
         if plan.starts and waits is None:
@@ -247,6 +261,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             platform=self._platform,
             now=self._now(),
             look_up=lambda name: self._store.get(FINE_TUNE_JOBS, (key[0], name)),
+            taken=lambda: list(taken_in(self._store, key[0])),
         )
         return self._kind.observe(obj, around)
 
@@ -364,8 +379,9 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             log.info("phase %s phase=%s revision=%s", who, phase, status.revision)
         for note in transitions(previous, status, self._kind.events):
             self._recorder.emit(self._resource, obj, note)
-        # What is done about an end waits for its record, and the own write wakes nobody.
-        return 0.0 if status.completion_time != previous.completion_time else None
+        # What is done about an end, or about what is in use, waits for its record, and the own
+        # write wakes nobody.
+        return 0.0 if _awaited(status) != _awaited(previous) else None
 
     async def _catch_up(self, obj: Obj) -> float | None:
         """The store was behind the API server: take the live object, and look again."""
@@ -388,6 +404,11 @@ def _is_step(previous: RunStatus, status: RunStatus) -> bool:
         getattr(previous, name) != getattr(status, name)
         for name in ("observed_generation", "phase", "revision", "attempt", "job_name")
     )
+
+
+def _awaited(status: RunStatus) -> tuple[object, ...]:
+    """What of a status something is done about."""
+    return status.completion_time, status.in_use, getattr(status, "kept", None)
 
 
 def _is_held(status: RunStatus) -> bool:

@@ -1,22 +1,32 @@
 """Which revision and attempt is wanted, and whether it has ended. Pure."""
 
+from luthier_api.result import RunResult
 from luthier_api.revision import attempt_hash, revision_name, revision_number
 from luthier_api.runsettings import RunSettings
+from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import find, tell_an_end
 from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import AnyObserved, Job, Revision
+from luthier_operator.run.observe import parse_result
+
+# The code of the error of a run whose folder a namesake, deleted since, has filled from other data.
+REVISION_TAKEN = "RevisionTaken"
+# As many as a name has digits for (luthier_api/revision.py).
+MOST_REVISIONS = 999_999_999
 
 _ATTEMPTS: Once[str] = Once(PARSED)
 
 
 def wanted(
-    observed: AnyObserved, shape: str, *, followed: bool = False
+    observed: AnyObserved, shape: str, *, followed: bool = False, moved_on: bool = False
 ) -> tuple[Revision, str | None]:
     """The revision and attempt that is asked for, and the retry token that it serves.
 
     `shape` is the hash of what shapes the result. A revision opens when that differs, and
-    the generation moved or what the resource follows did (`followed`); the next attempt
-    when the last failed, and the token changed or what it ran with.
+    the generation moved or what the resource follows did (`followed`). One of the same shape
+    opens when it is asked for (`luthier rerun`), or what it is made from has changed
+    (`moved_on`), or its place is taken; the next attempt when the last failed, and the token
+    changed or what it ran with.
     """
     previous, token = observed.previous, observed.retry_token
     known = _known(observed)
@@ -28,6 +38,11 @@ def wanted(
     moved = followed or unread or previous.observed_generation != observed.generation
     if moved and not name.endswith(f"-{shape[:8]}"):
         return Revision(revision_name(revision_number(name) + 1, shape), 1, shape), token
+    rerun = observed.rerun_token is not None and observed.rerun_token != previous.rerun_token
+    taken = _newest_of_a_namesake(observed, name, attempt)
+    if moved_on or (rerun and previous.revision is not None) or taken is not None:
+        number = max(revision_number(name), taken or 0) + 1
+        return Revision(revision_name(number, shape), 1, shape), token
 
     failed = find(previous.conditions, "Failed")
     if failed is not None and failed.status == "True":
@@ -35,6 +50,31 @@ def wanted(
         if asked or _is_edited(observed, failed.observed_generation):
             return Revision(name, attempt + 1, shape), token or previous.retry_token
     return Revision(name, attempt, shape), token or previous.retry_token
+
+
+def is_anew(previous: RunStatus, revision: Revision) -> bool:
+    """Whether the revision before it has a result of the same shape: it was opened to make
+    another one, not to find that one again."""
+    before: str | None = None
+    if previous.revision != revision.name:
+        before = previous.revision if previous.published else None
+    elif previous.history:
+        before = previous.history[0].revision if previous.history[0].artifact_uri else None
+    return before is not None and before.partition("-")[2] == revision.name.partition("-")[2]
+
+
+def _newest_of_a_namesake(observed: AnyObserved, name: str, attempt: int) -> int | None:
+    """The number of the newest revision that a deleted resource of the same name has left in the
+    output, as told by a run that found its own folder taken by one of them."""
+    job = next((it for it in observed.jobs if (it.revision, it.attempt) == (name, attempt)), None)
+    if job is None or job.end is None or job.end.complete:
+        return None
+    pods = [pod for pod in observed.pods_of(job) if pod.message]
+    end = parse_result(RunResult, pods[-1].message) if pods else None
+    if end is None or end.error is None or end.error.code != REVISION_TAKEN:
+        return None
+    newest = end.newest_revision
+    return newest if newest is not None and newest < MOST_REVISIONS else None
 
 
 def _is_edited(observed: AnyObserved, failed_generation: int) -> bool:

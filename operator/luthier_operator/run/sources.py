@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from luthier_api import reasons
 from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_api.optimizejob import SourceRef
-from luthier_operator.conditions import find
+from luthier_api.revision import maker_of
+from luthier_operator.conditions import find, is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run.observe import parse_spec, parse_status
@@ -52,10 +53,11 @@ def source_of_job(namespace: str, name: str, obj: Obj | None, before: SourceRef 
         kept = SourceRef(
             uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
         )
-    newest = in_use is not None and in_use.revision == status.revision
+    # Once its run has ended well, what is in use is what it asks for, promoted, pinned or kept.
+    settled = in_use is not None and is_true(status.conditions, "Complete")
     if kept is None:
         return Awaited(_unpublished(name, status), name)
-    outdated = None if newest else _unpublished(name, status)
+    outdated = None if settled else _unpublished(name, status)
     return Taken(kept, name, spec, outdated, kept=in_use is None)
 
 
@@ -71,12 +73,19 @@ def held(source: Source, before: SourceRef | None) -> Source:
 
 
 def _is_of(source: SourceRef, namespace: str, name: str) -> bool:
-    return source.revision is not None and source.uri.endswith(
-        f"/{namespace}/{name}/{source.revision}"
-    )
+    """By its folder, which is that of the revision that made it."""
+    maker = maker_of(source.uri)
+    return maker is not None and source.uri.rstrip("/").endswith(f"/{namespace}/{name}/{maker}")
 
 
 def _unpublished(name: str, status: FineTuneJobStatus) -> Refusal:
+    promoted = find(status.conditions, "Promoted")
+    if promoted is not None and is_true(status.conditions, "Complete"):
+        message = (
+            f"FineTuneJob {name} has a result, and none in use ({promoted.reason}): see its "
+            "condition Promoted. The first that comes into use is taken."
+        )
+        return Refusal(reasons.SOURCE_NOT_READY, message)
     for kind, verb in (("Failed", "failed"), ("Stalled", "is stalled")):
         condition = find(status.conditions, kind)
         if condition is not None and condition.status == "True":

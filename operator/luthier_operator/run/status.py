@@ -11,13 +11,14 @@ from typing import Any, Generic, TypeVar
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunEnd
 from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord, RunStatus
-from luthier_operator.conditions import Conditions, is_true, timestamp
+from luthier_operator.conditions import Conditions, find, is_true, timestamp
 from luthier_operator.errors import Refusal
 from luthier_operator.run import lifecycle
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import AnyRun, Run
 from luthier_operator.run.model import AnyObserved, Pod, Revision
 from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.standing import Known, Standing, made, newest
 
 HISTORY = 10
 
@@ -34,8 +35,31 @@ def _no_fields(_observed: object, _conditions: object) -> dict[str, Any]:
     return {}
 
 
+def _newest_in_use(
+    _observed: object, _conditions: object, known: Known, _evidence: object
+) -> Standing:
+    return newest(known)
+
+
+def _no_note(_conditions: object, _plan: object) -> None:
+    return None
+
+
+def _nothing_more(_status: object) -> dict[str, Any]:
+    return {}
+
+
 def _newest(records: list[RevisionRecord]) -> list[RevisionRecord]:
     return records[:HISTORY]
+
+
+def results_first(records: list[RevisionRecord]) -> list[RevisionRecord]:
+    """Those without a result go first: the others are needed to know which results there are."""
+    while len(records) > HISTORY:
+        idle = [it for it in records if it.artifact_uri is None]
+        last = idle[-1] if idle else records[-1]
+        records = [it for it in records if it is not last]
+    return records
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,12 @@ class Rules(Generic[ObservedT, StatusT, EvidenceT]):
     awaited: Callable[[Run[ObservedT]], Refusal | None] = _nothing
     # What moves on although the run's end is on record.
     on_record: Callable[[ObservedT, Conditions], dict[str, Any]] = _no_fields
+    # Which result is in use; adds the condition that says why.
+    stand: Callable[[ObservedT, Conditions, Known, EvidenceT], Standing] = _newest_in_use
+    # Adds the conditions about what the plan notes.
+    note: Callable[[Conditions, Plan], None] = _no_note
+    # What goes in the history of a revision that gives way, beside what every kind's says.
+    recorded: Callable[[StatusT], dict[str, Any]] = _nothing_more
     # Which of the earlier revisions are kept, newest first.
     kept: Callable[[list[RevisionRecord]], list[RevisionRecord]] = _newest
 
@@ -74,13 +104,16 @@ def compute(
     assert isinstance(previous, rules.status)
     conditions = Conditions(previous.conditions, observed.generation, observed.now)
     if observed.spec is None:
-        changes = lifecycle.unreadable(observed, plan, conditions, in_use_of(previous))
+        before = in_use_of(previous)
+        changes = lifecycle.unreadable(observed, plan, conditions, before) | {"in_use": before}
     elif plan.ended:
-        changes = lifecycle.on_record(observed, plan, conditions, in_use_of(previous))
-        changes |= rules.on_record(observed, conditions)
+        standing = _on_record(rules, observed, plan, conditions)
+        changes = lifecycle.on_record(observed, plan, conditions, standing)
+        changes |= rules.on_record(observed, conditions) | {"in_use": standing.in_use}
+        rules.note(conditions, plan)
+        changes |= plan.noted
     else:
         return _going_on(rules, Run(observed, plan, refused), conditions)
-    changes["in_use"] = in_use_of(previous)
     changes["conditions"] = lifecycle.ordered(conditions, rules.order)
     return previous.model_copy(update=changes)
 
@@ -97,14 +130,18 @@ def _going_on(
         else rules.nothing
     )
     published = rules.published(evidence) if run.complete else None
-    before = in_use_of(previous)
-    uri = before.uri if before else None
+    history = rules.kept(_history(rules, run, previous))
+    name = revision.name if revision else None
+    result = made(published, name) if published and name else None
+    standing = rules.stand(
+        observed, conditions, Known(name, result, in_use_of(previous), history), evidence
+    )
     if end is None:
         phase = lifecycle.going_on(
             conditions,
             run,
             sentences=rules.sentences,
-            in_use=uri,
+            in_use=standing.uri,
             awaited=rules.awaited(run),
         )
     else:
@@ -116,16 +153,18 @@ def _going_on(
             saved=rules.saved(evidence),
             result=rules.result,
             sentences=rules.sentences,
-            in_use=uri,
+            standing=standing,
         )
     own = rules.own(conditions, run, evidence)
+    rules.note(conditions, run.plan)
     fields: dict[str, Any] = {
         **lifecycle.fields(run),
-        "history": rules.kept(_history(run, previous)),
+        "history": history,
         "phase": phase,
-        "in_use": _in_use(published, revision.name) if published and revision else before,
+        "in_use": standing.in_use,
         "conditions": lifecycle.ordered(conditions, rules.order),
         **own,
+        **run.plan.noted,
     }
     return rules.status(**fields)
 
@@ -142,14 +181,27 @@ def in_use_of(previous: RunStatus) -> InUse | None:
         return None
     if not is_true(previous.conditions, "Complete"):
         return None
-    return _in_use(artifact, previous.revision)
+    if find(previous.conditions, "Promoted") is not None:
+        return None  # it didn't come into use
+    return made(artifact, previous.revision)
 
 
-def _in_use(artifact: ArtifactRef, revision: str) -> InUse:
-    return InUse(uri=artifact.uri, manifest_sha256=artifact.manifest_sha256, revision=revision)
+def _on_record(
+    rules: Rules[ObservedT, StatusT, Any], observed: ObservedT, plan: Plan, conditions: Conditions
+) -> Standing:
+    """Which result is in use, where the end of the run is on record already."""
+    previous, revision = observed.previous, plan.revision
+    assert isinstance(previous, rules.status)
+    assert revision is not None
+    artifact = previous.published if is_true(previous.conditions, "Complete") else None
+    result = made(artifact, revision.name) if artifact else None
+    known = Known(revision.name, result, in_use_of(previous), previous.history)
+    return rules.stand(observed, conditions, known, rules.gather(previous, revision, None, [], ""))
 
 
-def _history(run: AnyRun, previous: RunStatus) -> list[RevisionRecord]:
+def _history(
+    rules: Rules[ObservedT, StatusT, Any], run: AnyRun, previous: StatusT
+) -> list[RevisionRecord]:
     """Earlier revisions, newest first, with the last one if another takes its place."""
     revision = run.plan.revision
     same = previous.revision == (revision.name if revision else None)
@@ -164,5 +216,7 @@ def _history(run: AnyRun, previous: RunStatus) -> list[RevisionRecord]:
         outcome="Complete" if complete else "Failed" if failed else "Superseded",
         finished=previous.completion_time or timestamp(run.observed.now),
         artifact_uri=artifact.uri if artifact else None,
+        manifest_sha256=artifact.manifest_sha256 if artifact else None,
+        **(rules.recorded(previous) if complete else {}),
     )
     return [record, *previous.history]

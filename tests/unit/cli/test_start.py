@@ -6,6 +6,7 @@ import sys
 import pytest
 from unit.cli.command import luthier
 
+COMMANDS = ("validate", "run", "watch", "logs", "retry", "rerun", "history", "compare", "promote")
 # pydantic is Typer's own.
 HEAVY = ("torch", "kubernetes", "luthier_api", "transformers", "boto3", "cel", "yaml")
 
@@ -25,7 +26,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert "loaded: []" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["validate", "run", "watch", "logs", "retry", "version"])
+@pytest.mark.parametrize("command", [*COMMANDS, "version"])
 def test_every_command_explains_itself(command: str) -> None:
     done = luthier(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")

@@ -148,29 +148,18 @@ def test_logs_and_retry_of_an_optimize_job(control_plane: Cluster, namespace: st
 
 
 def test_retry_of_what_has_not_failed_is_refused(control_plane: Cluster, tone: str) -> None:
-    def retry(*options: str) -> subprocess.CompletedProcess[str]:
-        arguments = ("retry", "tone", "-n", tone, *options)
+    def retry() -> subprocess.CompletedProcess[str]:
+        arguments = ("retry", "tone", "-n", tone)
         return luthier(*arguments, kubeconfig=control_plane.kubeconfig)
 
     assert "hasn't failed (not yet seen by the operator)" in retry().stderr
     set_status(control_plane, tone, running())
     assert "hasn't failed (Running)" in retry().stderr
     set_status(control_plane, tone, complete())
-    for options in ((), ("--force",)):  # the operator tries failed runs only
-        done = retry(*options)
-        assert (done.returncode, "is complete" in done.stderr) == (2, True)
-        assert "change a field that shapes the result" in done.stderr
+    done = retry()
+    assert (done.returncode, "is complete" in done.stderr) == (2, True)
+    assert "luthier rerun tone" in done.stderr
     assert not token(control_plane, tone)
-
-
-def test_a_retry_for_when_it_fails(control_plane: Cluster, tone: str) -> None:
-    set_status(control_plane, tone, running())
-    arguments = ("retry", "tone", "-n", tone, "--force")
-    done = luthier(*arguments, kubeconfig=control_plane.kubeconfig)
-    assert (done.returncode, "it is tried again if it does" in done.stdout) == (0, True)
-    assert token(control_plane, tone)
-    with watching(control_plane, tone) as (_, lines):
-        assert "Running: Training" in next(lines)  # it runs, and waits for no retry
 
 
 def test_retry_of_a_failed_run(control_plane: Cluster, tone: str) -> None:

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import luthier_operator
-from luthier_api import policy, reasons
+from luthier_api import policy, reasons, verdict
 from luthier_operator.conditions import reason_or
 
-# What luthier.yaml denies is told by the operator, and by the command line.
-FILES = [*Path(luthier_operator.__file__).parent.rglob("*.py"), Path(policy.__file__)]
+# What luthier.yaml denies, and whether a result is promoted, others tell as well.
+FILES = [
+    *Path(luthier_operator.__file__).parent.rglob("*.py"),
+    Path(policy.__file__),
+    Path(verdict.__file__),
+]
 LISTED = {it.name for found in reasons.REASONS.values() for it in found}
 # A call, and which of its arguments is a reason.
 PLACES = {"set": 2, "unknown": 1, "Refusal": 0, "Denied": 0, "Scheduling": 1, "_unready": 1} | {

@@ -167,7 +167,8 @@ def test_an_order_holds_what_differs_from_the_defaults() -> None:
     assert document["apiVersion"] == "luthier.dev/v1alpha1"
     assert document["run"]["kind"] == "FineTuneJob"
     assert document.keys() == {
-        *("apiVersion", "fineTuning", "output", "progress", "run", "shapeHash", "storage")
+        *("apiVersion", "comesIntoUse", "fineTuning", "output", "progress", "run", "shapeHash"),
+        "storage",
     }
 
 
