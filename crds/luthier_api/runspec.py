@@ -103,6 +103,10 @@ class RunSpec(RunOrder):
 
     fine_tuning: FineTuning
     checkpoints: Checkpoints = Checkpoints()
+    start_from: SourceRef | None = Field(
+        default=None,
+        description="Artifact whose weights the training begins with, in place of new ones.",
+    )
 
 
 class OptimizeOrder(RunOrder):
@@ -145,9 +149,13 @@ class BundleOrder(RunOrder):
 
 
 class ProbeOrder(RunOrder):
-    """Look whether the data is what a revision was made from. `output`: that revision's folder."""
+    """Look whether the data is what a revision was made from. `output`: the folder of that
+    revision's result, or its own where it has none."""
 
     fine_tuning: FineTuning
+    dataset_digest: str | None = Field(
+        default=None, description="sha256 of the data that it was made from, as it said."
+    )
 
 
 class InUseOrder(Model):
@@ -198,7 +206,7 @@ def read_order(document: bytes) -> AnyOrder:
 
 
 # What is made stands in these parts of an order, and how the run is carried out in the others.
-_SHAPES = ("fineTuning", "optimizing", "bundling", "source", "adapters")
+_SHAPES = ("fineTuning", "startFrom", "optimizing", "bundling", "source", "adapters")
 
 
 def shapes_result(field: str) -> bool:

@@ -1,34 +1,69 @@
 """Spec → the order of a fine-tuning run, and the run's objects. Pure."""
 
-from luthier_api import sources
+from luthier_api import sources, terms
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import part_of
+from luthier_api.optimizejob import SourceRef
 from luthier_api.platform import Platform
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
 
 
-def build(owner: Owner, spec: FineTuneJobSpec, revision: Revision, platform: Platform) -> list[Obj]:
-    """The objects of a run in the order of their creation; the Job comes last."""
+def build(
+    owner: Owner,
+    spec: FineTuneJobSpec,
+    revision: Revision,
+    platform: Platform,
+    start_from: SourceRef | None = None,
+) -> list[Obj]:
+    """The objects of a run in the order of their creation; the Job comes last. `start_from`: what
+    it goes on from, if not the base."""
     return build_run(
         owner,
         spec,
         revision,
         platform,
-        order=run_spec(owner, spec, revision, platform),
+        order=run_spec(owner, spec, revision, platform, start_from),
         reads=sources.of_fine_tuning(spec),
     )
 
 
 def run_spec(
-    owner: Owner, spec: FineTuneJobSpec, revision: Revision, platform: Platform
+    owner: Owner,
+    spec: FineTuneJobSpec,
+    revision: Revision,
+    platform: Platform,
+    start_from: SourceRef | None = None,
 ) -> RunSpec:
     """The order for the trainer."""
     return RunSpec(
         **dict(run_order(owner, spec, revision, platform)),
         fine_tuning=part_of(spec, FineTuning),
         checkpoints=spec.checkpoints,
+        start_from=start_from,
     )
+
+
+def probe_order(
+    owner: Owner,
+    spec: FineTuneJobSpec,
+    revision: Revision,
+    platform: Platform,
+    *,
+    result: str | None,
+    dataset_digest: str | None,
+) -> ProbeOrder:
+    """The order to look whether the data is what a revision was made from. `result`: the folder of
+    its result; `dataset_digest`: of its data, where it has told.
+
+    Raises LookupError without a pool for errands.
+    """
+    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
+    if pool is None:
+        raise LookupError("no pool for errands")
+    order = dict(run_order(owner, spec, revision, platform, pool))
+    order |= {"role": "probe", "progress": None, "gpus": 0, "output": result or order["output"]}
+    return ProbeOrder(**order, fine_tuning=part_of(spec, FineTuning), dataset_digest=dataset_digest)

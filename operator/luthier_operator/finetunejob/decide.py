@@ -1,7 +1,11 @@
 """Observed → Plan: what shapes the result, what is allowed, what is built. Pure."""
 
+from dataclasses import replace
+
 from luthier_api import sources
 from luthier_api.revision import shape_hash
+from luthier_operator.errors import Refusal
+from luthier_operator.finetunejob import retraining
 from luthier_operator.finetunejob.build import build
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import policy
@@ -21,11 +25,25 @@ def decide(observed: Observed) -> Plan:
     shape = _SHAPES.of(spec, make=lambda: shape_hash(spec, spec.output.uri))
     revision, token = wanted(observed, shape)
     reads = sources.of_fine_tuning(spec)
-    return plan_run(
+
+    def refuse() -> Refusal | None:
+        return policy.check(spec, reads, owner.namespace, platform)
+
+    look = retraining.look(observed, revision, refuse)
+    if look.opens is not None:
+        revision = look.opens
+    start_from = retraining.started_from(look.status, revision)
+    plan = plan_run(
         observed,
         revision,
         token,
-        refuse=lambda: policy.check(spec, reads, owner.namespace, platform),
-        build=lambda: build(owner, spec, revision, platform),
+        refuse=refuse,
+        build=lambda: build(owner, spec, revision, platform, start_from),
         settings=lambda: made_of(owner, spec, platform),
+    )
+    return replace(
+        plan,
+        beside=look.actions,
+        again=min((it for it in (plan.again, look.again) if it is not None), default=None),
+        noted={"retrain": look.status},
     )

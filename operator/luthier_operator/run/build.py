@@ -82,9 +82,16 @@ def output_of(owner: Owner, spec: RunSettings, revision: Revision) -> str:
     return "/".join((spec.output.uri.rstrip("/"), owner.namespace, owner.name, revision.name))
 
 
-def run_order(owner: Owner, spec: RunSettings, revision: Revision, platform: Platform) -> RunOrder:
-    """What the trainer is told, whatever it makes. It never holds a secret."""
-    storage, pool = platform.storage, pool_of(owner, spec, platform)
+def run_order(
+    owner: Owner,
+    spec: RunSettings,
+    revision: Revision,
+    platform: Platform,
+    pool: Pool | None = None,
+) -> RunOrder:
+    """What the trainer is told, whatever it makes. It never holds a secret. `pool`: where it runs,
+    if not in the run's own."""
+    storage, pool = platform.storage, pool or pool_of(owner, spec, platform)
     return RunOrder(
         run=RunIdentity.model_validate(
             {

@@ -1,9 +1,8 @@
 """Observed → Plan: the first of an ordered list of checks that has something to say. Pure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from luthier_api import reasons
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run import checks
@@ -31,6 +30,8 @@ class Plan:
     beside: tuple[Action, ...] = ()  # errands: they hold up nothing of the run
     later: tuple[str, ...] = ()  # settings that the next attempt will be made of
     again: float | None = None  # seconds until it is to be looked at again
+    # Fields of the status that the decision rests on, and that no run tells.
+    noted: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def created(self) -> tuple[Obj, ...]:
@@ -41,7 +42,7 @@ class Plan:
 def unreadable(observed: AnyObserved) -> Plan:
     """For a spec that an older schema let in. Its Job, if there is one, is left alone."""
     message = f"{observed.invalid}. Apply a corrected spec."
-    return Plan(hold=Refusal(reasons.INVALID_SPEC, message, terminal=True))
+    return Plan(hold=Refusal(observed.invalid_reason, message, terminal=True))
 
 
 def wait(observed: AnyObserved, hold: Refusal) -> Plan:

@@ -268,7 +268,7 @@ def on_record(
         if condition.type not in ("Suspended", "Scheduled", "SettingsApplied"):
             conditions.keep(condition.type)
     stalled = find(previous.conditions, "Stalled")
-    if stalled is not None and stalled.reason == reasons.INVALID_SPEC:
+    if stalled is not None and stalled.reason in reasons.UNREADABLE:
         _readable_again(conditions, previous.conditions, in_use)
     _placed_no_more(conditions, observed)
     return {

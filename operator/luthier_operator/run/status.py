@@ -78,6 +78,7 @@ def compute(
     elif plan.ended:
         changes = lifecycle.on_record(observed, plan, conditions, in_use_of(previous))
         changes |= rules.on_record(observed, conditions)
+        changes |= plan.noted
     else:
         return _going_on(rules, Run(observed, plan, refused), conditions)
     changes["in_use"] = in_use_of(previous)
@@ -126,6 +127,7 @@ def _going_on(
         "in_use": _in_use(published, revision.name) if published and revision else before,
         "conditions": lifecycle.ordered(conditions, rules.order),
         **own,
+        **run.plan.noted,
     }
     return rules.status(**fields)
 
