@@ -145,7 +145,8 @@ class _Looking:
         served = _parsed(record.slot)
         if record.schedule != name or served is None or served > self.slots.after(self.now).time:
             served = self.slots.latest(self.now).time
-        return self._served(record.model_copy(update={"schedule": name}), timestamp(served), "")
+        record = record.model_copy(update={"schedule": name, "slot": None})
+        return self._served(record, timestamp(served), "")
 
     def _served(self, record: RetrainStatus, slot: str, token: str) -> RetrainStatus:
         changes: dict[str, object] = {"token": token} if token else {}
