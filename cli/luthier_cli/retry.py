@@ -32,8 +32,8 @@ def refusal(target: Target, resource: Resource, *, force: bool = False) -> CliEr
     if outcome(resource) == "Complete":
         return CliError(
             f"{name} is complete: there is nothing to try again",
-            "only a failed run is tried again; to make it anew, also of data that changed, change "
-            "a field that shapes the result, e.g. training.seed of a FineTuneJob",
+            "only a failed run is tried again; of data that changed a FineTuneJob is made anew by "
+            "luthier retrain; else change a field that shapes the result, e.g. its training.seed",
         )
     if force:
         return None

@@ -25,7 +25,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert "loaded: []" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["validate", "run", "watch", "logs", "retry", "version"])
+@pytest.mark.parametrize(
+    "command", ["validate", "run", "watch", "logs", "retry", "retrain", "version"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     done = luthier(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
