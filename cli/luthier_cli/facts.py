@@ -52,6 +52,7 @@ def _course(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Revision", revision),
         ("Data", text.dataset(summary.get("dataset") or {})),
+        ("Looked at", text.retraining(summary.get("retrain") or {})),
         ("Training", training),
         ("Used", _usage(usage) if usage else ""),
         ("Restarts", text.restarts(summary.get("restarts") or {})),

@@ -88,8 +88,25 @@ def _spec_problems(kind: Kind, spec: Any) -> Iterator[Problem]:
         return
     from luthier_cli.rules import broken_rules
 
-    for path, message in broken_rules(model):
+    broken = list(broken_rules(model))
+    for path, message in broken:
         yield ("spec", *path), message, uri_remedy(message, at(spec, path))
+    if not broken:
+        yield from schedule_problems(model)
+
+
+def schedule_problems(spec: Model) -> Iterator[Problem]:
+    """What no rule of the schema can tell of a schedule: 30 February, a zone that isn't one."""
+    asks = getattr(spec, "retrain", None)
+    if asks is None or asks.schedule is None:
+        return
+    from luthier_api.schedule import ScheduleError, check
+
+    try:
+        check(asks.schedule, asks.time_zone)
+    except ScheduleError as error:
+        message, _, remedy = str(error).partition("; ")
+        yield ("spec", "retrain", error.field), message, remedy
 
 
 def parse_spec(kind: Kind, spec: Any) -> Model:

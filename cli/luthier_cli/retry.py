@@ -32,8 +32,9 @@ def refusal(target: Target, resource: Resource) -> CliError | None:
     if outcome(resource) == "Complete":
         return CliError(
             f"{name} is complete: there is nothing to try again",
-            "only a failed run is tried again; to make it anew, also of data that changed: luthier "
-            f"rerun {target.argument}",
+            "only a failed run is tried again; of data that changed a FineTuneJob is made anew by "
+            f"luthier retrain {target.argument}, and of the same by luthier rerun "
+            f"{target.argument}",
         )
     phase = status_of(resource).get("phase") or "not yet seen by the operator"
     return CliError(f"{name} hasn't failed ({phase})", look)

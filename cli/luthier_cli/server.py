@@ -4,10 +4,20 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from pydantic import ValidationError
+
 from luthier_api.kinds import Kind
 from luthier_cli.findings import Finding, identity, locate
 from luthier_cli.kube import ApiError, Cluster, UnreachableError
-from luthier_cli.offline import check_document, kind_of, remedy_for_unknown, uri_remedy
+from luthier_cli.offline import (
+    check_document,
+    kind_of,
+    parse_spec,
+    remedy_for_unknown,
+    schedule_problems,
+    uri_remedy,
+)
+from luthier_cli.offline import findings as located
 from luthier_cli.yaml import Document
 
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
@@ -48,7 +58,18 @@ def check_on_server(cluster: Cluster, document: Document, file: str) -> list[Fin
                 break
         else:
             break
+    if not findings:
+        return _beyond_the_schema(kind, document, file)
     return sorted(findings.values(), key=lambda finding: finding.line)
+
+
+def _beyond_the_schema(kind: Kind, document: Document, file: str) -> list[Finding]:
+    """What the API server takes, and the operator won't."""
+    try:
+        spec = parse_spec(kind, document.value.get("spec"))
+    except ValidationError:  # of a cluster whose schema is another
+        return []
+    return located(document, file, schedule_problems(spec))
 
 
 def _is_known(error: ApiError) -> bool:

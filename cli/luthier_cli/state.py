@@ -9,6 +9,7 @@ Outcome = Literal["Complete", "Failed"]
 WARNINGS = {"Overfitting": "True", "ResumeExact": "False", "AdaptersCompatible": "False"}
 
 RETRY_ANNOTATION = "luthier.dev/retry"
+RETRAIN_ANNOTATION = "luthier.dev/retrain"
 
 
 def status_of(resource: Resource) -> dict[str, Any]:
@@ -51,8 +52,21 @@ def retry_pending(resource: Resource) -> bool:
     return bool(token) and token != status_of(resource).get("retryToken")
 
 
+def retrain_pending(resource: Resource) -> bool:
+    """Whether a look at the data was asked for whose outcome isn't known yet, and will be."""
+    token = (resource["metadata"].get("annotations") or {}).get(RETRAIN_ANNOTATION)
+    status = status_of(resource)
+    if not token or token == (status.get("retrain") or {}).get("token"):
+        return False
+    if (resource.get("spec") or {}).get("suspend") or not status.get("inUse"):
+        return False
+    return holds(resource, "Failed") or not holds(resource, "Stalled")
+
+
 def outcome(resource: Resource) -> Outcome | None:
     """How the run of the present spec ended; None while it may still go on by itself."""
+    if retrain_pending(resource):
+        return None
     if holds(resource, "Complete"):
         return "Complete"
     if retry_pending(resource):

@@ -87,6 +87,7 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "evaluation": status.get("evaluation"),
         "warnings": _all_warnings(resource, extras),
         "dataset": status.get("dataset"),
+        "retrain": status.get("retrain"),
         "estimate": status.get("estimate"),
         "resolved": status.get("resolved"),
         "metric": gated_metric(resource),

@@ -60,6 +60,31 @@ def restarts(counted: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in found if n)
 
 
+_FOUND = {
+    "Unchanged": "data unchanged",
+    "Changed": "data changed",
+    "TooFewNew": "too few new rows",
+    "Failed": "the data can't be looked at",
+}
+
+
+def retraining(status: Mapping[str, Any]) -> str:
+    """What the last look at the data found, and when the next one is: data unchanged
+    (2026-01-02T03:04:05Z), next 2026-01-03T03:04:05Z."""
+    parts = []
+    if found := _FOUND.get(str(status.get("outcome"))):
+        rows = status.get("rows") or {}
+        counts = [f"{rows.get(name, 0):,} {name}" for name in ("new", "gone") if rows.get(name)]
+        found += f", {', '.join(counts)}" if counts else ""
+        when = status.get("lastProbe")
+        parts.append(f"{found} ({when})" if when else found)
+    if status.get("outcome") == "Failed" and (why := status.get("message")):
+        parts.append(str(why))
+    if after := status.get("nextProbe"):
+        parts.append(f"next {after}")
+    return ", ".join(parts)
+
+
 def dataset(facts: Mapping[str, Any]) -> str:
     """What preflight counted, without what it found none of."""
     rows = [f"{facts[name]:,} {name}" for name in ("train", "eval", "test") if facts.get(name)]

@@ -20,6 +20,7 @@ from luthier_cli.state import (
     gated_metric,
     holds,
     outcome,
+    retrain_pending,
     retry_pending,
     stage,
     status_of,
@@ -78,6 +79,9 @@ def phase(resource: Resource) -> str:
     """The phase, and while it runs the stage of the trainer."""
     if retry_pending(resource) and holds(resource, "Failed"):
         return "Waiting for the retry"
+    ended = holds(resource, "Complete") or holds(resource, "Failed")
+    if retrain_pending(resource) and ended:
+        return "Looking at the data"
     name = str(status_of(resource).get("phase") or "Waiting for the operator")
     doing = stage(resource)
     return f"{name}: {doing}" if doing and outcome(resource) is None else name
@@ -131,6 +135,8 @@ def _facts(resource: Resource, now: datetime) -> Iterator[str]:
         yield f"checkpoint at step {checkpoints[-1]['step']:,}"
     if interruptions := text.restarts(status.get("restarts") or {}):
         yield interruptions
+    if looked := text.retraining(status.get("retrain") or {}):
+        yield looked
 
 
 def _conditions(resource: Resource) -> Table:

@@ -92,7 +92,6 @@ class FineTuneJobSpec(RunSettings, FineTuning):
             for name in sorted(NEEDS_GPU)
         ),
         Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
-        Rule("!has(self.retrain)", "retrain isn't built yet: remove it", field=".retrain"),
         Rule(
             "!has(self.promote) || !has(self.promote.metric) || "
             f"{_measured('self.promote.metric')}",

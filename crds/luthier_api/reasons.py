@@ -39,6 +39,9 @@ PINNED = _of(_LIFE, "Pinned", "promote.pin names the result that is in use.")
 PIN_NOT_FOUND = _of(_LIFE, "PinNotFound", "promote.pin names no result that there is.")
 RESUMED = _of(_LIFE, "Resumed", "spec.suspend is false again.")
 INVALID_SPEC = _of(_LIFE, "InvalidSpec", "An older schema let in what this one can't read.")
+INVALID_SCHEDULE = _of(
+    _LIFE, "InvalidSchedule", "retrain.schedule names no time that comes, or timeZone no zone."
+)
 
 _ENDS = "Failed: how the run ended"
 ARTIFACT_ELSEWHERE = _of(
@@ -170,6 +173,9 @@ NOT_REPRODUCIBLE = _of(_INSIDE, "NotReproducible", "Going on differs from never 
 PASSED = _of(_INSIDE, "Passed", "A candidate keeps all gates.")
 SAVED = _of(_INSIDE, "Saved", "There is a state to go on from.")
 VALID = _of(_INSIDE, "Valid", "Preflight accepted the data.")
+
+# Why nothing is done about a spec, whatever else it says.
+UNREADABLE = (INVALID_SPEC, INVALID_SCHEDULE)
 
 
 def reasons_page() -> str:

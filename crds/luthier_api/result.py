@@ -231,8 +231,11 @@ class BundleResult(RunEnd):
 class ProbeResult(RunEnd):
     """What a look at the data found."""
 
+    changed: bool = Field(default=False, description="Whether it is other data than it was.")
     dataset_digest: str | None = Field(default=None, max_length=80)
-    rows: RowChanges | None = None
+    rows: RowChanges | None = Field(
+        default=None, description="Left out: the revision left nothing to compare its rows with."
+    )
     rows_read: bool = Field(default=False, description="Whether the rows had to be read for it.")
 
 

@@ -6,17 +6,46 @@ from pydantic import Field
 
 from luthier_api.bounds import Count
 from luthier_api.meta import Matches, Model, Rule
+from luthier_api.optimizejob import SourceRef
 
-# Five fields; what no calendar has (30 February) is told by the operator, and by luthier validate.
-_CRON = r"^\S+ +\S+ +\S+ +\S+ +\S+$"
+# Each field is a list of: all (*), a number or a range, and of these every nth. The operator and
+# `luthier validate` tell of a range that runs backwards, and of what no calendar has (30 February).
+_STEP = r"(/[1-9][0-9]?)?"
+
+
+def _list_of(value: str) -> str:
+    item = rf"([*]|{value}(-{value})?){_STEP}"
+    return f"{item}(,{item})*"
+
+
+_MINUTE = _list_of("[0-5]?[0-9]")
+_HOUR = _list_of("([01]?[0-9]|2[0-3])")
+_DAY = _list_of("(0?[1-9]|[12][0-9]|3[01])")
+_MONTH = _list_of("(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))")
+_WEEKDAY = _list_of("([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))")
 
 Schedule = Annotated[
     str,
     Field(min_length=9, max_length=128),
     Matches(
-        _CRON,
+        r"^\S+ +\S+ +\S+ +\S+ +\S+$",
         "a schedule has the five fields of cron (minute, hour, day of the month, month, day of the "
         'week), e.g. "0 3 * * *"',
+    ),
+    Matches(rf"^{_MINUTE}( |$)", "the minute of a schedule (its first field) is 0 to 59"),
+    Matches(rf"^\S+ +{_HOUR}( |$)", "the hour of a schedule (its second field) is 0 to 23"),
+    Matches(
+        rf"^\S+ +\S+ +{_DAY}( |$)",
+        "the day of the month of a schedule (its third field) is 1 to 31",
+    ),
+    Matches(
+        rf"^\S+ +\S+ +\S+ +{_MONTH}( |$)",
+        "the month of a schedule (its fourth field) is 1 to 12, or jan to dec",
+    ),
+    Matches(
+        rf"^\S+ +\S+ +\S+ +\S+ +{_WEEKDAY}$",
+        "the day of the week of a schedule (its fifth field) is 0 to 7 (0 and 7: Sunday), or sun "
+        "to sat",
     ),
 ]
 TimeZone = Annotated[
@@ -103,6 +132,9 @@ class RetrainStatus(Model):
     next_probe: str | None = Field(
         default=None, max_length=32, description="When it will be looked at next."
     )
+    schedule: str | None = Field(
+        default=None, max_length=200, description="Schedule and zone that `slot` is a time of."
+    )
     slot: str | None = Field(
         default=None, max_length=32, description="Time of the schedule that is served."
     )
@@ -111,6 +143,9 @@ class RetrainStatus(Model):
     )
     against: str | None = Field(
         default=None, max_length=64, description="The revision that the last look compared with."
+    )
+    probe: str | None = Field(
+        default=None, max_length=64, description="Uid of the last look's Job."
     )
     outcome: Literal["Unchanged", "Changed", "TooFewNew", "Failed"] | None = Field(
         default=None, description="What the last look came to."
@@ -121,4 +156,10 @@ class RetrainStatus(Model):
     rows: RowChanges | None = Field(default=None, description="Rows that are new, or gone.")
     message: str | None = Field(
         default=None, max_length=1024, description="The same for people, or why a look failed."
+    )
+    opened: str | None = Field(
+        default=None, max_length=64, description="The last revision that a retraining opened."
+    )
+    start_from: SourceRef | None = Field(
+        default=None, description="What that revision goes on from."
     )

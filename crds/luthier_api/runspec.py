@@ -163,9 +163,13 @@ class BundleOrder(RunOrder):
 
 
 class ProbeOrder(RunOrder):
-    """Look whether the data is what a revision was made from. `output`: that revision's folder."""
+    """Look whether the data is what a revision was made from. `output`: the folder of that
+    revision's result, or its own where it has none."""
 
     fine_tuning: FineTuning
+    dataset_digest: str | None = Field(
+        default=None, description="sha256 of the data that it was made from, as it said."
+    )
 
 
 class InUseOrder(Model):

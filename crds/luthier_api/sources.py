@@ -79,6 +79,15 @@ def of_fine_tuning(spec: FineTuning) -> Reads:
     )
 
 
+def of_rows(spec: FineTuning) -> Reads:
+    """All that is read by whoever reads a fine-tuning run's data alone."""
+    return Reads(
+        uris=tuple((f"spec.{field}", uri) for field, uri in _rows(spec.dataset)),
+        hub_token=spec.model.token_secret_ref,
+        hub_login_field="spec.model.tokenSecretRef",
+    )
+
+
 def of_optimizing(spec: OptimizeJobSpec, name: str = "", source: FineTuning | None = None) -> Reads:
     """All that a run reads that optimises; `source`: what the FineTuneJob `name` asks for.
 

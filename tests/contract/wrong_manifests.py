@@ -314,7 +314,6 @@ _REST = [
     ),
     _wrong("suspend in words", {"suspend": "yes"}, "spec.suspend", "boolean"),
     _wrong("delete some", {"deletionPolicy": "Some"}, "spec.deletionPolicy", "Unsupported value"),
-    _wrong("retrain", {"retrain": {"schedule": "0 3 * * *"}}, "spec.retrain", "remove it"),
     _wrong(
         "better by what isn't measured",
         {"promote": {"when": "IfBetter", "metric": "f1"}},
@@ -353,6 +352,42 @@ _REST = [
     ),
     _wrong("pin of no revision", {"promote": {"pin": "2"}}, "spec.promote.pin", "r2-5f2c1e9a"),
     _wrong("keep none", {"keepRevisions": 0}, "spec.keepRevisions", "equal to 1"),
+    *(
+        _wrong(title, {"retrain": {"schedule": schedule}}, "spec.retrain.schedule", words)
+        for title, schedule, words in (
+            ("schedule in words", "every night", "five fields of cron"),
+            ("schedule with seconds", "0 0 3 * * *", "five fields of cron"),
+            ("minute 61", "61 * * * *", "its first field) is 0 to 59"),
+            ("hour 24", "0 24 * * *", "its second field) is 0 to 23"),
+            ("day 32", "0 3 32 * *", "its third field) is 1 to 31"),
+            ("month 13", "0 3 * 13 *", "its fourth field) is 1 to 12"),
+            ("day of the week 8", "0 3 * * 8", "its fifth field) is 0 to 7"),
+        )
+    ),
+    _wrong(
+        "time zone in words",
+        {"retrain": {"schedule": "0 3 * * *", "timeZone": "Central Europe"}},
+        "spec.retrain.timeZone",
+        "the tz database",
+    ),
+    _wrong(
+        "two thresholds",
+        {"retrain": {"minNewRows": 5, "minNewFraction": 0.1}},
+        "spec.retrain.minNewFraction",
+        "set one of them",
+    ),
+    _wrong(
+        "always, and a threshold",
+        {"retrain": {"schedule": "0 3 * * *", "when": "Always", "minNewRows": 5}},
+        "spec.retrain.when",
+        "Always trains whatever is new",
+    ),
+    _wrong(
+        "always, and never",
+        {"retrain": {"when": "Always"}},
+        "spec.retrain.schedule",
+        "set schedule",
+    ),
     _wrong(
         "search",
         {

@@ -89,7 +89,11 @@ def run_of(order: AnyOrder) -> AnyRun:
             from luthier_trainer.bundle.run import BundleRun
 
             return BundleRun(order)
-        case ProbeOrder() | KeepOrder():
+        case ProbeOrder():
+            from luthier_trainer.errands.probe import Probe
+
+            return Probe(order)
+        case KeepOrder():
             raise NotImplementedError(order.role)
 
 

@@ -8,6 +8,7 @@ from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.claim import base_changed, read_claim
 from luthier_trainer.data import prepare as data
+from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.finished import finished
@@ -103,6 +104,7 @@ class Run:
         if found := finished(output, self.spec, *made_from):
             return self.pod.again(RunResult, *found)
         attempts = self.pod.claim(output, *made_from)
+        record.leave(output, examples)
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)
 

@@ -1,18 +1,30 @@
 """Spec → the order of a fine-tuning run, and the run's objects. Pure."""
 
-from luthier_api import sources
-from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
+from dataclasses import dataclass
+
+from luthier_api import sources, terms
+from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import part_of
 from luthier_api.optimizejob import SourceRef
 from luthier_api.platform import Platform
 from luthier_api.promotion import is_newest_in_use
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
-from luthier_operator.run.revision import is_anew
-from luthier_operator.run.status import in_use_of
+
+
+@dataclass(frozen=True)
+class Before:
+    """What earlier revisions mean to a run."""
+
+    incumbent: SourceRef | None = None  # what its result is to be compared with
+    start_from: SourceRef | None = None  # what it goes on from, if not the base
+    anew: bool = False  # it isn't to find a result again
+
+
+NOTHING_BEFORE = Before()
 
 
 def build(
@@ -20,16 +32,15 @@ def build(
     spec: FineTuneJobSpec,
     revision: Revision,
     platform: Platform,
-    previous: FineTuneJobStatus | None = None,
+    before: Before = NOTHING_BEFORE,
 ) -> list[Obj]:
-    """The objects of a run in the order of their creation; the Job comes last. `previous`: what
-    earlier revisions have come to."""
+    """The objects of a run in the order of their creation; the Job comes last."""
     return build_run(
         owner,
         spec,
         revision,
         platform,
-        order=run_spec(owner, spec, revision, platform, previous),
+        order=run_spec(owner, spec, revision, platform, before),
         reads=sources.of_fine_tuning(spec),
     )
 
@@ -39,25 +50,37 @@ def run_spec(
     spec: FineTuneJobSpec,
     revision: Revision,
     platform: Platform,
-    previous: FineTuneJobStatus | None = None,
+    before: Before = NOTHING_BEFORE,
 ) -> RunSpec:
     """The order for the trainer."""
-    previous = previous or FineTuneJobStatus()
     return RunSpec(
         **dict(run_order(owner, spec, revision, platform)),
         fine_tuning=part_of(spec, FineTuning),
         checkpoints=spec.checkpoints,
-        incumbent=_incumbent(spec, previous),
-        anew=is_anew(previous, revision),
+        incumbent=before.incumbent,
+        start_from=before.start_from,
+        anew=before.anew,
         comes_into_use="Always" if is_newest_in_use(spec.promote) else "Never",
     )
 
 
-def _incumbent(spec: FineTuneJobSpec, previous: FineTuneJobStatus) -> SourceRef | None:
-    """What the result is to be compared with, where that decides."""
-    in_use = in_use_of(previous)
-    if spec.promote is None or spec.promote.when != "IfBetter" or in_use is None:
-        return None
-    return SourceRef(
-        uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
-    )
+def probe_order(
+    owner: Owner,
+    spec: FineTuneJobSpec,
+    revision: Revision,
+    platform: Platform,
+    *,
+    result: str | None,
+    dataset_digest: str | None,
+) -> ProbeOrder:
+    """The order to look whether the data is what a revision was made from. `result`: the folder of
+    its result; `dataset_digest`: of its data, where it has told.
+
+    Raises LookupError without a pool for errands.
+    """
+    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
+    if pool is None:
+        raise LookupError("no pool for errands")
+    order = dict(run_order(owner, spec, revision, platform, pool))
+    order |= {"role": "probe", "progress": None, "gpus": 0, "output": result or order["output"]}
+    return ProbeOrder(**order, fine_tuning=part_of(spec, FineTuning), dataset_digest=dataset_digest)

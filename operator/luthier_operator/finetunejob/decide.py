@@ -3,15 +3,22 @@
 from dataclasses import replace
 
 from luthier_api import sources
+from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
+from luthier_api.optimizejob import SourceRef
 from luthier_api.revision import shape_hash
-from luthier_operator.finetunejob.build import build
+from luthier_operator.errors import Refusal
+from luthier_operator.finetunejob import retraining
+from luthier_operator.finetunejob.build import Before, build
 from luthier_operator.finetunejob.keeping import keep
 from luthier_operator.finetunejob.observe import Observed
+from luthier_operator.finetunejob.retraining import Look
 from luthier_operator.run import policy
 from luthier_operator.run.build import made_of
 from luthier_operator.run.decide import Plan, plan_run, unreadable
 from luthier_operator.run.memo import PARSED, Once
-from luthier_operator.run.revision import wanted
+from luthier_operator.run.model import Revision
+from luthier_operator.run.revision import is_anew, wanted
+from luthier_operator.run.status import in_use_of
 
 _SHAPES: Once[str] = Once(PARSED)
 
@@ -24,21 +31,52 @@ def decide(observed: Observed) -> Plan:
     shape = _SHAPES.of(spec, make=lambda: shape_hash(spec, spec.output.uri))
     revision, token = wanted(observed, shape)
     reads = sources.of_fine_tuning(spec)
+
+    def refuse() -> Refusal | None:
+        return policy.check(spec, reads, owner.namespace, platform)
+
+    look = retraining.look(observed, revision, refuse)
+    if look.opens is not None:
+        revision = look.opens
     plan = plan_run(
         observed,
         revision,
         token,
-        refuse=lambda: policy.check(spec, reads, owner.namespace, platform),
-        build=lambda: build(owner, spec, revision, platform, observed.previous),
+        refuse=refuse,
+        build=lambda: build(owner, spec, revision, platform, _before(observed, revision, look)),
         settings=lambda: made_of(owner, spec, platform),
     )
     kept = keep(observed, revision)
-    noted: dict[str, object] = {"kept": kept.status}
+    noted: dict[str, object] = {"kept": kept.status, "retrain": look.status}
     if kept.history is not None and observed.previous.revision == revision.name:
         noted["history"] = kept.history
+    times = (plan.again, kept.again, look.again)
     return replace(
         plan,
-        beside=kept.actions,
-        again=min((it for it in (plan.again, kept.again) if it is not None), default=None),
+        beside=(*look.actions, *kept.actions),
+        again=min((it for it in times if it is not None), default=None),
         noted=noted,
+    )
+
+
+def _before(observed: Observed, revision: Revision, look: Look) -> Before:
+    """What earlier revisions mean to this one."""
+    spec, previous = observed.spec, observed.previous
+    assert spec is not None
+    start_from = retraining.started_from(look.status, revision)
+    by_data = retraining.is_opened_by_data(spec.retrain, look.status, revision)
+    return Before(
+        incumbent=_incumbent(spec, previous),
+        start_from=start_from,
+        anew=is_anew(previous, revision) and not by_data,
+    )
+
+
+def _incumbent(spec: FineTuneJobSpec, previous: FineTuneJobStatus) -> SourceRef | None:
+    """What the result is to be compared with, where that decides."""
+    in_use = in_use_of(previous)
+    if spec.promote is None or spec.promote.when != "IfBetter" or in_use is None:
+        return None
+    return SourceRef(
+        uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
     )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from luthier_api import reasons
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run import checks
@@ -44,7 +43,7 @@ class Plan:
 def unreadable(observed: AnyObserved) -> Plan:
     """For a spec that an older schema let in. Its Job, if there is one, is left alone."""
     message = f"{observed.invalid}. Apply a corrected spec."
-    return Plan(hold=Refusal(reasons.INVALID_SPEC, message, terminal=True))
+    return Plan(hold=Refusal(observed.invalid_reason, message, terminal=True))
 
 
 def wait(observed: AnyObserved, hold: Refusal) -> Plan:

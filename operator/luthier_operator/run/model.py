@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from luthier_api import reasons
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
@@ -160,6 +161,7 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     errands: tuple[Errand, ...] = ()
     errand_pods: tuple[Pod, ...] = ()  # oldest first
     taken: Callable[[], list[str]] = list
+    invalid_reason: str = reasons.INVALID_SPEC
 
     def pods_of(self, job: Job | None) -> list[Pod]:
         """The Job's pods, oldest first."""

@@ -1,5 +1,6 @@
 """Which revision and attempt is wanted, and whether it has ended. Pure."""
 
+from luthier_api import reasons
 from luthier_api.result import RunResult
 from luthier_api.revision import attempt_hash, revision_name, revision_number
 from luthier_api.runsettings import RunSettings
@@ -34,7 +35,7 @@ def wanted(
         return Revision(revision_name(_newest(observed) + 1, shape), 1, shape), token
     name, attempt = known
     stalled = find(previous.conditions, "Stalled")
-    unread = stalled is not None and stalled.reason == "InvalidSpec"
+    unread = stalled is not None and stalled.reason in reasons.UNREADABLE
     moved = followed or unread or previous.observed_generation != observed.generation
     if moved and not name.endswith(f"-{shape[:8]}"):
         return Revision(revision_name(revision_number(name) + 1, shape), 1, shape), token

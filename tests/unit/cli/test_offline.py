@@ -38,6 +38,20 @@ def findings(text: str) -> list[tuple[int, str, str]]:
     [
         ("v1alpha1", "v1", 1, "apiVersion", "use luthier.dev/v1alpha1"),
         ("FineTuneJob", "Job", 2, "kind", "use FineTuneJob, OptimizeJob, AdapterBundle"),
+        (
+            "spec:",
+            'spec:\n  retrain: {schedule: "0 0 31 2 *"}',
+            6,
+            "spec.retrain.schedule",
+            "no time that ever comes",
+        ),
+        (
+            "spec:",
+            'spec:\n  retrain: {schedule: "0 3 * * *", timeZone: Europe/Wien}',
+            6,
+            "spec.retrain.timeZone",
+            "e.g. Europe/Vienna",
+        ),
         ("  name: tone", "  labels: {a: b}", 3, "metadata.name", "required"),
         ("name: tone", "name: 5", 4, "metadata.name", "must be a string"),
         ("name: tone", "name: Tone", 4, "metadata.name", "begin with a letter"),

@@ -61,6 +61,16 @@ class Server:
                 self.end_headers()
                 self.wfile.write(answer.body[: answer.sent])
 
+            def do_HEAD(self) -> None:
+                """Of the next answer; it isn't counted among what is asked."""
+                answer = outer.answers.get(self.path.partition("?")[0], [Answer(404)])[0]
+                self.send_response(answer.status)
+                headers = {"Content-Length": str(len(answer.body)), **answer.headers}
+                for name, value in headers.items():
+                    if value:
+                        self.send_header(name, value)
+                self.end_headers()
+
             def log_message(self, *_: object) -> None: ...
 
         class Quiet(ThreadingHTTPServer):

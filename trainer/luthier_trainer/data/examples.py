@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier_api.finetunejob import DatasetFacts
+from luthier_trainer.data.hashes import NO_ROWS, RowHashes
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,9 @@ class Examples:
     # of report_split, measured when it has ended.
     watched: Sequence[Example] = ()
     reported: Sequence[Example] = ()
+    # What tells later whether the data is the same, and how many of its rows are.
+    hashes: RowHashes = NO_ROWS
+    validators: dict[str, str] | None = None
 
     @property
     def summary(self) -> str:

@@ -5,18 +5,21 @@ Nothing slow is imported here: a mistake in the data shows within seconds.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
+from luthier_api.dataset import Dataset
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_trainer.data import sources
 from luthier_trainer.data.alike import check_alike
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
+from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.data.labels import (
     are_classes,
     mixed_labels,
@@ -35,31 +38,54 @@ from luthier_trainer.log import log
 _PLACES = 20
 
 
-def load(spec: RunSpec, folder: Path) -> Examples:
+def load(order: RunSpec | ProbeOrder, folder: Path) -> Examples:
     """Fetch the dataset of a run to `folder`, which must live as long as the examples do, and
     prepare it. Raises TrainerError."""
-    dataset = spec.fine_tuning.dataset
-    parse_form(spec.fine_tuning)  # a mistake in the template shows before any download
-    expressions = filter(None, [dataset.train or "train", dataset.eval, dataset.test])
-    main = sources.fetch(
-        dataset.uri,
-        spec,
-        folder / "0",
-        revision=dataset.revision,
-        wanted={expression.partition("[")[0] for expression in expressions},
+    parse_form(order.fine_tuning)  # a mistake in the template shows before any download
+    main, *mixed = (
+        sources.fetch(it.uri, order, folder / str(number), it.param, it.revision, it.wanted)
+        for number, it in enumerate(_named(order.fine_tuning.dataset))
     )
-    mixed = [
-        sources.fetch(
-            source.uri,
-            spec,
-            folder / str(number + 1),
-            f"dataset.mix[{number}].uri",
-            source.revision,
-            wanted={"train"},
-        )
+    return prepare(main, order.fine_tuning, folder / "rows", mixed)
+
+
+def look(order: RunSpec | ProbeOrder) -> dict[str, str] | None:
+    """What tells whether `load` would find the same as before, without reading it; None: nothing
+    does. Raises TrainerError."""
+    parse_form(order.fine_tuning)
+    named = _named(order.fine_tuning.dataset)
+    return _together(
+        [sources.look(it.uri, order, it.param, it.revision, it.wanted) for it in named]
+    )
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A source, as a spec names it, and the splits that are read of it."""
+
+    uri: str
+    param: str
+    revision: str | None
+    wanted: set[str]
+
+
+def _named(dataset: Dataset) -> list[_Named]:
+    expressions = filter(None, [dataset.train or "train", dataset.eval, dataset.test])
+    wanted = {expression.partition("[")[0] for expression in expressions}
+    main = _Named(dataset.uri, "dataset.uri", dataset.revision, wanted)
+    mixed = (
+        _Named(source.uri, f"dataset.mix[{number}].uri", source.revision, {"train"})
         for number, source in enumerate(dataset.mix)
-    ]
-    return prepare(main, spec.fine_tuning, folder / "rows", mixed)
+    )
+    return [main, *mixed]
+
+
+def _together(found: Sequence[dict[str, str] | None]) -> dict[str, str] | None:
+    """Of all sources."""
+    known = [it for it in found if it is not None]
+    if len(known) < len(found):
+        return None
+    return {f"{n}/{key}": value for n, each in enumerate(known) for key, value in each.items()}
 
 
 def prepare(
@@ -155,6 +181,7 @@ class _Preflight:
 
     def examples(self) -> Examples:
         train, evaluation, test = self._parts()
+        rows = np.concatenate([train, evaluation, test])
         found = self._repeated(train)
         duplicates = self._places(found)
         warnings = self._repetitions(found, len(train))
@@ -186,6 +213,8 @@ class _Preflight:
             test=self._sequence(test),
             labels=labels,
             digest=sources.digest(self.sources),
+            hashes=row_hashes(self.scan.whole[rows]),
+            validators=_together([source.validators for source in self.sources]),
             facts=facts,
             warnings=warnings,
             completions={n: template.completion(n) for n in labels}

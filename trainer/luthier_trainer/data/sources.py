@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from luthier_api.result import ExitCode
-from luthier_api.runspec import RunSpec
+from luthier_api.runspec import RunOrder
 from luthier_trainer.data.content import check_content
 from luthier_trainer.data.layout import check, find_splits, is_data, split_of
 from luthier_trainer.data.row import FORMATS, ROW_BYTES, LocalFile, data_suffix
@@ -30,12 +30,13 @@ _NAMED = 5  # files of a folder that a message names
 @dataclass(frozen=True)
 class Source:
     """Local files by split, each split's in order, none of a split that isn't wanted; `digests`
-    are of the files as stored."""
+    are of the files as stored. `validators`: as of `look`, from before they were read."""
 
     uri: str
     splits: dict[str, list[LocalFile]]
     digests: tuple[str, ...]
     param: str = "dataset.uri"
+    validators: dict[str, str] | None = None
 
 
 def total_size(sources: Sequence[Source], enough: int) -> int:
@@ -92,7 +93,7 @@ def digest(sources: Sequence[Source]) -> str:
 
 def fetch(
     uri: str,
-    spec: RunSpec,
+    order: RunOrder,
     folder: Path,
     param: str = "dataset.uri",
     revision: str | None = None,
@@ -105,40 +106,78 @@ def fetch(
     """
     base, name = last_part(uri)
     if data_suffix(name):
-        path = _fetch_one(uri, base, name, spec, folder, param, revision)
+        store = open_source(base, "datasets", order, param, revision)
+        validators = _of_one(store, name, uri)
+        path = _fetch_one(store, uri, name, folder, param)
         stem = split_of(name)
         file = _plain(LocalFile(name, path), folder)
         splits = {"train": [file]}
         if re.fullmatch(r"\w+", stem):
             splits[stem] = [file]
-        return Source(uri, splits, (sha256_of(path),), param)
-    store = open_source(uri, "datasets", spec, param, revision)
+        return Source(uri, splits, (sha256_of(path),), param, validators)
+    store = open_source(uri, "datasets", order, param, revision)
+    found, entries = _find(store, param, wanted)
+    used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
+    for split, keys in used.items():
+        check(store.uri, split, keys, param)
+    chosen = [entries[key] for key in sorted(set(chain(*used.values())))]
+    paths = _local(store, chosen, folder)
+    digests = tuple(sha256_of(path) for path in paths.values())
+    names = {key: key.removeprefix("data/") for key in paths}
+    files = {key: _plain(LocalFile(names[key], path), folder) for key, path in paths.items()}
+    split_files = {split: [files[key] for key in used.get(split, ())] for split in found}
+    return Source(uri, split_files, digests, param, _validators(chosen))
+
+
+def look(
+    uri: str,
+    order: RunOrder,
+    param: str = "dataset.uri",
+    revision: str | None = None,
+    wanted: Collection[str] | None = None,
+) -> dict[str, str] | None:
+    """What tells whether the files of `fetch` are the same as before, without reading them: of each
+    its size and ETag, or the time of its last change. None: nothing does.
+
+    Raises TrainerError.
+    """
+    base, name = last_part(uri)
+    if data_suffix(name):
+        return _of_one(open_source(base, "datasets", order, param, revision), name, uri)
+    found, entries = _find(open_source(uri, "datasets", order, param, revision), param, wanted)
+    used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
+    return _validators(entries[key] for key in sorted(set(chain(*used.values()))))
+
+
+def _find(
+    store: ReadableStore, param: str, wanted: Collection[str] | None
+) -> tuple[dict[str, list[str]], dict[str, Entry]]:
+    """The files of a folder by split, and all of its data files. Raises TrainerError."""
     stored = {entry.key: entry for entry in store.entries()}
     entries = {key: entry for key, entry in stored.items() if is_data(key)}
     found = find_splits(entries, wanted or ())
     if not found:
         raise _no_data(store.uri, entries, sorted(stored), param)
-    used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
-    for split, keys in used.items():
-        check(store.uri, split, keys, param)
-    paths = _local(store, [entries[key] for key in sorted(set(chain(*used.values())))], folder)
-    digests = tuple(sha256_of(path) for path in paths.values())
-    names = {key: key.removeprefix("data/") for key in paths}
-    files = {key: _plain(LocalFile(names[key], path), folder) for key, path in paths.items()}
-    split_files = {split: [files[key] for key in used.get(split, ())] for split in found}
-    return Source(uri, split_files, digests, param)
+    return found, entries
 
 
-def _fetch_one(
-    uri: str,
-    base: str,
-    name: str,
-    spec: RunSpec,
-    folder: Path,
-    param: str,
-    revision: str | None,
-) -> Path:
-    store = open_source(base, "datasets", spec, param, revision)
+def _of_one(store: ReadableStore, name: str, uri: str) -> dict[str, str] | None:
+    """Of a single file. That it can't be told, or isn't there, is said by who reads it."""
+    try:
+        entry = store.entry(name)
+        if entry is not None and isinstance(store, FileStore) and uri.startswith("configmap://"):
+            # The kubelet writes a pod's copy anew; it is small.
+            entry = replace(entry, etag=sha256_of(store.local(name)))
+    except TrainerError:
+        return None
+    return _validators([entry]) if entry is not None else None
+
+
+def _validators(entries: Iterable[Entry]) -> dict[str, str]:
+    return {entry.key: f"{entry.size} {entry.etag}" for entry in entries}
+
+
+def _fetch_one(store: ReadableStore, uri: str, name: str, folder: Path, param: str) -> Path:
     try:
         if isinstance(store, FileStore):
             return store.local(name)

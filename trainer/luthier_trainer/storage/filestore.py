@@ -104,8 +104,16 @@ class FileStore:
                 if not key.startswith(prefix) or name.startswith(_HIDDEN_PREFIX):
                     continue
                 if stat := check_entry(path, self._within, self._param):
-                    found.append(Entry(key, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
+                    found.append(Entry(key, stat.st_size, _stamp(stat)))
         return sorted(found, key=lambda entry: entry.key)
+
+    def entry(self, key: str) -> Entry | None:
+        try:
+            with self._open(key) as file:
+                stat = os.fstat(file.fileno())
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        return Entry(key, stat.st_size, _stamp(stat))
 
     def delete(self, keys: list[str]) -> None:
         for key in keys:
@@ -137,6 +145,10 @@ class FileStore:
         with (self._root / f"{_HIDDEN_PREFIX}lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _stamp(stat: os.stat_result) -> str:
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _etag(data: bytes) -> str:

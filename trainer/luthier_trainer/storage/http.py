@@ -80,6 +80,18 @@ class Http:
 
         return self._try(url, get)
 
+    def head(self, url: str) -> tuple[int, str]:
+        """Size (0: not told) and validator of a file: its ETag, else when it was changed, else
+        nothing. Raises as `json`."""
+
+        def look() -> tuple[int, str]:
+            with self._open(url, method="HEAD") as answer:
+                told = answer.headers
+                return _length(answer) or 0, told.get("ETag") or told.get("Last-Modified") or ""
+
+        found: tuple[int, str] = self._try(url, look)
+        return found
+
     def download(self, url: str, path: Path, limit: int = MAX_BYTES) -> None:
         """Write the file to `path`; a broken transfer goes on where it broke, when the server
         can. Raises as `json`, and OSError where the disk is full."""
@@ -121,8 +133,10 @@ class Http:
                 raise UntrustedServerError(cause(refused)) from None
             raise UnreachableError(cause(error)) from None
 
-    def _open(self, url: str, headers: dict[str, str] | None = None) -> Any:
-        request = urllib.request.Request(url_encoded(url), headers=headers or {})  # noqa: S310
+    def _open(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Any:
+        request = urllib.request.Request(  # noqa: S310
+            url_encoded(url), headers=headers or {}, method=method
+        )
         request.add_header("User-Agent", "luthier")
         if self._token:
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")

@@ -85,6 +85,9 @@ class HubStore:
     def entries(self, prefix: str = "") -> list[Entry]:
         return [entry for entry in self._entries if entry.key.startswith(prefix)]
 
+    def entry(self, key: str) -> Entry | None:
+        return next((entry for entry in self._entries if entry.key == key), None)
+
     def download(self, key: str, path: Path) -> None:
         if not any(entry.key == key for entry in self._entries):
             raise FileNotFoundError(f"{self.uri}/{key}")

@@ -29,6 +29,10 @@ class ReadableStore(Protocol):
         """All objects whose key starts with `prefix`, sorted by key."""
         ...
 
+    def entry(self, key: str) -> Entry | None:
+        """One object, without reading it; None where there is none, or nothing tells of it."""
+        ...
+
 
 class ObjectStore(ReadableStore, Protocol):
     """Objects below one base URI, by their key relative to it.

@@ -113,6 +113,18 @@ class S3Store:
 
         return self._call(f"list {prefix or 'the folder'}", pages)
 
+    def entry(self, key: str) -> Entry | None:
+        def head() -> Entry:
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+            return Entry(key, answer["ContentLength"], answer["ETag"].strip('"'))
+
+        def looked() -> Any:
+            return self._client.get_object(
+                Bucket=self._bucket, Key=self._key(key), Range="bytes=0-0"
+            )
+
+        return self._call(f"look at {key}", head, looked, missing=None)
+
     def delete(self, keys: list[str]) -> None:
         for key in keys:
             self._call(

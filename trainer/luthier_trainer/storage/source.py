@@ -96,9 +96,20 @@ class HttpsFolder:
         del prefix
         return []
 
+    def entry(self, key: str) -> Entry | None:
+        """By the server's validators, if it sends any: HEAD is no more than an offer."""
+        try:
+            size, validator = Http(0).head(self._place(key))
+        except (HttpError, UntrustedServerError, UnreachableError):
+            return None
+        return Entry(key, size, validator) if validator else None
+
+    def _place(self, key: str) -> str:
+        return f"{self.uri}/{quote(key, safe=_IN_NAME)}"
+
     def download(self, key: str, path: Path) -> None:
         """Raises FileNotFoundError, TrainerError."""
-        place = f"{self.uri}/{quote(key, safe=_IN_NAME)}"
+        place = self._place(key)
         try:
             Http(self._seconds).download(place, path)
         except HttpError as error:
