@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from luthier_api.finetunejob import FineTuneJobStatus
 from luthier_api.platform import Platform
 from luthier_api.progress import ProgressReport
+from luthier_api.revision import is_revision, revision_number
 from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import timestamp
 from luthier_operator.reports import Received, Reports
@@ -84,6 +85,10 @@ def _sample(
             "memory_bytes": progress.memory_bytes if running else None,
             "eta_seconds": _eta(progress.estimated_finish, now) if running else None,
         }
+    values |= {
+        "revision": _number(status.revision),
+        "in_use_revision": _number(status.in_use.revision if status.in_use else None),
+    }
     return RunSample(
         labels=(*key, resource.kind, _pool(obj, platform)),
         phase=status.phase or "Pending",
@@ -109,6 +114,10 @@ def _machine(report: ProgressReport | None) -> dict[str, float | None]:
         "gpu_memory_bytes": machine.gpu_memory_bytes,
         "data_wait_ratio": _hundredth(machine.data_wait_percent),
     }
+
+
+def _number(revision: str | None) -> float | None:
+    return revision_number(revision) if revision and is_revision(revision) else None
 
 
 def _hundredth(percent: float | None) -> float | None:

@@ -18,6 +18,8 @@ MOST_METRICS = 32
 _GAUGES = {
     "step": "Optimiser steps done.",
     "total_steps": "Optimiser steps in all.",
+    "revision": "Number of the revision that the spec asks for.",
+    "in_use_revision": "Number of the revision whose result is in use.",
     "loss": "Training loss of the last log.",
     "eval_loss": "Last loss on the evaluation rows.",
     "learning_rate": "Learning rate.",

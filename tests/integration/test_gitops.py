@@ -12,6 +12,7 @@ from integration.kubelet import Kubelet
 from integration.operatorprocess import OperatorProcess
 from integration.user import OPTIMIZE_JOB, User, published, result, train
 from unit.operator.builders import observed, resource
+from unit.operator.promotion_support import BETTER, UNSURE, Life
 from unit.operator.test_in_use import published as published_before
 
 from luthier_api import API_VERSION
@@ -209,3 +210,30 @@ def test_nothing_drifts_from_what_git_says(
         others = [it for it in other["metadata"]["managedFields"] if it["manager"] != MANAGER]
         assert others
         assert {it.get("subresource") for it in others} == {"status"}
+
+
+def test_a_result_that_is_not_in_use() -> None:
+    better = {"when": "IfBetter", "metric": "accuracy"}
+
+    def told(life: Life) -> Obj:
+        obj = life.obj
+        return {"apiVersion": API_VERSION, "kind": "FineTuneJob"} | obj
+
+    moments: dict[str, tuple[Obj, tuple[str, str, str]]] = {}
+    life = Life(promote=better)
+    first = life.run().revision
+    life.train(200, gain=UNSURE)
+    moments["not promoted"] = (told(life), DONE)
+    life.train(300, gain=BETTER)
+    moments["promoted"] = (told(life), DONE)
+    life.edit(promote=better | {"pin": first})
+    moments["rolled back"] = (told(life), DONE)
+    life.edit(training={"maxSteps": 400})
+    moments["updating"] = (told(life), UPDATES)
+    life.run()
+    life.edit(promote={"pin": "r9-00000000"})
+    moments["pinned to nothing"] = (told(life), BROKEN)
+    gated = Life(promote={"atLeast": {"accuracy": 0.8}})
+    gated.run(0.7)
+    moments["nothing in use"] = (told(gated), BROKEN)
+    hold(moments)

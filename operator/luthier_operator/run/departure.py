@@ -132,6 +132,11 @@ class Departure(Generic[ObservedT]):
         return await self._let_go(obj, _stays(why, folder))
 
     async def _create(self, obj: Obj, folder: str, job: Obj) -> float | None:
+        # The fence: what has gone meanwhile gets no errand again.
+        live = await self._cluster.get(self._resource, key_of(obj))
+        if live is None or live["metadata"]["uid"] != obj["metadata"]["uid"] or not is_held(live):
+            self._store.remove(self._resource, obj)
+            return None
         try:
             await self._cluster.create(JOBS, job)
         except ApiError as error:
@@ -193,6 +198,8 @@ class Departure(Generic[ObservedT]):
         answer = await self._cluster.patch(self._resource, live, {"metadata": metadata})
         if metadata["finalizers"] or "deletionTimestamp" not in live["metadata"]:
             self._store.put(self._resource, answer)
+        else:
+            self._store.remove(self._resource, obj)
 
 
 def is_held(obj: Obj) -> bool:

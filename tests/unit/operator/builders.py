@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.platform import NamespaceDefaults, Platform
-from luthier_api.runspec import RUNSPEC_ANNOTATION, BundleOrder, OptimizeOrder, RunSpec, read_order
+from luthier_api.runspec import RUNSPEC_ANNOTATION, AnyOrder, read_order
 from luthier_api.runstatus import RunStatus
 from luthier_operator.conditions import find
 from luthier_operator.finetunejob.build import build
@@ -284,7 +284,7 @@ def slots(store: Store, most: int | None = None) -> Slots:
     return Slots(store.live, limited(most), lambda *_: None)
 
 
-def order_in(plan: Plan) -> RunSpec | OptimizeOrder | BundleOrder:
+def order_in(plan: Plan) -> AnyOrder:
     """The order of the Job that a plan creates."""
     annotations = plan.created[-1]["spec"]["template"]["metadata"]["annotations"]
     return read_order(annotations[RUNSPEC_ANNOTATION].encode())

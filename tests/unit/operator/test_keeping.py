@@ -123,7 +123,9 @@ def test_two_errands_never_run_at_once() -> None:
     plan = decide(observed(life.obj, **running))
     assert not created(plan)
     assert gone(plan) == [running["jobs"][0]["metadata"]["name"]]
-    assert order_of(errand(life)).in_use != first
+    in_use = order_of(errand(life)).in_use
+    assert in_use is not None
+    assert in_use.revision != first
 
 
 def test_older_results_go_and_what_is_needed_stays() -> None:

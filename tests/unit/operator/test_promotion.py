@@ -11,7 +11,7 @@ from luthier_operator.run.sources import Awaited, Taken, source_of_job
 IF_BETTER = {"when": "IfBetter", "metric": "accuracy"}
 
 
-def two(promote: dict[str, object] | None = None) -> tuple[Life, str, str]:
+def two(promote: dict[str, str] | None = None) -> tuple[Life, str, str]:
     """A FineTuneJob with two results, the newer one in use; and their names."""
     life = Life(promote=promote) if promote else Life()
     first = life.run().revision
