@@ -159,7 +159,6 @@ def _controller(
 
 def ready(obj: Obj) -> tuple[str, str]:
     """Reason and message of a Flux object's Ready, about its newest generation."""
-    status = obj.get("status") or {}
-    assert status.get("observedGeneration") == obj["metadata"]["generation"], status
-    (condition,) = [it for it in status["conditions"] if it["type"] == "Ready"]
+    (condition,) = [it for it in obj["status"]["conditions"] if it["type"] == "Ready"]
+    assert condition["observedGeneration"] == obj["metadata"]["generation"], condition
     return condition["reason"], condition["message"]

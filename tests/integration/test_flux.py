@@ -78,8 +78,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         for plural, path in _FLUX.items():
             patch.setitem(PATHS, plural, path)
         clusters.apply_crds(cluster)
-        for file in gitops.crds():
-            cluster.kubectl("apply", "--server-side", "-f", str(file))
+        for folder_of_kinds in gitops.of_flux():
+            cluster.kubectl("apply", "--server-side", "-f", str(folder_of_kinds))
         cluster.kubectl("create", "namespace", NAMESPACE)
         cluster.kubectl("apply", "-f", str(GITOPS / "namespaces.yaml"))
         kube = Kube(str(cluster.kubeconfig))
