@@ -66,12 +66,12 @@ def keep(observed: Observed, revision: Revision) -> Kept:
     """What is to be done now. `revision`: the one that is wanted."""
     assert observed.spec is not None
     before = observed.previous.kept
-    if observed.previous.observed_generation != observed.generation:
-        return Kept(before, again=_RECORDED_SECONDS)  # what is in use may be another one by now
     found = [it for it in observed.errands if it.role == KEEP]
     duty = _duty(observed.spec, observed.previous)
     if duty == _Duty():
         return Kept(before, actions=_ended(found, "nobody asks for it any more"))
+    if observed.previous.observed_generation != observed.generation:
+        return Kept(before, again=_RECORDED_SECONDS)  # what is in use may be another one by now
     if before is not None and before.about == duty.digest and before.error is None:
         return Kept(before, actions=_ended(found, "its outcome is on record"))
     about, wait = duty.digest, 0.0
