@@ -177,10 +177,13 @@ def _wanted(observed: Observed, revision: Revision, duty: _Duty, about: str) -> 
     in_use, spec = observed.previous.in_use, observed.spec
     assert spec is not None
     pin = spec.promote.pin if spec.promote else None
+    artifact = observed.previous.artifact
+    found = maker_of(artifact.uri) if artifact else None  # an earlier one's, found again
     kept = {
         revision.name,
         *([in_use.revision] if in_use else []),
         *([pin] if pin else []),
+        *([found] if found else []),
         *_taken(observed),
     }
     asked = order(
