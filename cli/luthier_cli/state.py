@@ -6,7 +6,13 @@ Resource = dict[str, Any]
 Outcome = Literal["Complete", "Failed"]
 
 # Conditions that warn, and the status in which they do.
-WARNINGS = {"Overfitting": "True", "ResumeExact": "False", "AdaptersCompatible": "False"}
+WARNINGS = {
+    "Overfitting": "True",
+    "ResumeExact": "False",
+    "AdaptersCompatible": "False",
+    "Promoted": "False",
+    "Kept": "False",
+}
 
 RETRY_ANNOTATION = "luthier.dev/retry"
 RETRAIN_ANNOTATION = "luthier.dev/retrain"
@@ -95,7 +101,7 @@ def cause(resource: Resource) -> tuple[str, str]:
 
 
 def warnings(resource: Resource) -> list[str]:
-    """What the trainer noticed, and the run goes on with."""
+    """What was noticed, and the run goes on with."""
     return [
         f"{kind}: {found.get('message', '')}"
         for kind, status in WARNINGS.items()

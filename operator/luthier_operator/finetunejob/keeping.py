@@ -72,6 +72,8 @@ def keep(observed: Observed, revision: Revision) -> Kept:
         return Kept(before, again=_RECORDED_SECONDS)  # what is in use may be another one by now
     if duty == _Duty():
         return Kept(before, actions=_ended(found, "nobody asks for it any more"))
+    if observed.previous.observed_generation != observed.generation:
+        return Kept(before, again=_RECORDED_SECONDS)  # what is in use may be another one by now
     if before is not None and before.about == duty.digest and before.error is None:
         return Kept(before, actions=_ended(found, "its outcome is on record"))
     about, wait = duty.digest, 0.0
@@ -177,10 +179,13 @@ def _wanted(observed: Observed, revision: Revision, duty: _Duty, about: str) -> 
     in_use, spec = observed.previous.in_use, observed.spec
     assert spec is not None
     pin = spec.promote.pin if spec.promote else None
+    artifact = observed.previous.artifact
+    found = maker_of(artifact.uri) if artifact else None  # an earlier one's, found again
     kept = {
         revision.name,
         *([in_use.revision] if in_use else []),
         *([pin] if pin else []),
+        *([found] if found else []),
         *_taken(observed),
     }
     asked = order(
