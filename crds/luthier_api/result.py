@@ -137,6 +137,13 @@ class RunResult(RunEnd):
         default=False,
         description="Whether code of the user's own took part: the rest is then its word, too.",
     )
+    newest_revision: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        description="With the error RevisionTaken: the highest number of a revision that lies in "
+        "the resource's folder.",
+    )
 
     def _dispensable(self) -> tuple[dict[str, Any], ...]:
         return (
@@ -156,7 +163,8 @@ class RunResult(RunEnd):
         )
 
     def _evaluation_without_change(self) -> dict[str, Any]:
-        """The metrics without their intervals: the manifest has them."""
+        """The metrics without their intervals: the manifest has them. What decides about a
+        promotion (`gain`) stays."""
         if self.evaluation is None:
             return {}
         return {"evaluation": self.evaluation.model_copy(update={"change": {}})}
@@ -236,3 +244,12 @@ class KeepResult(RunEnd):
     in_use: str | None = Field(
         default=None, max_length=64, description="The revision that in-use.json names."
     )
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        return (
+            self._error_of(600),
+            {"deleted": self.deleted[:100]},
+            self._error_of(200),
+            {"deleted": self.deleted[:25]},
+            {"deleted": []},
+        )

@@ -103,6 +103,24 @@ class RunSpec(RunOrder):
 
     fine_tuning: FineTuning
     checkpoints: Checkpoints = Checkpoints()
+    incumbent: SourceRef | None = Field(
+        default=None,
+        description="Artifact of this resource that is in use: it answers the same rows, so that "
+        "the result can be compared with it. Left out: the result is compared with its base alone.",
+    )
+    start_from: SourceRef | None = Field(
+        default=None,
+        description="Artifact whose weights the training begins with, in place of new ones.",
+    )
+    anew: bool = Field(
+        default=False,
+        description="Train even where an earlier revision was made from the same: a rerun.",
+    )
+    comes_into_use: Literal["Always", "Never"] = Field(
+        default="Never",
+        description="Always: the result is in use as soon as it is published, and the run says so "
+        "in in-use.json. Never: whether it is isn't this run's to say (KeepOrder).",
+    )
 
 
 class OptimizeOrder(RunOrder):
@@ -198,7 +216,7 @@ def read_order(document: bytes) -> AnyOrder:
 
 
 # What is made stands in these parts of an order, and how the run is carried out in the others.
-_SHAPES = ("fineTuning", "optimizing", "bundling", "source", "adapters")
+_SHAPES = ("fineTuning", "startFrom", "optimizing", "bundling", "source", "adapters")
 
 
 def shapes_result(field: str) -> bool:

@@ -15,7 +15,7 @@ from luthier_trainer.errors import TrainerError, data_error, output_unusable
 from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore
 
-_KEY = "claim.json"
+CLAIM = "claim.json"
 
 
 class Claim(Model):
@@ -36,7 +36,7 @@ class Claim(Model):
 
 def read_claim(store: ObjectStore) -> Claim | None:
     """The claim on an output, if there is one."""
-    data = store.read(_KEY)
+    data = store.read(CLAIM)
     return _parsed(store, data) if data else None
 
 
@@ -71,9 +71,9 @@ def take_claim(
         base=base,
         began=datetime.now(UTC).replace(microsecond=0),
     )
-    if store.write_once(_KEY, _written(wanted)):
+    if store.write_once(CLAIM, _written(wanted)):
         return wanted
-    tagged = store.read_tagged(_KEY)
+    tagged = store.read_tagged(CLAIM)
     if tagged is None:
         raise _claimed(store, "another resource")
     held = _parsed(store, tagged[0])
@@ -91,7 +91,7 @@ def take_claim(
         raise base_changed(f"the base model is {base} now", held.base)
     if not same_owner:
         held = wanted.model_copy(update={"began": held.began})
-        if not store.replace(_KEY, _written(held), tagged[1]):
+        if not store.replace(CLAIM, _written(held), tagged[1]):
             raise _claimed(store, "another resource")
         log(f"output: taken over from {owner}, whose pods have ended")
     return held
@@ -105,7 +105,7 @@ def _parsed(store: ObjectStore, data: bytes) -> Claim:
     try:
         return Claim.read(parse(data))
     except (DocumentError, ValidationError) as error:
-        raise output_unusable(store.uri, _KEY, error) from error
+        raise output_unusable(store.uri, CLAIM, error) from error
 
 
 def _changed(order: RunOrder, found: str, began: str) -> TrainerError:

@@ -89,7 +89,11 @@ def run_of(order: AnyOrder) -> AnyRun:
             from luthier_trainer.bundle.run import BundleRun
 
             return BundleRun(order)
-        case ProbeOrder() | KeepOrder():
+        case KeepOrder():
+            from luthier_trainer.errands.keep import Keep
+
+            return Keep(order)
+        case ProbeOrder():
             raise NotImplementedError(order.role)
 
 
