@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunEnd
+from luthier_api.revision import is_revision
 from luthier_api.runstatus import Restarts, Usage
 from luthier_operator.run.model import Pod, Revision
 from luthier_operator.run.observe import parse_result
@@ -23,7 +24,7 @@ def statements(
 
     `pods` are the Job's, oldest first; a pod's report comes before its result. Of a run of several
     parts those of part 0 speak for all. Code of a user's can write a result, too: an artifact
-    elsewhere than in `output` isn't one.
+    elsewhere than in `output`, or where an earlier revision made the same, isn't one.
     """
     pods = [pod for pod in pods if pod.index == 0]
     if report is not None and not _about(report, revision):
@@ -60,8 +61,15 @@ def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | Non
 
 
 def _is_within(end: RunEnd, output: str) -> bool:
+    """Also of an earlier revision of the same shape, whose result is found again."""
     artifact = getattr(end, "artifact", None)
-    return artifact is None or artifact.uri.rstrip("/") == output
+    if artifact is None or artifact.uri.rstrip("/") == output:
+        return True
+    folder, _, name = artifact.uri.rstrip("/").rpartition("/")
+    own_folder, _, own = output.rpartition("/")
+    if folder != own_folder or not (is_revision(name) and is_revision(own)):
+        return False
+    return name.partition("-")[2] == own.partition("-")[2]
 
 
 def _about(report: ProgressReport, revision: Revision) -> bool:

@@ -1,6 +1,6 @@
 """Which revisions go, and how one is deleted so that nothing half-deleted is taken for whole."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -31,7 +31,7 @@ def by_revision(keys: Iterable[str]) -> dict[str, list[str]]:
     return {name: found[name] for name in newest_first(found)}
 
 
-def surplus(found: Mapping[str, Collection[str]], order: KeepOrder) -> list[str]:
+def surplus(found: dict[str, list[str]], order: KeepOrder) -> list[str]:
     """The revisions that are to go, oldest first. Pure.
 
     Finished ones: all but what is in use, what `kept` names, and the `newest` newest beside these.
