@@ -159,6 +159,7 @@ class RunResult(RunEnd):
             {"estimate": None},
             {"dataset": None},
             {"progress": None},
+            self._evaluation_of_metrics(),
             {"evaluation": None},
         )
 
@@ -168,6 +169,12 @@ class RunResult(RunEnd):
         if self.evaluation is None:
             return {}
         return {"evaluation": self.evaluation.model_copy(update={"change": {}})}
+
+    def _evaluation_of_metrics(self) -> dict[str, Any]:
+        """Without what it was in use before either."""
+        if self.evaluation is None:
+            return {}
+        return {"evaluation": self.evaluation.model_copy(update={"change": {}, "gain": {}})}
 
 
 class OptimizeResult(RunEnd):

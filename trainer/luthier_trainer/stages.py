@@ -1,5 +1,6 @@
 """The stages that need torch: rows as tokens, the model, training; then results.py."""
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -161,6 +162,7 @@ class Stages:
             pad_id=pad_token(self.tokenizer),
         )
         self.tuned = tune(self.tuning, self.source, self.precision)
+        self.kind = self.tuned.artifact
         if self.custom_loss:
             self.custom_loss.to(self.tuned.model.device)
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
@@ -200,6 +202,13 @@ class Stages:
             self.notes["maxLength"] = str(self.objective.max_length)
             log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    def release(self) -> None:
+        """Let the tuned model go: it is saved, and another one needs its memory."""
+        del self.tuned
+        gc.collect()
+        if device.on_gpu():
+            torch.cuda.empty_cache()
 
     def _expect_merge(self, model_folder: Path) -> None:
         """What merging will need of the machine's memory at the end: the base once more, or in fp32
