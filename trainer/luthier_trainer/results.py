@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier_api.result import RunResult
 from luthier_trainer import publish
+from luthier_trainer.claim import Start
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.evaluation import script
 from luthier_trainer.evaluation.compare import (
@@ -253,6 +254,7 @@ class Results:
             auto_class=stages.objective.head.auto_class,
             labels=stages.objective.head.labels,
             best_step=stages.outcome.best_step,
+            started_from=_told(self.run.pod.started_from),
             merged=stages.tuning.method.merge,
             merged_metrics=merged.get("metrics", {}),
             resolved=stages.notes,
@@ -312,3 +314,10 @@ class Results:
         self.run.reporter.stage("Done")
         self.run.reporter.close()
         return result.model_copy(update={"artifact": ref, "progress": self.run.reporter.progress})
+
+
+def _told(start: Start | None) -> str | None:
+    """For people."""
+    if start is None:
+        return None
+    return f"{start.uri} ({start.revision})" if start.revision else start.uri

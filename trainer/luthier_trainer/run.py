@@ -21,6 +21,7 @@ from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.files import check_files
 from luthier_trainer.pod import Pod
 from luthier_trainer.revisions import beside, newest_first
+from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
@@ -109,7 +110,7 @@ class Run:
             return self.pod.again(RunResult, *found)
         base = self._find_base(output)
         examples = self._check_data(folder)
-        made_from = (examples.digest, modelcache.identity(base), None)
+        made_from = (examples.digest, modelcache.identity(base), find_start(self.spec))
         if found := finished(output, self.spec, *made_from):
             return self.pod.again(RunResult, *found)
         if self._may_be_found() and (found := found_again(self.spec, *made_from)):

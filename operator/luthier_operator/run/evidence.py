@@ -6,7 +6,7 @@ from typing import TypeVar
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunEnd
 from luthier_api.revision import is_revision
-from luthier_api.runstatus import Restarts, Usage
+from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 from luthier_operator.run.model import Pod, Revision
 from luthier_operator.run.observe import parse_result
 
@@ -62,7 +62,7 @@ def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | Non
 
 def _is_within(end: RunEnd, output: str) -> bool:
     """Also of an earlier revision of the same shape, whose result is found again."""
-    artifact = getattr(end, "artifact", None)
+    artifact: ArtifactRef | None = getattr(end, "artifact", None)
     if artifact is None or artifact.uri.rstrip("/") == output:
         return True
     folder, _, name = artifact.uri.rstrip("/").rpartition("/")

@@ -36,6 +36,7 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
         "base model": f"{code(tuning.model.uri)} ({inline(facts.base_digest)})",
         **({"its commit": code(facts.commit)} if facts.commit else {}),
         **({"its licence": inline(facts.licence)} if facts.licence else {}),
+        **({"went on from": code(facts.started_from)} if facts.started_from else {}),
         "data": f"{code(tuning.dataset.uri)} ({inline(facts.summary)})",
         "data digest": code(facts.dataset_digest),
         "task": tuning.task,

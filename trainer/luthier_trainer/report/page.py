@@ -48,6 +48,7 @@ def page(
     best = f"; the weights are those of step {facts.best_step}" if facts.best_step else ""
     about = {
         "base model": tuning.model.uri,
+        **({"went on from": facts.started_from} if facts.started_from else {}),
         "data": f"{tuning.dataset.uri} ({facts.summary})",
         "task": tuning.task,
         "method": tuning.method.type,
