@@ -9,6 +9,7 @@ from luthier_api.bounds import Amount, Count
 from luthier_api.evaluation import is_metric
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model, Rule
+from luthier_api.optimizejob import SourceRef
 from luthier_api.optimizers import NEEDS_GPU
 from luthier_api.promotion import Promote
 from luthier_api.retraining import Retrain, RetrainStatus
@@ -237,6 +238,9 @@ class FineTuneJobStatus(RunStatus):
     )
     evaluation: EvaluationResult | None = Field(default=None, description="Base against tuned.")
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
+    source: SourceRef | None = Field(
+        default=None, description="The result that the training goes on from (model.adapter)."
+    )
     retrain: RetrainStatus | None = Field(
         default=None, description="What the looks at the data found."
     )

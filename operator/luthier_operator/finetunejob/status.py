@@ -19,6 +19,7 @@ from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
 from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules
 
 SENTENCES = Sentences(
@@ -47,10 +48,31 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
         "resolved": evidence.resolved,
         "evaluation": evidence.evaluation,
         "artifact": evidence.artifact,
+        **_source(run.observed, conditions),
         "custom_code": _has_custom_code(run.observed, evidence) or None,
         "usage": evidence.usage,
         "restarts": evidence.restarts,
     }
+
+
+def _source(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    """What it goes on from, where that is another's result."""
+    source = observed.sources
+    if source is None:
+        return {"source": None}
+    tell(conditions, source)
+    return {"source": source.ref if isinstance(source, Taken) else None}
+
+
+def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    if observed.sources is not None:
+        tell(conditions, observed.sources)
+    return {}
+
+
+def _awaited(run: Run[Observed]) -> Refusal | None:
+    source = run.observed.sources
+    return source.why if isinstance(source, Awaited) else None
 
 
 def _has_custom_code(observed: Observed, evidence: Evidence) -> bool:
@@ -121,6 +143,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     sentences=SENTENCES,
     order=(
         *lifecycle.SHARED,
+        SOURCE_READY,
         "DatasetValid",
         "Running",
         "CheckpointSaved",
@@ -133,4 +156,6 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     published=lambda evidence: evidence.artifact,
     saved=lambda evidence: bool(evidence.checkpoints),
     own=_own,
+    awaited=_awaited,
+    on_record=_on_record,
 )
