@@ -55,7 +55,11 @@ class AdapterSource(Model):
             "has(self.fineTuneJobRef) != has(self.uri)",
             "name what the training goes on from: either fineTuneJobRef or uri",
         ),
-        scheme_rule("adapters", ("s3", "file"), "uri"),
+        Rule(
+            "!has(self.uri) || self.uri.startsWith('s3://') || self.uri.startsWith('file://')",
+            "adapters are read from s3:// (file:// with `luthier run`): copy it there",
+            field=".uri",
+        ),
     )
 
 
