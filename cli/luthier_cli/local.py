@@ -71,11 +71,16 @@ def build_order(
 
 def _fine_tuning(order: Order, spec: FineTuneJobSpec, place: Place) -> RunSpec:
     fine_tuning = part_of(spec, FineTuning)
-    digest = shape_hash(fine_tuning, order.manifest.declared_output)
+    adapter = spec.model.adapter
+    start = None
+    if adapter and adapter.fine_tune_job_ref:
+        start = order.results[adapter.fine_tune_job_ref.name].source
+    digest = shape_hash(fine_tuning, order.manifest.declared_output, start)
     return RunSpec(
         **_common(order, place, digest, spec.placement.gpus),
         fine_tuning=fine_tuning,
         checkpoints=spec.checkpoints,
+        start_from=start,
     )
 
 

@@ -183,7 +183,7 @@ def references_of(spec: Spec) -> list[str]:
     """Names of the FineTuneJobs whose results it takes, each once."""
     match spec:
         case FineTuneJobSpec():
-            named = []
+            named = [spec.model.adapter.fine_tune_job_ref] if spec.model.adapter else []
         case OptimizeJobSpec():
             named = [spec.source.fine_tune_job_ref]
         case AdapterBundleSpec():

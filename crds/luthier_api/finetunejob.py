@@ -9,6 +9,7 @@ from luthier_api.bounds import Amount, Count
 from luthier_api.evaluation import is_metric
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model, Rule
+from luthier_api.optimizejob import SourceRef
 from luthier_api.optimizers import NEEDS_GPU
 from luthier_api.promotion import Promote
 from luthier_api.retraining import Retrain, RetrainStatus
@@ -176,6 +177,11 @@ class EvaluationResult(Model):
     gain: Annotated[dict[str, Change], Field(max_length=32)] = Field(
         default={}, description="Tuned minus what was in use, by metric, with its uncertainty."
     )
+    not_compared: str | None = Field(
+        default=None,
+        max_length=300,
+        description="Why the result isn't compared with what was in use.",
+    )
 
     @field_validator("change", "gain")
     @classmethod
@@ -269,6 +275,9 @@ class FineTuneJobStatus(RunStatus):
     artifact: ArtifactRef | None = Field(default=None, description="The published result.")
     kept: KeptStatus | None = Field(
         default=None, description="What was brought in order in storage."
+    )
+    source: SourceRef | None = Field(
+        default=None, description="The result that the training goes on from (model.adapter)."
     )
     retrain: RetrainStatus | None = Field(
         default=None, description="What the looks at the data found."

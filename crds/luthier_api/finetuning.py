@@ -17,7 +17,7 @@ from luthier_api.evaluation import (
     TEXT_METRICS,
     Evaluation,
 )
-from luthier_api.meta import Model, Rule, SecretKeyRef
+from luthier_api.meta import Model, ObjectRef, Rule, SecretKeyRef
 from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
 from luthier_api.training import Training
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
@@ -37,6 +37,32 @@ __all__ = [
 ]
 
 
+class AdapterSource(Model):
+    """What the training goes on from, in place of new weights."""
+
+    fine_tune_job_ref: ObjectRef | None = Field(
+        default=None,
+        description="A FineTuneJob of this namespace; its result in use is taken, and each newer "
+        "one.",
+    )
+    uri: Uri | None = Field(
+        default=None,
+        description="Folder of an adapter, or of a FineTuneJob's result: s3://BUCKET/PREFIX.",
+    )
+
+    rules = (
+        Rule(
+            "has(self.fineTuneJobRef) != has(self.uri)",
+            "name what the training goes on from: either fineTuneJobRef or uri",
+        ),
+        Rule(
+            "!has(self.uri) || self.uri.startsWith('s3://') || self.uri.startsWith('file://')",
+            "adapters are read from s3:// (file:// with `luthier run`): copy it there",
+            field=".uri",
+        ),
+    )
+
+
 class ModelSource(Model):
     """The base model."""
 
@@ -52,6 +78,11 @@ class ModelSource(Model):
     )
     token_secret_ref: SecretKeyRef | None = Field(
         default=None, description="The token for private or gated models and datasets on a hub."
+    )
+    adapter: AdapterSource | None = Field(
+        default=None,
+        description="Go on from an adapter on this base (of method full: from its model). The "
+        "method and its settings must be those that it was trained with.",
     )
     trust_remote_code: bool = Field(
         default=False,

@@ -159,14 +159,22 @@ class RunResult(RunEnd):
             {"estimate": None},
             {"dataset": None},
             {"progress": None},
+            self._evaluation_of_metrics(),
             {"evaluation": None},
         )
 
     def _evaluation_without_change(self) -> dict[str, Any]:
-        """The metrics without their intervals: the manifest has them."""
+        """The metrics without their intervals: the manifest has them. What decides about a
+        promotion (`gain`) stays."""
         if self.evaluation is None:
             return {}
         return {"evaluation": self.evaluation.model_copy(update={"change": {}})}
+
+    def _evaluation_of_metrics(self) -> dict[str, Any]:
+        """Without what it was in use before either."""
+        if self.evaluation is None:
+            return {}
+        return {"evaluation": self.evaluation.model_copy(update={"change": {}, "gain": {}})}
 
 
 class OptimizeResult(RunEnd):
@@ -246,3 +254,12 @@ class KeepResult(RunEnd):
     in_use: str | None = Field(
         default=None, max_length=64, description="The revision that in-use.json names."
     )
+
+    def _dispensable(self) -> tuple[dict[str, Any], ...]:
+        return (
+            self._error_of(600),
+            {"deleted": self.deleted[:100]},
+            self._error_of(200),
+            {"deleted": self.deleted[:25]},
+            {"deleted": []},
+        )

@@ -43,8 +43,9 @@ NOT_OF_AN_ATTEMPT: dict[str, Any] = {
 }
 
 
-def shape_hash(fine_tuning: FineTuning, output_uri: str) -> str:
-    """sha256 (hex) over the canonical JSON of what was set to other than its default."""
+def shape_hash(fine_tuning: FineTuning, output_uri: str, start: SourceRef | None = None) -> str:
+    """sha256 (hex) over the canonical JSON of what was set to other than its default. `start`: the
+    result of a FineTuneJob that model.adapter names, as it is now."""
     left_out = dict(_NOT_SHAPING)
     if fine_tuning.training.in_batch_negatives:
         del left_out["evaluation"]  # its loss tells a pair from the others of its batch
@@ -58,6 +59,7 @@ def shape_hash(fine_tuning: FineTuning, output_uri: str) -> str:
         "task": fine_tuning.task,
         "output": {"uri": output_uri},
         **{name: value for name, value in shape.items() if value},
+        **({"start": start.to_json()} if start else {}),
     }
     return _digest(document)
 

@@ -142,6 +142,8 @@ def of_bundling(spec: AdapterBundleSpec, adapters: Mapping[str, FineTuning]) -> 
 def uris(spec: FineTuning) -> Iterator[tuple[str, str]]:
     """(field, URI) of all that a fine-tuning run reads."""
     yield "model.uri", spec.model.uri
+    if spec.model.adapter is not None and spec.model.adapter.uri is not None:
+        yield "model.adapter.uri", spec.model.adapter.uri
     yield from _rows(spec.dataset)
 
 

@@ -10,6 +10,7 @@ from luthier_operator.resources import (
     ATTEMPT_LABEL,
     CHILDREN,
     ERRAND_ANNOTATION,
+    FINE_TUNE_JOBS,
     INDEX_LABEL,
     JOB_UID_LABEL,
     JOBS,
@@ -352,7 +353,9 @@ def _followed(resource: Resource, obj: Obj) -> set[Key]:
     """The FineTuneJobs that an object names as its sources."""
     spec = obj["spec"]
     named: list[dict[str, Any]] = []
-    if resource == OPTIMIZE_JOBS:
+    if resource == FINE_TUNE_JOBS:
+        named = [(spec.get("model") or {}).get("adapter") or {}]
+    elif resource == OPTIMIZE_JOBS:
         named = [spec.get("source") or {}]
     elif resource == ADAPTER_BUNDLES:
         named = spec.get("adapters") or []

@@ -49,6 +49,8 @@ _MODEL = {"uri": "hf://owner/base", "digest": "sha256:base", "revision": "c0ffee
 DETAILS: dict[str, dict[str, Any]] = {
     "FineTuneJob": {
         "baseModel": _MODEL,
+        "startedFrom": {"uri": "s3://b/r1-00000001", "revision": "r1-00000001"},
+        "labels": ["green", "red"],
         "datasetDigest": DIGEST,
         "dataset": {"examples": 7},
         "datasetWarnings": ["one is short"],

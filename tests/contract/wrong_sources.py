@@ -4,6 +4,24 @@ from contract.wrong import wrong
 
 SOURCES = [
     wrong("claim", {"model.uri": "pvc://My_Claim/m"}, "spec.model.uri", "a PersistentVolumeClaim"),
+    wrong(
+        "adapter from nowhere",
+        {"model.adapter": {}},
+        "spec.model.adapter",
+        "either fineTuneJobRef or uri",
+    ),
+    wrong(
+        "adapter from two places",
+        {"model.adapter": {"uri": "s3://models/a", "fineTuneJobRef": {"name": "tone"}}},
+        "spec.model.adapter",
+        "either fineTuneJobRef or uri",
+    ),
+    wrong(
+        "adapter on a hub",
+        {"model.adapter": {"uri": "hf://owner/adapter"}},
+        "spec.model.adapter.uri",
+        "adapters are read from s3://",
+    ),
     wrong("claim of data", {"dataset.uri": "pvc://_/a.csv"}, "spec.dataset.uri", "pvc://CLAIM"),
     wrong(
         "ConfigMap", {"dataset.uri": "configmap://data"}, "spec.dataset.uri", "configmap://NAME/KEY"

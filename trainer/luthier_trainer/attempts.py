@@ -160,13 +160,23 @@ class Attempts:
         return sorted(records, key=lambda record: record.ordinal)
 
     def _read(self, name: str) -> AttemptRecord:
-        data = self._store.read(name)
-        if data is None:
-            raise FileNotFoundError(f"{self._store.uri}/{name} has just been deleted")
-        try:
-            return AttemptRecord.read(parse(data))
-        except (DocumentError, ValidationError) as error:
-            raise output_unusable(self._store.uri, name, error) from error
+        return _read(self._store, name)
+
+
+def all_ended(store: ObjectStore) -> bool:
+    """Whether every pod that began on an output has said how it ended."""
+    names = [entry.key for entry in store.entries(f"{FOLDER}/")]
+    return all(_read(store, name).outcome is not None for name in names)
+
+
+def _read(store: ObjectStore, name: str) -> AttemptRecord:
+    data = store.read(name)
+    if data is None:
+        raise FileNotFoundError(f"{store.uri}/{name} has just been deleted")
+    try:
+        return AttemptRecord.read(parse(data))
+    except (DocumentError, ValidationError) as error:
+        raise output_unusable(store.uri, name, error) from error
 
 
 def _now() -> str:

@@ -94,7 +94,9 @@ def run_of(order: AnyOrder) -> AnyRun:
 
             return Probe(order)
         case KeepOrder():
-            raise NotImplementedError(order.role)
+            from luthier_trainer.errands.keep import Keep
+
+            return Keep(order)
 
 
 def _execute(run: AnyRun) -> tuple[RunEnd, ExitCode]:

@@ -17,7 +17,7 @@ from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import ArtifactRef, Usage
 from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import take_claim
+from luthier_trainer.claim import Start, take_claim
 from luthier_trainer.errors import TrainerError, output_unusable
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
@@ -39,6 +39,7 @@ class Pod:
         self.reporter = Reporter(order.run, name, order.progress, self.interrupt.supersede)
         self.attempts: Attempts | None = None
         self.began: datetime | None = None  # this revision, in whichever attempt
+        self.started_from: Start | None = None  # this revision, likewise
         self.trained_tokens = 0
         self._started = time.monotonic()
 
@@ -53,15 +54,22 @@ class Pod:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def claim(self, output: ObjectStore, digest: str, base: str | None = None) -> Attempts:
-        """Take the output for this run. `digest`, `base`: what the run is made from.
+    def claim(
+        self,
+        output: ObjectStore,
+        digest: str,
+        base: str | None = None,
+        start: Start | None = None,
+    ) -> Attempts:
+        """Take the output for this run. `digest`, `base`, `start`: what the run is made from.
 
-        Raises TrainerError (OutputClaimed, DatasetChanged, SourceChanged, BaseChanged) or
-        Superseded.
+        Raises TrainerError (OutputClaimed, RevisionTaken, DatasetChanged, SourceChanged,
+        BaseChanged, AdapterChanged) or Superseded.
         """
         attempts = Attempts(output, self.order.run)
         self.attempts = attempts
-        self.began = take_claim(output, self.order, digest, attempts, base).began
+        claim = take_claim(output, self.order, digest, attempts, base, start)
+        self.began, self.started_from = claim.began, claim.started_from
         return attempts
 
     def begin(self, reached: int) -> None:

@@ -4,23 +4,34 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from luthier_api.result import RunResult
 from luthier_trainer import publish
+from luthier_trainer.claim import Start
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.evaluation import script
-from luthier_trainer.evaluation.compare import Comparison, compare, with_script
+from luthier_trainer.evaluation.compare import (
+    Comparison,
+    compare,
+    not_compared,
+    with_incumbent,
+    with_incumbents_script,
+    with_script,
+)
+from luthier_trainer.evaluation.incumbent import Base, NotComparableError, measure_incumbent
 from luthier_trainer.evaluation.measure import Measurement, OnRows, measure
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.evaluation.sheet import Answered, sheet
-from luthier_trainer.log import log
+from luthier_trainer.log import log, log_traceback
 from luthier_trainer.models import cache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.save import write_ends
 from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import unwrapped
-from luthier_trainer.objectives.objective import Item
+from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.report import ask as asking
 from luthier_trainer.report.ask import Ask
 from luthier_trainer.report.facts import Facts
@@ -48,6 +59,7 @@ class Results:
         self.comparison: Comparison | None = None
         self.items: Sequence[Item] = []  # the measured rows, encoded once for all models
         self.answers: list[Answered] = []
+        self.warnings: list[str] = []
 
     def execute(self) -> RunResult:
         """Raises TrainerError, Interrupted or Superseded."""
@@ -56,6 +68,8 @@ class Results:
         self.run.reporter.stage("Publishing")
         merged = self._save()
         self._call_script()
+        self.run.interrupt.check()
+        self._compare_with_incumbent()
         self.run.interrupt.check()
         facts = self._write_report(merged)
         return self._publish(facts, merged)
@@ -76,17 +90,23 @@ class Results:
         with stages.tuned.base() as model:
             base = self._measured(model, progress)
         self._tell(compare(base, tuned, stages.values, split))
+        self.measured = tuned
         self.answers = answered(stages.objective, rows, base, tuned, _SAMPLES)
         for name, value in self.run.evaluation.tuned.items() if self.run.evaluation else ():
             log(f"{name}: base {base.values([name])[name]:.4f}, tuned {value:.4f}")
         log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
 
     def _measured(self, model: Any, on_rows: OnRows) -> Measurement:
+        return self._answers(model, self.stages.objective, self.items, on_rows)
+
+    def _answers(
+        self, model: Any, objective: Objective, items: Sequence[Item], on_rows: OnRows
+    ) -> Measurement:
         stages = self.stages
         return measure(
             model,
-            stages.objective,
-            self.items,
+            objective,
+            items,
             stages.examples.reported,
             stages.values,
             batch_size=stages.tuning.evaluation.batch_size,
@@ -170,6 +190,54 @@ class Results:
             found = script.evaluate(function, source, self.folder, self.stages.examples.reported)
             self._tell(with_script(self.comparison, found))
 
+    def _compare_with_incumbent(self) -> None:
+        """What is in use on the same rows, with the same code. The tuned model is saved: it makes
+        room, so that there is one model at a time. Whatever prevents it is told, and no more: the
+        result stands."""
+        ref, comparison = self.spec.incumbent, self.comparison
+        if ref is None or comparison is None:
+            return
+        self.run.reporter.update(stage="Comparing")
+        self.stages.release()
+        with TemporaryDirectory(prefix="incumbent-", dir=self.stages.folder) as folder:
+            try:
+                compared = self._compared(comparison, ref.revision or "", Path(folder))
+            except Exception as error:
+                why = str(error)
+                if not isinstance(error, NotComparableError | TrainerError):
+                    why = f"it can't be loaded ({type(error).__name__}); the log says more"
+                    log_traceback(error)
+                compared = not_compared(comparison, why)
+                self.warnings.append(
+                    f"the result isn't compared with {ref.revision}, which is in use: {why}"
+                )
+                log(f"warning: {self.warnings[-1]}")
+        self._tell(compared)
+        self.run.reporter.update(stage="Publishing")
+
+    def _compared(self, comparison: Comparison, revision: str, folder: Path) -> Comparison:
+        stages = self.stages
+        progress = RowProgress(
+            self.run.reporter, "Comparing", len(self.items), self.run.interrupt.check
+        )
+
+        def answers(model: Any, objective: Objective, items: Sequence[Item]) -> Measurement:
+            return self._answers(model, objective, items, progress)
+
+        base = Base(stages.source.folder, self.base_digest)
+        found = measure_incumbent(stages, base, folder, answers)
+        compared = with_incumbent(comparison, self.measured, found, stages.values, revision)
+        code, source = stages.tuning.evaluation.script, stages.script
+        if code and source:
+            function = script.load(source, code.entrypoint)
+            rows = stages.examples.reported
+            values = script.evaluate(function, source, folder, rows)
+            compared = with_incumbents_script(compared, values)
+        for name, gain in compared.result.gain.items():
+            before = compared.result.in_use[name]
+            log(f"{name}: in use ({revision}) {before:.4f}, tuned {gain.by:+.4f}")
+        return compared
+
     def _write_report(self, merged: Mapping[str, Any]) -> Facts:
         """What people read: card, pages, curves, samples."""
         stages, report = self.stages, self.folder / "report"
@@ -182,10 +250,11 @@ class Results:
             dataset_digest=stages.examples.digest,
             summary=self.run.data_summary() or "",
             steps=stages.outcome.step,
-            artifact=stages.tuned.artifact,
+            artifact=stages.kind,
             auto_class=stages.objective.head.auto_class,
             labels=stages.objective.head.labels,
             best_step=stages.outcome.best_step,
+            started_from=_told(self.run.pod.started_from),
             merged=stages.tuning.method.merge,
             merged_metrics=merged.get("metrics", {}),
             resolved=stages.notes,
@@ -194,6 +263,7 @@ class Results:
                     None,
                     [
                         *stages.examples.warnings,
+                        *self.warnings,
                         told.overfitting,
                         merged.get("warning"),
                         self.run.writer.warning if self.run.writer else None,
@@ -217,6 +287,7 @@ class Results:
         assert writer
         writer.drain(self.spec.storage.retry_seconds + 60)
         attempts.end("Succeeded", None, self.run.pod.usage())
+        started = self.run.pod.started_from
         details = {
             "baseModel": {
                 "uri": stages.tuning.model.uri,
@@ -224,6 +295,8 @@ class Results:
                 "revision": self.base.commit,
                 "licence": self.base.licence,
             },
+            "startedFrom": started.to_json() if started else None,
+            "labels": list(stages.objective.head.labels) or None,
             "datasetDigest": stages.examples.digest,
             "dataset": stages.facts.to_json(),
             "datasetWarnings": stages.examples.warnings,
@@ -241,3 +314,10 @@ class Results:
         self.run.reporter.stage("Done")
         self.run.reporter.close()
         return result.model_copy(update={"artifact": ref, "progress": self.run.reporter.progress})
+
+
+def _told(start: Start | None) -> str | None:
+    """For people."""
+    if start is None:
+        return None
+    return f"{start.uri} ({start.revision})" if start.revision else start.uri

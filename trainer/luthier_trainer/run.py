@@ -1,22 +1,28 @@
 """A run that fine-tunes: the stages up to the import of torch, and what is told at its end."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luthier_api import sources
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
-from luthier_api.runspec import RunSpec
-from luthier_trainer.claim import base_changed, read_claim
+from luthier_api.revision import revision_number
+from luthier_api.runspec import InUseOrder, RunSpec
+from luthier_trainer.claim import REVISION_TAKEN, base_changed, read_claim, revision_taken
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.finished import finished
+from luthier_trainer.finished import finished, found_again
+from luthier_trainer.inuse import IN_USE, write_in_use
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.files import check_files
 from luthier_trainer.pod import Pod
+from luthier_trainer.revisions import beside, newest_first
+from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
@@ -41,15 +47,19 @@ class Run:
         self.writer: CheckpointWriter | None = None
         self.evaluation: EvaluationResult | None = None
         self._data_valid: bool | None = None
+        self._newest_revision: int | None = None
 
     def execute(self) -> RunResult:
         """All stages. Raises TrainerError, Interrupted or Superseded."""
         with self.pod.scratch() as folder:
             try:
-                return self._stages(folder)
-            except (Exception, Interrupted):  # not Superseded: the output is another pod's
+                result = self._stages(folder)
+            except (Exception, Interrupted) as error:  # not Superseded: it is another pod's output
                 self.save_what_waits()  # before the folder goes: checkpoints are written through it
+                self._look_for_a_free_revision(error)
                 raise
+        self._tell_in_use(result)
+        return result
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
         """What is known now, as the end of this pod."""
@@ -68,6 +78,7 @@ class Run:
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
             custom_code=has_code(self.spec),
+            newest_revision=self._newest_revision,
         )
 
     def save_what_waits(self) -> None:
@@ -100,8 +111,10 @@ class Run:
             return self.pod.again(RunResult, *found)
         base = self._find_base(output)
         examples = self._check_data(folder)
-        made_from = (examples.digest, modelcache.identity(base))
+        made_from = (examples.digest, modelcache.identity(base), find_start(self.spec))
         if found := finished(output, self.spec, *made_from):
+            return self.pod.again(RunResult, *found)
+        if self._may_be_found() and (found := found_again(self.spec, *made_from)):
             return self.pod.again(RunResult, *found)
         attempts = self.pod.claim(output, *made_from)
         record.leave(output, examples)
@@ -116,6 +129,41 @@ class Run:
 
         return Stages(self, attempts, output, examples, folder).execute(base, model_folder)
 
+    def _may_be_found(self) -> bool:
+        """Whether an earlier revision's result is as good as one of this run. What stands in a
+        ConfigMap shapes a result, and isn't in the hash of its revision."""
+        tuning = self.spec.fine_tuning
+        return not (self.spec.anew or any(sources.code(tuning)) or any(sources.texts(tuning)))
+
+    def _look_for_a_free_revision(self, error: BaseException) -> None:
+        """The operator opens one where this one is another's."""
+        if not isinstance(error, TrainerError) or error.error.code != REVISION_TAKEN:
+            return
+        if folder := beside(self.spec):
+            names = newest_first(folder.folders())
+            self._newest_revision = revision_number(names[0]) if names else None
+
+    def _tell_in_use(self, result: RunResult) -> None:
+        """Let in-use.json name the result, where it comes into use whatever it is.
+
+        IfBetter and Manual are the operator's to judge, which sends an errand then (errands/keep).
+        The result stands without it: a failure is told, and nothing more.
+        """
+        folder = beside(self.spec) if self.spec.comes_into_use == "Always" else None
+        if folder is None or result.artifact is None:
+            return
+        wanted = InUseOrder(
+            revision=self.spec.run.revision,
+            uri=result.artifact.uri,
+            manifest_sha256=result.artifact.manifest_sha256,
+            since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            metrics=result.evaluation.tuned if result.evaluation else {},
+        )
+        try:
+            write_in_use(folder, wanted)
+        except Exception as error:
+            log(f"warning: {folder.uri}/{IN_USE} doesn't name this result: {error}")
+
     def _find_base(self, output: ObjectStore) -> BaseModel:
         """Of a hub at the commit with which this output was begun: a branch moves."""
         claim = read_claim(output)
@@ -125,6 +173,8 @@ class Run:
             return modelcache.find(self.spec, commit)
         except TrainerError as failure:
             if commit and failure.error.code == "RevisionNotFound":
+                if claim and claim.uid != self.spec.run.uid:
+                    raise revision_taken(output) from failure
                 uri = self.spec.fine_tuning.model.uri
                 raise base_changed(f"{uri}: the hub no longer has it", began) from failure
             raise

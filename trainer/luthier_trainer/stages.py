@@ -1,5 +1,6 @@
 """The stages that need torch: rows as tokens, the model, training; then results.py."""
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.log import log
 from luthier_trainer.methods.apply import check_modules, tune
 from luthier_trainer.methods.merge import MERGING
+from luthier_trainer.models import cache
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.files import stored_bytes
@@ -40,6 +42,7 @@ from luthier_trainer.report.write import curves
 from luthier_trainer.results import Results
 from luthier_trainer.run import Run
 from luthier_trainer.runtime import has_tcmalloc, resident_bytes, threads
+from luthier_trainer.startfrom import fetch_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training import checkpoint, memory
 from luthier_trainer.training.checkpoint import Snapshot
@@ -74,7 +77,7 @@ class Stages:
         started = time.monotonic()
         self._check_code()
         self._encode(model_folder)
-        self._load(model_folder)
+        self._load(model_folder, base)
         self._show()
         allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"
         log(
@@ -145,7 +148,7 @@ class Stages:
         gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
         metrics.check_gold(values, gold, [rows[i].place for i in range(len(rows))])
 
-    def _load(self, model_folder: Path) -> None:
+    def _load(self, model_folder: Path, base: BaseModel) -> None:
         """Base model and method, and what `auto` comes to."""
         wish = self.tuning.training
         kind = describe(model_folder).kind
@@ -160,13 +163,16 @@ class Stages:
             dropout=training.dropout,
             pad_id=pad_token(self.tokenizer),
         )
-        self.tuned = tune(self.tuning, self.source, self.precision)
-        if self.custom_loss:
-            self.custom_loss.to(self.tuned.model.device)
-        self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         found = checkpoint.read_latest(self.output, self.folder)
         self.snapshot: Snapshot | None = found[0] if found else None
         self.found_checkpoint = found[1] if found else None
+        # A checkpoint has all that is trained: what the run began with may be gone since.
+        start = None if found else self._start(base)
+        self.tuned = tune(self.tuning, self.source, self.precision, start)
+        self.kind = self.tuned.artifact
+        if self.custom_loss:
+            self.custom_loss.to(self.tuned.model.device)
+        self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         kept = self.snapshot.document["resolved"] if self.snapshot else {}
         packed = packs(
             self.tuning,
@@ -200,6 +206,21 @@ class Stages:
             self.notes["maxLength"] = str(self.objective.max_length)
             log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    def _start(self, base: BaseModel) -> Path | None:
+        """The weights that the training begins with, where it goes on from earlier ones."""
+        start = self.run.pod.started_from
+        if start is None:
+            return None
+        digest = cache.digest(self.source.folder, base)
+        return fetch_start(start, self.run.spec, self.objective.head, digest, self.folder / "start")
+
+    def release(self) -> None:
+        """Let the tuned model go: it is saved, and another one needs its memory."""
+        del self.tuned
+        gc.collect()
+        if device.on_gpu():
+            torch.cuda.empty_cache()
 
     def _expect_merge(self, model_folder: Path) -> None:
         """What merging will need of the machine's memory at the end: the base once more, or in fp32

@@ -1,4 +1,4 @@
-"""Observed → Plan: what shapes the result, what is allowed, what is built. Pure."""
+"""Observed → Plan: what it goes on from, what shapes the result, what is built. Pure."""
 
 from dataclasses import replace
 
@@ -14,10 +14,11 @@ from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.retraining import Look
 from luthier_operator.run import policy
 from luthier_operator.run.build import made_of
-from luthier_operator.run.decide import Plan, plan_run, unreadable
+from luthier_operator.run.decide import Plan, plan_run, unreadable, wait
 from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import Revision
 from luthier_operator.run.revision import is_anew, wanted
+from luthier_operator.run.sources import Awaited, Taken
 from luthier_operator.run.status import in_use_of
 
 _SHAPES: Once[str] = Once(PARSED)
@@ -28,8 +29,16 @@ def decide(observed: Observed) -> Plan:
     spec, owner, platform = observed.spec, observed.owner, observed.platform
     if spec is None:
         return unreadable(observed)
-    shape = _SHAPES.of(spec, make=lambda: shape_hash(spec, spec.output.uri))
-    revision, token = wanted(observed, shape)
+    source = observed.sources
+    if isinstance(source, Awaited):
+        return wait(observed, source.why)
+    if source is None:
+        shape = _SHAPES.of(spec, make=lambda: shape_hash(spec, spec.output.uri))
+    else:
+        shape = shape_hash(spec, spec.output.uri, source.ref)
+    before = observed.previous.source
+    followed = source is not None and before is not None and before != source.ref
+    revision, token = wanted(observed, shape, followed=followed)
     reads = sources.of_fine_tuning(spec)
 
     def refuse() -> Refusal | None:
@@ -63,7 +72,10 @@ def _before(observed: Observed, revision: Revision, look: Look) -> Before:
     """What earlier revisions mean to this one."""
     spec, previous = observed.spec, observed.previous
     assert spec is not None
+    source = observed.sources
     start_from = retraining.started_from(look.status, revision)
+    if start_from is None and isinstance(source, Taken):
+        start_from = source.ref
     by_data = retraining.is_opened_by_data(spec.retrain, look.status, revision)
     return Before(
         incumbent=_incumbent(spec, previous),

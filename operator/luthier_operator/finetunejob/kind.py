@@ -12,6 +12,7 @@ from luthier_operator.finetunejob.status import compute
 from luthier_operator.resources import FINE_TUNE_JOBS
 from luthier_operator.run.departure import Artifacts
 from luthier_operator.run.reconcile import Kind
+from luthier_operator.run.sources import Source
 
 # The messages of these name the last checkpoint, and the last losses.
 _MOVING = ("CheckpointSaved", OVERFITTING)
@@ -27,7 +28,7 @@ def _essence(status: FineTuneJobStatus) -> tuple[Any, ...]:
     return rest, conditions, bool(status.checkpoints), status.estimate is not None
 
 
-FINE_TUNE_JOB: Kind[FineTuneJobSpec, FineTuneJobStatus, None] = Kind(
+FINE_TUNE_JOB: Kind[FineTuneJobSpec, FineTuneJobStatus, Source | None] = Kind(
     resource=FINE_TUNE_JOBS,
     observe=observe,
     decide=decide,

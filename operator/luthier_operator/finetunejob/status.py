@@ -7,13 +7,14 @@ from luthier_api.finetunejob import FineTuneJobStatus, KeptStatus, Progress
 from luthier_api.result import ExitCode, RunResult
 from luthier_operator.conditions import Conditions, reason_or
 from luthier_operator.errors import Refusal
+from luthier_operator.finetunejob import keeping
 from luthier_operator.finetunejob.evidence import (
     OVERFITTING,
     RESUME_EXACT,
     Evidence,
     gather,
 )
-from luthier_operator.finetunejob.keeping import KEPT, tell
+from luthier_operator.finetunejob.keeping import KEPT
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.finetunejob.standing import PROMOTED, recorded, stand
 from luthier_operator.run import lifecycle, status
@@ -21,6 +22,7 @@ from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
 from luthier_operator.run.sentences import Sentences
+from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules, results_first
 
 SENTENCES = Sentences(
@@ -49,10 +51,31 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
         "resolved": evidence.resolved,
         "evaluation": evidence.evaluation,
         "artifact": evidence.artifact,
+        **_source(run.observed, conditions),
         "custom_code": _has_custom_code(run.observed, evidence) or None,
         "usage": evidence.usage,
         "restarts": evidence.restarts,
     }
+
+
+def _source(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    """What it goes on from, where that is another's result."""
+    source = observed.sources
+    if source is None:
+        return {"source": None}
+    tell(conditions, source)
+    return {"source": source.ref if isinstance(source, Taken) else None}
+
+
+def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
+    if observed.sources is not None:
+        tell(conditions, observed.sources)
+    return {}
+
+
+def _awaited(run: Run[Observed]) -> Refusal | None:
+    source = run.observed.sources
+    return source.why if isinstance(source, Awaited) else None
 
 
 def _has_custom_code(observed: Observed, evidence: Evidence) -> bool:
@@ -119,7 +142,7 @@ def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
 
 def _note(conditions: Conditions, plan: Plan) -> None:
     kept = plan.noted.get("kept")
-    tell(conditions, kept if isinstance(kept, KeptStatus) else None)
+    keeping.tell(conditions, kept if isinstance(kept, KeptStatus) else None)
 
 
 RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
@@ -128,6 +151,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     sentences=SENTENCES,
     order=(
         *lifecycle.SHARED,
+        SOURCE_READY,
         "DatasetValid",
         "Running",
         "CheckpointSaved",
@@ -146,4 +170,6 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     note=_note,
     recorded=recorded,
     kept=results_first,
+    awaited=_awaited,
+    on_record=_on_record,
 )

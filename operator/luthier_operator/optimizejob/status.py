@@ -13,10 +13,9 @@ from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.sentences import Sentences
-from luthier_operator.run.sources import Awaited, Source, Taken
+from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules
 
-SOURCE_READY = "SourceReady"
 GATES_PASSED = "GatesPassed"
 # The code of the error of a run whose candidates all miss a gate.
 GATES_NOT_MET = reasons.GATES_NOT_MET
@@ -56,13 +55,13 @@ def _awaited(run: Run[Observed]) -> Refusal | None:
 
 def _on_record(observed: Observed, conditions: Conditions) -> dict[str, Any]:
     if observed.sources is not None:
-        _source(conditions, observed.sources)
+        tell(conditions, observed.sources)
     return {}
 
 
 def _conditions(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> None:
     if run.observed.sources is not None:
-        _source(conditions, run.observed.sources)
+        tell(conditions, run.observed.sources)
     if run.end is None:
         conditions.unknown(
             GATES_PASSED, reasons.NOT_MEASURED, "The candidates aren't all measured yet."
@@ -83,18 +82,6 @@ def _gates(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> No
         conditions.set(GATES_PASSED, True, reasons.PASSED, words)
     else:
         conditions.unknown(GATES_PASSED, reasons.NOT_MEASURED, "The run ended before it was known.")
-
-
-def _source(conditions: Conditions, source: Source) -> None:
-    if isinstance(source, Awaited):
-        conditions.set(SOURCE_READY, False, source.why.reason, source.why.message)
-    elif source.outdated is not None:
-        message = f"{source.ref.uri} was taken, and stays in use. {source.outdated.message}"
-        conditions.set(SOURCE_READY, True, reasons.TAKEN, message)
-    else:
-        conditions.set(
-            SOURCE_READY, True, reasons.PUBLISHED if source.job else reasons.NAMED, source.ref.uri
-        )
 
 
 RULES: Rules[Observed, OptimizeJobStatus, Evidence] = Rules(

@@ -1,4 +1,4 @@
-"""What an OptimizeJob or AdapterBundle takes from a FineTuneJob, or from a URI. Pure."""
+"""What a resource takes from a FineTuneJob, or from a URI. Pure."""
 
 from dataclasses import dataclass, replace
 
@@ -6,11 +6,13 @@ from luthier_api import reasons
 from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_api.optimizejob import SourceRef
 from luthier_api.revision import maker_of
-from luthier_operator.conditions import find, is_true
+from luthier_operator.conditions import Conditions, find, is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run.observe import parse_spec, parse_status
 from luthier_operator.run.status import in_use_of
+
+SOURCE_READY = "SourceReady"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,18 @@ def held(source: Source, before: SourceRef | None) -> Source:
     if before is None or not isinstance(source, Taken) or not source.job:
         return source
     return replace(source, ref=before)
+
+
+def tell(conditions: Conditions, source: Source) -> None:
+    """Whether what is followed is there, as a condition."""
+    if isinstance(source, Awaited):
+        conditions.set(SOURCE_READY, False, source.why.reason, source.why.message)
+    elif source.outdated is not None:
+        message = f"{source.ref.uri} was taken, and stays in use. {source.outdated.message}"
+        conditions.set(SOURCE_READY, True, reasons.TAKEN, message)
+    else:
+        reason = reasons.PUBLISHED if source.job else reasons.NAMED
+        conditions.set(SOURCE_READY, True, reason, source.ref.uri)
 
 
 def _is_of(source: SourceRef, namespace: str, name: str) -> bool:

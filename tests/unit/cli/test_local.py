@@ -9,7 +9,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_api.revision import bundle_hash, optimize_hash, shape_hash
-from luthier_api.runspec import BundleOrder, OptimizeOrder
+from luthier_api.runspec import BundleOrder, OptimizeOrder, RunSpec
 
 
 def test_the_revision_is_the_one_that_a_cluster_would_give() -> None:
@@ -47,6 +47,16 @@ def test_what_is_optimised_is_the_result_that_was_found() -> None:
     assert order.shape_hash == optimize_hash(Optimizing(), [RESULT.source], "s3://artifacts/models")
     newer = replace(RESULT, source=RESULT.source.model_copy(update={"manifest_sha256": "2" * 64}))
     assert build(OPTIMIZE_JOB, results={"tone": newer}).run.revision != order.run.revision
+
+
+def test_a_training_goes_on_from_the_result_that_was_found() -> None:
+    adapter = {"fineTuneJobRef": {"name": "tone"}}
+    order = build(model__adapter=adapter)
+    assert isinstance(order, RunSpec)
+    assert order.start_from == RESULT.source
+    newer = replace(RESULT, source=RESULT.source.model_copy(update={"manifest_sha256": "2" * 64}))
+    again = build(model__adapter=adapter, results={"tone": newer})
+    assert again.run.revision != order.run.revision
 
 
 def test_a_model_and_an_adapter_by_uri() -> None:

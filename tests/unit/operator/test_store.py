@@ -132,6 +132,10 @@ def test_who_takes_the_result_of_a_fine_tune_job() -> None:
     assert set(store.followers(("team", "tone"))) == {small, voices}
     assert store.followers(("team", "mood")) == [voices]
     assert store.followers(("elsewhere", "tone")) == []
+    further = {"model": {"uri": "s3://a/b", "adapter": {"fineTuneJobRef": {"name": "mood"}}}}
+    store.put(FINE_TUNE_JOBS, obj(3, uid="ftj", name="further") | {"spec": further})
+    assert (FINE_TUNE_JOBS, ("team", "further")) in store.followers(("team", "mood"))
+    store.remove(FINE_TUNE_JOBS, obj(4, uid="ftj", name="further") | {"spec": further})
     store.put(ADAPTER_BUNDLES, bundle(4, "mood"))
     assert store.followers(("team", "tone")) == [small]
     store.remove(OPTIMIZE_JOBS, optimize)

@@ -77,6 +77,7 @@ def status(seen: Observed) -> FineTuneJobStatus:
         OWN.replace("/team/", "/rich/"),
         OWN + "x",
         OWN.upper(),
+        OWN.replace(FIRST.name, "r7-00000000"),  # of another shape
     ],
 )
 def test_an_artifact_elsewhere_is_refused(uri: str) -> None:
@@ -86,8 +87,8 @@ def test_an_artifact_elsewhere_is_refused(uri: str) -> None:
     assert uri not in str(told.to_json())
 
 
-@pytest.mark.parametrize("uri", [OWN, OWN + "/"])
-def test_the_runs_own_artifact_is_taken(uri: str) -> None:
+@pytest.mark.parametrize("uri", [OWN, OWN + "/", OWN.replace("/r1-", "/r7-")])
+def test_the_runs_own_artifact_is_taken_and_one_of_the_same_shape(uri: str) -> None:
     assert complete(result(FIRST, artifact=artifact(uri))).phase == "Complete"
 
 

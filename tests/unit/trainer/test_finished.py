@@ -98,7 +98,8 @@ def test_another_with_other_sources_gets_nothing(
     assert finished(store, other, "sha256:others") is None
     with pytest.raises(TrainerError) as caught:
         claim(store, other, "sha256:others")
-    changed = "DatasetChanged" if order.run.kind == "FineTuneJob" else "SourceChanged"
+    # What its namesake made stays; the operator opens a revision that is free.
+    changed = "RevisionTaken" if order.run.kind == "FineTuneJob" else "SourceChanged"
     assert caught.value.error.code == changed
 
 

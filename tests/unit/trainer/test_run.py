@@ -262,7 +262,7 @@ def test_a_changed_base_in_s3_is_refused_on_resume(
     spoil(base)
     upload()
     other = spec.model_copy(update={"run": spec.run.model_copy(update={"uid": "uid-2"})})
-    with pytest.raises(TrainerError, match="BaseChanged"):  # and isn't given the old result
+    with pytest.raises(TrainerError, match="RevisionTaken"):  # and isn't given the old result
         Run(other).execute()
     (folder_of(spec) / "manifest.json").unlink()
     with pytest.raises(TrainerError) as caught:

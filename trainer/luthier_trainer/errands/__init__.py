@@ -1,0 +1,1 @@
+"""Small jobs beside a resource's runs (docs/adr/0020): none of them imports torch."""

@@ -25,6 +25,7 @@ _METHOD = (
 )
 _MOST_LABELS = 100  # of a confusion matrix
 _DIGITS = 6
+_OF_A_SCRIPT = "a script tells a number, and nothing of its rows"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,66 @@ def compare(
         **_details(sides),
     }
     return Comparison(result, document)
+
+
+def with_incumbent(
+    comparison: Comparison,
+    tuned: Measurement,
+    incumbent: Measurement,
+    names: Sequence[str],
+    revision: str,
+) -> Comparison:
+    """The same, with what the revision in use made of the same rows, and what is gained over it:
+    as the change, by the same resamples."""
+    sides = (incumbent, tuned)
+    count = len(tuned.predictions)
+    functions = [weighted(names, side.gold, side.predictions) for side in sides]
+    points = [point(function, count) for function in functions]
+    drawn = resample(functions, count)
+    gains = _finite(names, points[1] - points[0])
+    gain_intervals = dict(zip(names, intervals(drawn[1] - drawn[0], count), strict=True))
+    alone = dict(zip(names, intervals(drawn[0], count), strict=True))
+    result = comparison.result.model_copy(
+        update={
+            "compared_with": revision,
+            "in_use": _finite(names, points[0]),
+            "gain": {
+                name: Change(by=by, **_ends(gain_intervals[name])) for name, by in gains.items()
+            },
+        }
+    )
+    document = comparison.document
+    document = {
+        **document,
+        **result.to_json(),
+        "intervals": {
+            **document["intervals"],
+            "inUse": {name: _ends(each) for name, each in alone.items()},
+        },
+        "seconds": {**document["seconds"], "inUse": round(incumbent.seconds, 3)},
+    }
+    return Comparison(result, document)
+
+
+def not_compared(comparison: Comparison, why: str) -> Comparison:
+    """The same, with why there is no comparison with what is in use."""
+    result = comparison.result.model_copy(update={"not_compared": why[:300]})
+    return Comparison(result, {**comparison.document, "notCompared": result.not_compared})
+
+
+def with_incumbents_script(comparison: Comparison, values: Mapping[str, float]) -> Comparison:
+    """The same, with what the user's own script found of what is in use."""
+    found = {name: round(value, _DIGITS) for name, value in values.items()}
+    before = comparison.result
+    gained = {
+        name: Change(by=round(before.tuned[name] - value, _DIGITS), no_interval=_OF_A_SCRIPT)
+        for name, value in found.items()
+        if name in before.tuned
+    }
+    result = before.model_copy(
+        update={"in_use": {**before.in_use, **found}, "gain": {**before.gain, **gained}}
+    )
+    return Comparison(result, {**comparison.document, **result.to_json()})
 
 
 def with_script(comparison: Comparison, values: Mapping[str, float]) -> Comparison:

@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from luthier_trainer.errors import unsupported
+from luthier_trainer.methods.alike import require_alike
 from luthier_trainer.methods.merge import merge_adapter
 from luthier_trainer.methods.swap import exchanged
 from luthier_trainer.methods.tuned import Merged
 from luthier_trainer.models.load import BaseSource
+
+_WEIGHTS = "adapter_model.safetensors"
+# What changes the effect of the same weights, and the field that sets it.
+_SCALES = {
+    "r": "method.lora.rank",
+    "lora_alpha": "method.lora.alpha",
+    "use_rslora": "method.lora.rankStabilized",
+    "use_dora": "method.lora.dora",
+    "bias": "method.lora.bias",
+    "rank_pattern": "method.lora.rankPattern",
+    "alpha_pattern": "method.lora.alphaPattern",
+    "num_virtual_tokens": "method.virtualTokens.count",
+}
 
 
 class Adapted:
@@ -51,6 +66,18 @@ class Adapted:
         else:
             with exchanged(pairs), self.model.disable_adapter():
                 yield self.model
+
+    def take(self, folder: Path) -> None:
+        from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
+
+        saved, own = PeftConfig.from_pretrained(folder), self.model.active_peft_config
+        for name, field in _SCALES.items():
+            there, here = getattr(saved, name, None), getattr(own, name, None)
+            if there != here:
+                raise ValueError(f"{field} is {there} there, and {here} here")
+        tensors = load_file(folder / _WEIGHTS)
+        require_alike(get_peft_model_state_dict(self.model, save_embedding_layers=False), tensors)
+        set_peft_model_state_dict(self.model, tensors)
 
     def save(self, folder: Path) -> None:
         # save_embedding_layers: without it peft looks for the base model on a hub.

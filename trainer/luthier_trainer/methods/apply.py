@@ -37,8 +37,11 @@ _NAMING = {
 }
 
 
-def tune(spec: FineTuning, source: BaseSource, precision: Precision) -> Tuned:
-    """Load the base model and make it ready for training, on the device that there is.
+def tune(
+    spec: FineTuning, source: BaseSource, precision: Precision, start: Path | None = None
+) -> Tuned:
+    """Load the base model and make it ready for training, on the device that there is. `start`: the
+    folder of weights to begin with, in place of new ones.
 
     Raises TrainerError: what the model can't do, before its weights are loaded where config.json
     tells.
@@ -60,11 +63,26 @@ def tune(spec: FineTuning, source: BaseSource, precision: Precision) -> Tuned:
         quantization = method.quantization or Quantization()
     base = source.load(precision, quantization, frozen=method.type != "full")
     tuned = apply(spec, base, source)
+    if start is not None:
+        _take(tuned, start)
     if method.type == "lora":
         from luthier_trainer.methods.fusedlora import fuse_lora
 
         log(f"model: {fuse_lora(tuned.model, precision.dtype)} fused layers")
     return _placed(tuned, precision, quantization is not None)
+
+
+def _take(tuned: Tuned, start: Path) -> None:
+    """Its settings aren't taken over: what the spec says is what the result is made with."""
+    try:
+        tuned.take(start)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise unsupported(
+            "AdapterUnusable",
+            f"the training can't go on from it with these settings: {str(error)[:400]}; set those "
+            "that it was trained with",
+            "model.adapter",
+        ) from error
 
 
 def check_modules(spec: FineTuning, folder: Path, head: Head) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from luthier_api.methods import Bottleneck as Settings
 from luthier_trainer.errors import unsupported
+from luthier_trainer.methods.alike import require_alike
 from luthier_trainer.methods.blocks import find_blocks
 from luthier_trainer.methods.swap import exchanged
 from luthier_trainer.methods.targets import trained_in_full
@@ -92,10 +93,23 @@ class BottleneckTuned:
         with exchanged((t, self._originals[n]) for n, t in saved), _off(self.model):
             yield self.model
 
+    def take(self, folder: Path) -> None:
+        document = json.loads((folder / _CONFIG).read_text())
+        if document.get("activation") != self._placement.activation:
+            raise ValueError(f"method.adapter.activation is {document.get('activation')} there")
+        own, tensors = self._weights(), load_file(folder / _WEIGHTS)
+        require_alike(own, tensors)
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(tensors[name])
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights = {n: t for n, t in self.model.named_parameters() if f".{_CHILD}." in n}
+        return weights | dict(_saved_modules(self.model, self._placement))
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {n: t for n, t in self.model.named_parameters() if f".{_CHILD}." in n}
-        weights |= dict(_saved_modules(self.model, self._placement))
+        weights = self._weights()
         tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in weights.items()}
         save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
         (folder / _CONFIG).write_text(json.dumps(asdict(self._placement), indent=2))

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from luthier_trainer.errors import unsupported
 from luthier_trainer.methods.swap import exchanged, tensors_by_name
@@ -19,6 +22,7 @@ class FullTuned:
     artifact = "model"
 
     def __init__(self, model: Any, source: BaseSource) -> None:
+        """`source`: of the base, whatever `model` begins with."""
         model.requires_grad_(True)
         self.model = model
         self.resolved: dict[str, str] = {}
@@ -30,6 +34,13 @@ class FullTuned:
         original = tensors_by_name(fresh)
         with exchanged((t, original[name]) for name, t in tensors_by_name(self.model).items()):
             yield self.model
+
+    def take(self, folder: Path) -> None:
+        with torch.no_grad():
+            fresh = replace(self._source, folder=folder).load(Precision("fp32"), frozen=False)
+            weights = tensors_by_name(fresh)
+            for name, tensor in tensors_by_name(self.model).items():
+                tensor.copy_(weights[name])
 
     def save(self, folder: Path) -> None:
         save_model(self.model, self._source.folder, folder)

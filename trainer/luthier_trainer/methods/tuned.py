@@ -31,6 +31,11 @@ class Tuned(Protocol):
         weights are loaded again, and the tuned ones come back at the end."""
         ...
 
+    def take(self, folder: Path) -> None:
+        """Begin with the weights that `save` wrote of a run with the same method and settings.
+        Raises ValueError where they are others."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write weights and configuration so that plain transformers and peft load them (the
         bottleneck adapters: luthier_trainer.methods.bottleneck.load). safetensors only."""

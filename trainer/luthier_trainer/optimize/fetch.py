@@ -4,33 +4,26 @@ model's folder with or without an adapter's. Nothing slow is imported, nothing m
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from luthier_api.evaluation import Evaluation
 from luthier_api.finetuning import FineTuning, ModelSource
-from luthier_api.meta import first_error, part_of
+from luthier_api.meta import part_of
 from luthier_api.methods import Method
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
 from luthier_api.training import Training
-from luthier_trainer import documents
+from luthier_trainer.artifact import base_of, open_artifact
 from luthier_trainer.claim import began_of
-from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, blaming, data_error, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
 from luthier_trainer.models.files import check_weights
 from luthier_trainer.optimize import adapterfit
-from luthier_trainer.parallel import run_all
-from luthier_trainer.publish import MANIFEST
 from luthier_trainer.report import ask as asking
 from luthier_trainer.report.ask import ASK, Ask
-from luthier_trainer.storage.keys import below
-from luthier_trainer.storage.objectstore import ObjectStore, join
+from luthier_trainer.storage.objectstore import join
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.usercode import made_with_code
 
@@ -86,19 +79,15 @@ def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:
     """Of a FineTuneJob: model/ where it has one (merged, or of full fine-tuning), else adapter/
     and the base that it was trained on. An adapter that is to stay apart is taken as such."""
     uri = order.source.uri
-    store = open_store(uri, order.storage, "source.fineTuneJobRef")
-    manifest = _manifest(store, str(order.source.manifest_sha256))
-    tuning = _tuning_of(manifest, uri)
-    parts = {key.partition("/")[0] for key in manifest["files"]}
+    source = open_artifact(order.source, order, "source.fineTuneJobRef")
+    manifest, tuning, parts = source.manifest, source.tuning, source.parts
     apart = order.optimizing.adapter == "Separate" and "adapter" in parts
     part = "model" if "model" in parts and not apart else "adapter"
     method = tuning.method.type
     if part == "adapter" and method in _NOT_MERGEABLE:
         raise _not_mergeable(method, "source.fineTuneJobRef")
-    files = {k: v for k, v in manifest["files"].items() if k.startswith(f"{part}/")}
-    paths = {key: below(folder, key, "source.fineTuneJobRef") for key in files}
-    run_all(partial(_download, store, key, paths[key], file) for key, file in files.items())
-    log(f"source: {uri}, {part} of {method}, {len(files)} files verified")
+    count = source.download(folder, [part])
+    log(f"source: {uri}, {part} of {method}, {count} files verified")
     common: dict[str, Any] = {
         "uri": uri,
         "digest": f"sha256:{order.source.manifest_sha256}",
@@ -106,93 +95,14 @@ def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:
         "dataset_digest": None if order.optimizing.evaluation else manifest["datasetDigest"],
         "licence": manifest["baseModel"].get("licence"),
         "ask": asking.read(folder / part),
-        "began": began_of(store),
+        "began": began_of(source.store),
         "custom_code": made_with_code(manifest),
     }
     if part == "model":
         return Fetched(model=folder / "model", method="full", **common)
-    base = _base(order, tuning, manifest)
-    return Fetched(model=base, adapter=folder / "adapter", method=method, **common)
-
-
-def _manifest(store: ObjectStore, digest: str) -> dict[str, Any]:
-    data = store.read(MANIFEST)
-    if data is None:
-        raise TrainerError(
-            ExitCode.NOT_FOUND,
-            "SourceNotFound",
-            f"{join(store.uri, MANIFEST)}: not there: the FineTuneJob's result was deleted; run it "
-            "again",
-            "source.fineTuneJobRef",
-        )
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise _damaged(store, MANIFEST, "isn't the one that the FineTuneJob reported")
-    try:
-        found = documents.parse(data)
-        found["spec"]["method"], found["baseModel"]["digest"], found["datasetDigest"]
-        for file in found["files"].values():
-            file["sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrainerError(
-            ExitCode.DATA,
-            "SourceUnusable",
-            f"{join(store.uri, MANIFEST)}: no manifest of a FineTuneJob "
-            f"({error if isinstance(error, documents.DocumentError) else 'a field is missing'})",
-            "source.fineTuneJobRef",
-        ) from error
-    return found
-
-
-def _tuning_of(manifest: dict[str, Any], uri: str) -> FineTuning:
-    try:
-        return FineTuning.read(manifest["spec"])
-    except ValidationError as error:
-        place, problem = first_error(error)
-        raise TrainerError(
-            ExitCode.UNSUPPORTED,
-            "SourceUnusable",
-            f"{uri}: its manifest is of another version ({place}: {problem}); run the "
-            "FineTuneJob again",
-            "source.fineTuneJobRef",
-        ) from error
-
-
-def _download(store: ObjectStore, key: str, path: Path, file: dict[str, Any]) -> None:
-    """Raises TrainerError (SourceDamaged) unless it is what the manifest says."""
-    try:
-        store.download(key, path)
-    except FileNotFoundError:
-        raise _damaged(store, key, "is missing") from None
-    if sha256_of(path) != file["sha256"]:
-        raise _damaged(store, key, "isn't what its manifest says")
-
-
-def _damaged(store: ObjectStore, key: str, problem: str) -> TrainerError:
-    return TrainerError(
-        ExitCode.DATA,
-        "SourceDamaged",
-        f"{join(store.uri, key)}: {problem}: something else wrote there, or deleted from it; run "
-        "the FineTuneJob again",
-        "source.fineTuneJobRef",
+    return Fetched(
+        model=base_of(source, order), adapter=folder / "adapter", method=method, **common
     )
-
-
-def _base(order: OptimizeOrder, tuning: FineTuning, manifest: dict[str, Any]) -> Path:
-    """The base of a run's adapter, which must be what it was."""
-    trained = manifest["baseModel"]
-    if trained.get("revision"):  # of a hub: the commit that it was
-        pinned = tuning.model.model_copy(update={"revision": trained["revision"]})
-        tuning = tuning.model_copy(update={"model": pinned})
-    folder, digest, _ = _model(order, tuning)
-    if digest != trained["digest"]:
-        raise TrainerError(
-            ExitCode.DATA,
-            "BaseChanged",
-            f"{tuning.model.uri}: the model there is {digest} now, but the adapter was trained on "
-            f"{trained['digest']}; put the old files back, or run the FineTuneJob again",
-            "source.fineTuneJobRef",
-        )
-    return folder
 
 
 def _model(order: RunOrder, tuning: FineTuning) -> tuple[Path, str, str | None]:

@@ -6,7 +6,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.howto import section
 from luthier_trainer.report.markdown import code, fenced, front_matter, inline, row
-from luthier_trainer.report.numbers import changed, measured, signed
+from luthier_trainer.report.numbers import compared, measured, signed
 from luthier_trainer.report.snippet import fetching, needs, snippet
 from luthier_trainer.usercode import has_code
 
@@ -36,6 +36,7 @@ def card(spec: RunSpec, evaluation: EvaluationResult | None, facts: Facts) -> st
         "base model": f"{code(tuning.model.uri)} ({inline(facts.base_digest)})",
         **({"its commit": code(facts.commit)} if facts.commit else {}),
         **({"its licence": inline(facts.licence)} if facts.licence else {}),
+        **({"went on from": code(facts.started_from)} if facts.started_from else {}),
         "data": f"{code(tuning.dataset.uri)} ({inline(facts.summary)})",
         "data digest": code(facts.dataset_digest),
         "task": tuning.task,
@@ -92,12 +93,10 @@ def _classes(facts: Facts) -> list[str]:
 
 
 def metrics_table(evaluation: EvaluationResult) -> str:
-    """Base and tuned side by side, with the change and its interval, as Markdown."""
-    lines = ["| metric | base | tuned | change | 95% interval |", "|---|---|---|---|---|"]
-    for name, tuned in evaluation.tuned.items():
-        base = evaluation.base.get(name)
-        change, interval = changed(evaluation.change.get(name))
-        lines.append(row([inline(name), measured(base), measured(tuned), change, interval]))
+    """Base, what was in use, and tuned side by side, with their intervals, as Markdown."""
+    heads, rows = compared(evaluation)
+    lines = [row(heads), "|---" * len(heads) + "|"]
+    lines += [row([inline(name), *cells]) for name, *cells in rows]
     return "\n".join(lines)
 
 
@@ -110,7 +109,13 @@ def _result(evaluation: EvaluationResult | None) -> str:
         else "which may have guided choices: optimistic."
     )
     head = f"Measured on {evaluation.examples} rows of `{evaluation.split}`, {seen}"
-    return f"{head}\n\n{metrics_table(evaluation)}"
+    parts = [head, metrics_table(evaluation)]
+    if evaluation.compared_with is not None:
+        parts.append(
+            f"In use was {code(evaluation.compared_with)}, which answered the same rows in this "
+            "run: the gain is over that."
+        )
+    return "\n\n".join(parts)
 
 
 def _merged(facts: Facts) -> list[str]:

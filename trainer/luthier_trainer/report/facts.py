@@ -24,6 +24,7 @@ class Facts:
     commit: str | None = None  # of the base model, on a hub
     licence: str | None = None  # of the base model, as its card on the hub says
     best_step: int | None = None
+    started_from: str | None = None  # the weights that the training began with
     merged: bool = False
     merged_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     resolved: dict[str, str] = field(default_factory=dict)

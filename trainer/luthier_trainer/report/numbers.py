@@ -1,7 +1,9 @@
 """Numbers for people. Pure."""
 
-from luthier_api.finetunejob import Change, Estimate
+from luthier_api.finetunejob import Change, Estimate, EvaluationResult
 
+_HEADS = ("metric", "base", "tuned", "change", "95% interval")
+_HEADS_WITH_GAIN = ("metric", "base", "in use", "tuned", *_HEADS[3:], "gain", "95% interval")
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -46,6 +48,19 @@ def changed(change: Change | None) -> tuple[str, str]:
     if change.low is None or change.high is None:
         return signed(change.by), f"none: {change.no_interval}"
     return signed(change.by), f"{signed(change.low)} to {signed(change.high)}"
+
+
+def compared(evaluation: EvaluationResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(heads, rows) of the table of a run's metrics: base and tuned side by side, and between them
+    what was in use, where it was measured."""
+    with_gain = evaluation.compared_with is not None
+    rows = []
+    for name, tuned in evaluation.tuned.items():
+        in_use = (measured(evaluation.in_use.get(name)),) if with_gain else ()
+        gain = changed(evaluation.gain.get(name)) if with_gain else ()
+        base, change = evaluation.base.get(name), changed(evaluation.change.get(name))
+        rows.append((name, measured(base), *in_use, measured(tuned), *change, *gain))
+    return (_HEADS_WITH_GAIN if with_gain else _HEADS), rows
 
 
 def signed(value: float) -> str:

@@ -8,7 +8,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.pages import document
 from luthier_trainer.report.curve import figure
 from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, duration, measured, number, signed
+from luthier_trainer.report.numbers import compared, duration, measured, number, signed
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])
@@ -48,6 +48,7 @@ def page(
     best = f"; the weights are those of step {facts.best_step}" if facts.best_step else ""
     about = {
         "base model": tuning.model.uri,
+        **({"went on from": facts.started_from} if facts.started_from else {}),
         "data": f"{tuning.dataset.uri} ({facts.summary})",
         "task": tuning.task,
         "method": tuning.method.type,
@@ -78,15 +79,7 @@ def page(
 def _result(evaluation: EvaluationResult | None) -> str:
     if evaluation is None:
         return "<p>Not measured: the dataset names neither eval nor test rows.</p>"
-    rows = [
-        (
-            name,
-            measured(evaluation.base.get(name)),
-            measured(tuned),
-            *changed(evaluation.change.get(name)),
-        )
-        for name, tuned in evaluation.tuned.items()
-    ]
+    heads, rows = compared(evaluation)
     split = escape(evaluation.split or "")
     seen = (
         "which training never saw"
@@ -94,10 +87,19 @@ def _result(evaluation: EvaluationResult | None) -> str:
         else "which may have guided choices: optimistic"
     )
     return (
-        _table(("metric", "base", "tuned", "change", "95% interval"), rows)
+        _table(heads, rows)
         + f'<p class="dim">{evaluation.examples:,} rows of {split}, {seen}. The change is that of '
         "the same rows; its interval comes from drawing them again and again (paired "
-        "bootstrap).</p>"
+        f"bootstrap).{_in_use(evaluation)}</p>"
+    )
+
+
+def _in_use(evaluation: EvaluationResult) -> str:
+    if evaluation.compared_with is None:
+        return ""
+    return (
+        f" In use was {escape(evaluation.compared_with)}, which answered the same rows in this "
+        "run: the gain is over that."
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
@@ -119,10 +120,21 @@ class FileStore:
         for key in keys:
             path = self._path(key)
             path.unlink(missing_ok=True)
-            parent = path.parent
-            while parent != self._root and parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-                parent = parent.parent
+            for parent in path.parents:
+                if parent == self._root:
+                    break
+                try:
+                    parent.rmdir()
+                except OSError:  # not empty, or somebody else's deletion was faster
+                    break
+
+    def folders(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        return sorted(it.name for it in self._root.iterdir() if it.is_dir() and not it.is_symlink())
+
+    def abort_uploads(self, prefix: str, older_than: timedelta) -> int:  # noqa: ARG002 - a store's
+        return 0  # files appear by one rename
 
     def _path(self, key: str) -> Path:
         return below(self._root, key, self._param)

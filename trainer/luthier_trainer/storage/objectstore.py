@@ -1,6 +1,7 @@
 """What every stage expects of storage, whatever is behind it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -67,6 +68,16 @@ class ObjectStore(ReadableStore, Protocol):
         ...
 
     def delete(self, keys: list[str]) -> None: ...
+
+    def folders(self) -> list[str]:
+        """Names of the folders directly below the base, sorted, without a list of what is in them.
+        Some stores also name one that has been emptied."""
+        ...
+
+    def abort_uploads(self, prefix: str, older_than: timedelta) -> int:
+        """End uploads in parts that nobody has finished, of keys that start with `prefix`: their
+        parts are listed nowhere, and paid for. Returns how many there were."""
+        ...
 
 
 def join(uri: str, key: str) -> str:

@@ -1,6 +1,7 @@
 """Objects in S3. The only module that knows boto3."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +135,41 @@ class S3Store:
                 ),
                 missing=None,
             )
+
+    def folders(self) -> list[str]:
+        base = f"{self._prefix}/" if self._prefix else ""
+
+        def pages() -> list[str]:
+            listed = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=base, Delimiter="/"
+            )
+            found = (it["Prefix"] for page in listed for it in page.get("CommonPrefixes", ()))
+            return sorted(prefix[len(base) :].strip("/") for prefix in found)
+
+        return self._call("list the folder", pages)
+
+    def abort_uploads(self, prefix: str, older_than: timedelta) -> int:
+        base = f"{self._prefix}/" if self._prefix else ""
+        before = datetime.now(UTC) - older_than
+
+        def pages() -> list[dict[str, Any]]:
+            listed = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=base + prefix
+            )
+            found = [item for page in listed for item in page.get("Uploads", ())]
+            return [it for it in found if it["Key"].startswith(base + prefix)]
+
+        uploads = self._call("list unfinished uploads", pages)
+        old = [it for it in uploads if it["Initiated"] <= before]
+        for each in old:
+            self._call(
+                f"abort an upload of {each['Key'][len(base) :]}",
+                lambda each=each: self._client.abort_multipart_upload(  # type: ignore[misc]
+                    Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"]
+                ),
+                missing=None,
+            )
+        return len(old)
 
     def _key(self, key: str) -> str:
         return "/".join(part for part in (self._prefix, key) if part)
