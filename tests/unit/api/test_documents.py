@@ -86,4 +86,4 @@ def test_the_parts_of_an_order_that_say_what_is_made() -> None:
         for name, field in kind.order_model().model_fields.items()
     }
     shaping = {field for field in fields if shapes_result(field)}
-    assert shaping == {"fineTuning", "optimizing", "bundling", "source", "adapters"}
+    assert shaping == {"fineTuning", "startFrom", "optimizing", "bundling", "source", "adapters"}
