@@ -382,7 +382,11 @@ _REST = [
         )
         for title, space, words in (
             ("log of zero", {"type": "float", "low": 0, "high": 1, "log": True}, "low above 0"),
-            ("choice of a range", {"type": "choice", "low": 1, "high": 2}, "choice takes either values"),
+            (
+                "choice of a range",
+                {"type": "choice", "low": 1, "high": 2},
+                "choice takes either values",
+            ),
         )
     ),
     _wrong("unknown field", {"training.lr": 0.1}, "spec.training.lr", "unknown field"),

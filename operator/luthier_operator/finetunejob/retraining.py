@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from luthier_api import reasons, terms
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ProbeResult
 from luthier_api.retraining import Retrain, RetrainStatus, RowChanges
@@ -22,7 +21,7 @@ from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.build import probe_order
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import errands
-from luthier_operator.run.actions import Action
+from luthier_operator.run.actions import Action, Ensure
 from luthier_operator.run.errands import Wanted
 from luthier_operator.run.model import Errand, JobEnd, Revision
 from luthier_operator.run.revision import has_ended
@@ -181,23 +180,23 @@ class _Looking:
             message = "retrain.when is Always: the data isn't looked at before."
             found = self._found(record, about, "Changed", message)
             return self._concluded(found, actions, self._until_next(found))
-        refusal = self.refuse() or self._without_pool()
-        if refusal is not None:
-            found = self._found(record, about, "Failed", refusal.message)
+        begun = self._errand(about)
+        if isinstance(begun, str):
+            found = self._found(record, about, "Failed", begun)
             return self._concluded(found, actions, self._until_next(found))
-        wanted = Wanted(PROBE, str(about), self._order(), of_rows(self.spec))
-        action = errands.ensure(self.observed, wanted)
-        return Look(_or_none(record), actions=(*actions, action))
+        return Look(_or_none(record), actions=(*actions, begun))
 
-    def _without_pool(self) -> Refusal | None:
-        observed = self.observed
-        where = (self.spec.placement, observed.owner.namespace, observed.platform)
-        if terms.errand_pool(*where) is not None:
-            return None
-        words = (
-            "luthier.yaml has no pool for looks at the data: the platform team sets errands.pool"
-        )
-        return Refusal(reasons.POOL_NOT_FOUND, words)
+    def _errand(self, about: _About) -> Ensure | str:
+        """The Job of a look, or why there can be none."""
+        if (refusal := self.refuse()) is not None:
+            return refusal.message
+        try:
+            wanted = Wanted(PROBE, str(about), self._order(), of_rows(self.spec))
+            return errands.ensure(self.observed, wanted)
+        except LookupError:
+            return "luthier.yaml has no pool for looks at the data; ask the platform team for one"
+        except ValueError:
+            return "The spec is too large for a look at its data; shorten dataset.chatTemplate"
 
     def _order(self) -> ProbeOrder:
         observed, artifact = self.observed, self.observed.previous.artifact

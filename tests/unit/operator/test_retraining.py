@@ -484,6 +484,16 @@ def test_what_luthier_yaml_forbids_is_told_once_a_night(world: World) -> None:
     assert world.writes == writes
 
 
+def test_a_spec_that_no_look_can_carry_is_told(world: World) -> None:
+    text = "{{ messages }}" + "𝄞" * 60_000
+    dataset = {"uri": "s3://data/a.jsonl", "evalFraction": 0.1, "chatTemplate": {"text": text}}
+    world.edit(dataset=dataset, task="generation")
+    world.end_run()
+    world.go_to("2026-01-11T02:30:00")
+    assert not world.looks
+    assert "too large" in (world.retrain.message or "")
+
+
 @pytest.mark.parametrize(
     ("retrain", "field", "remedy"),
     [
