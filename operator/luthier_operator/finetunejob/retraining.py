@@ -133,28 +133,34 @@ class _Looking:
         return bool((about.slot and self.slots) or (about.token and about.token == self.token))
 
     def _in_step(self) -> RetrainStatus:
-        """The record, with the schedule as it is now: what was before an edit counts for nothing,
-        and neither does what a clock said that was ahead."""
+        """The record, with the schedule as it is now: what was before an edit counts for
+        nothing."""
         record = self.before
         if self.token and self.observed.previous.revision is None:
             record = record.model_copy(update={"token": self.token})  # the first run reads all
         if self.slots is None:
             return record.model_copy(update={"schedule": None, "slot": None, "next_probe": None})
         name = f"{self.asks.schedule} {self.asks.time_zone}"
-        served = _parsed(record.slot)
-        if record.schedule != name or served is None or served > self.slots.after(self.now).time:
-            served = self.slots.latest(self.now).time
+        served = record.slot if record.schedule == name else None
         record = record.model_copy(update={"schedule": name, "slot": None})
-        return self._served(record, timestamp(served), "")
+        return self._served(record, served or timestamp(self.slots.latest(self.now).time), "")
 
     def _served(self, record: RetrainStatus, slot: str, token: str) -> RetrainStatus:
+        """The record, of times up to this one, and of that token."""
         changes: dict[str, object] = {"token": token} if token else {}
         if self.slots is not None and slot:
-            slot = max(slot, record.slot or "")
-            at = _parsed(slot)
-            assert at is not None
-            changes |= {"slot": slot, "next_probe": timestamp(self.slots.after(at).due)}
+            at = max(it for it in (self._credible(slot), _parsed(record.slot)) if it)
+            following = self.slots.after(at).due
+            changes |= {"slot": timestamp(at), "next_probe": timestamp(following)}
         return record.model_copy(update=changes)
+
+    def _credible(self, slot: str) -> datetime:
+        """A time that was served; the latest where it is none, or by a clock that was ahead."""
+        assert self.slots is not None
+        at = _parsed(slot)
+        if at is None or at > self.slots.after(self.now).time:
+            return self.slots.latest(self.now).time
+        return at
 
     def _due(self, record: RetrainStatus) -> _About | None:
         """Of times that were missed the latest one only."""
@@ -212,7 +218,8 @@ class _Looking:
     def _outcome(self, record: RetrainStatus, errand: Errand, end: JobEnd) -> RetrainStatus | None:
         """What a look that has ended came to; None where its pod's word isn't known yet."""
         told = errands.result_of(self.observed, errand, ProbeResult)
-        if told is None and self.now < (_parsed(end.time) or self.now) + _RESULT:
+        ended = _parsed(end.time)
+        if told is None and ended is not None and self.now < ended + _RESULT:
             return None
         about = _About.parse(errand.about)
         record = record.model_copy(update={"last_probe": end.time, "probe": errand.uid})
@@ -302,10 +309,12 @@ def _why(told: ProbeResult | None, end: JobEnd) -> str:
 
 
 def _parsed(time: str | None) -> datetime | None:
+    """As metav1.Time; None for anything else: whoever may create a Job wrote what it is about."""
     try:
-        return datetime.fromisoformat(time) if time else None
+        found = datetime.fromisoformat(time) if time else None
     except ValueError:
         return None
+    return found if found and found.tzinfo else None
 
 
 def _or_none(record: RetrainStatus) -> RetrainStatus | None:

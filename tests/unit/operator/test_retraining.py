@@ -150,6 +150,20 @@ def test_a_look_that_was_begun_is_found_again(world: World) -> None:
     assert len(world.created) == 2
 
 
+@pytest.mark.parametrize("slot", ["tomorrow", "2026-01-11", "9999-12-31T23:59:59Z", ""])
+def test_what_somebody_else_wrote_on_a_look_stops_nothing(world: World, slot: str) -> None:
+    world.go_to("2026-01-11T02:30:00")
+    (job,) = world.looks
+    about = f"{world.status.revision} {slot} "
+    job["metadata"]["annotations"]["luthier.dev/errand"] = about
+    world.steps()
+    for look in world.looks:
+        world.end(look, 0, "no JSON")
+    world.wait(minutes=1)
+    world.go_to("2026-01-12T02:30:00")
+    assert world.looks
+
+
 def test_of_missed_times_only_the_latest_is_made_up_for(world: World) -> None:
     world.go_to("2026-01-15T14:00:00")
     assert len(world.looks) == 1
