@@ -14,9 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from contract.golden_documents import KINDS, _filled
 from unit.trainer.training_runs import Fit, llama
 
+from luthier_api.finetunejob import DatasetFacts
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
@@ -32,6 +34,9 @@ from luthier_trainer.bundle.index import (
     Proof,
 )
 from luthier_trainer.claim import take_claim
+from luthier_trainer.data import record
+from luthier_trainer.data.examples import Examples
+from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.publish import describe, publish
 from luthier_trainer.report import ask
 from luthier_trainer.storage.filestore import FileStore
@@ -151,6 +156,8 @@ def _write_output(folder: Path, kind: str) -> None:
     with TemporaryDirectory() as scratch, patch.dict(os.environ, LUTHIER_IMAGE="trainer:1"):
         first = _attempt(store, order, "pod-1")
         take_claim(store, order, DIGEST, first, _MODEL["digest"] if kind == "FineTuneJob" else None)
+        if kind == "FineTuneJob":
+            record.leave(store, _examples())
         first.begin(0)
         first.advance(STEP, Usage(cpu_seconds=1.5, gpu_seconds=0.5, trained_tokens=7))
         first.end("Interrupted", None, first.own.usage)
@@ -168,6 +175,13 @@ def _write_output(folder: Path, kind: str) -> None:
             if "versions" in document:
                 document["versions"] = _VERSIONS
             path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _examples() -> Examples:
+    rows = row_hashes(np.arange(7, dtype=np.uint64))
+    files = {"0/train.jsonl": "70 etag"}
+    facts = DatasetFacts(train=7)
+    return Examples([], [], [], [], DIGEST, facts, hashes=rows, validators=files)
 
 
 def _attempt(store: FileStore, order: RunOrder, pod: str) -> Attempts:

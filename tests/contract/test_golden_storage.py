@@ -34,6 +34,7 @@ from luthier_trainer.bundle.fetch import fetch, fetch_ask, locate
 from luthier_trainer.bundle.index import Index
 from luthier_trainer.bundle.previous import read_previous
 from luthier_trainer.claim import Claim, read_claim, take_claim
+from luthier_trainer.data import record
 from luthier_trainer.finished import finished
 from luthier_trainer.optimize import fetch as optimize_fetch
 from luthier_trainer.optimize.run import artifact_of
@@ -108,6 +109,18 @@ def test_a_claim_is_the_runs_own(of: str, kind: str, output: Path, order: Order)
     base = "sha256:base" if kind == "FineTuneJob" else None
     assert claim.base == base
     assert take_claim(store, order, DIGEST, Attempts(store, order.run), base) == claim
+
+
+@pytest.mark.parametrize(("of", "kind"), [it for it in OF_ALL if it[1] == "FineTuneJob"])
+def test_a_look_at_the_data_compares_with_it(of: str, kind: str, output: Path) -> None:
+    store = FileStore(output)
+    left = record.left(store)
+    assert left
+    assert read_whole(record.DataRecord, document(output, record.RECORD))
+    assert (left.digest, left.validators) == (DIGEST, {"0/train.jsonl": "70 etag"})
+    rows = record.left_rows(store, left)
+    assert rows
+    assert (rows.total, rows.kept.tolist()) == (7, list(range(7)))
 
 
 @pytest.mark.parametrize(("of", "kind"), OF_ALL)

@@ -22,6 +22,7 @@ ORDER = [
     "test_operator_faults",
     "test_methods",
     "test_kueue",
+    "test_retraining",
     "test_package_faults",
     "test_interruptions",
     "test_package_refusals",

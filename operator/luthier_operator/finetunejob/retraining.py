@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from luthier_api import reasons, terms
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ProbeResult
 from luthier_api.retraining import Retrain, RetrainStatus, RowChanges
@@ -22,7 +21,7 @@ from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.build import probe_order
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import errands
-from luthier_operator.run.actions import Action
+from luthier_operator.run.actions import Action, Ensure
 from luthier_operator.run.errands import Wanted
 from luthier_operator.run.model import Errand, JobEnd, Revision
 from luthier_operator.run.revision import has_ended
@@ -134,28 +133,34 @@ class _Looking:
         return bool((about.slot and self.slots) or (about.token and about.token == self.token))
 
     def _in_step(self) -> RetrainStatus:
-        """The record, with the schedule as it is now: what was before an edit counts for nothing,
-        and neither does what a clock said that was ahead."""
+        """The record, with the schedule as it is now: what was before an edit counts for
+        nothing."""
         record = self.before
         if self.token and self.observed.previous.revision is None:
             record = record.model_copy(update={"token": self.token})  # the first run reads all
         if self.slots is None:
             return record.model_copy(update={"schedule": None, "slot": None, "next_probe": None})
         name = f"{self.asks.schedule} {self.asks.time_zone}"
-        served = _parsed(record.slot)
-        if record.schedule != name or served is None or served > self.slots.after(self.now).time:
-            served = self.slots.latest(self.now).time
+        served = record.slot if record.schedule == name else None
         record = record.model_copy(update={"schedule": name, "slot": None})
-        return self._served(record, timestamp(served), "")
+        return self._served(record, served or timestamp(self.slots.latest(self.now).time), "")
 
     def _served(self, record: RetrainStatus, slot: str, token: str) -> RetrainStatus:
+        """The record, of times up to this one, and of that token."""
         changes: dict[str, object] = {"token": token} if token else {}
         if self.slots is not None and slot:
-            slot = max(slot, record.slot or "")
-            at = _parsed(slot)
-            assert at is not None
-            changes |= {"slot": slot, "next_probe": timestamp(self.slots.after(at).due)}
+            at = max(it for it in (self._credible(slot), _parsed(record.slot)) if it)
+            following = self.slots.after(at).due
+            changes |= {"slot": timestamp(at), "next_probe": timestamp(following)}
         return record.model_copy(update=changes)
+
+    def _credible(self, slot: str) -> datetime:
+        """A time that was served; the latest where it is none, or by a clock that was ahead."""
+        assert self.slots is not None
+        at = _parsed(slot)
+        if at is None or at > self.slots.after(self.now).time:
+            return self.slots.latest(self.now).time
+        return at
 
     def _due(self, record: RetrainStatus) -> _About | None:
         """Of times that were missed the latest one only."""
@@ -181,23 +186,23 @@ class _Looking:
             message = "retrain.when is Always: the data isn't looked at before."
             found = self._found(record, about, "Changed", message)
             return self._concluded(found, actions, self._until_next(found))
-        refusal = self.refuse() or self._without_pool()
-        if refusal is not None:
-            found = self._found(record, about, "Failed", refusal.message)
+        begun = self._errand(about)
+        if isinstance(begun, str):
+            found = self._found(record, about, "Failed", begun)
             return self._concluded(found, actions, self._until_next(found))
-        wanted = Wanted(PROBE, str(about), self._order(), of_rows(self.spec))
-        action = errands.ensure(self.observed, wanted)
-        return Look(_or_none(record), actions=(*actions, action))
+        return Look(_or_none(record), actions=(*actions, begun))
 
-    def _without_pool(self) -> Refusal | None:
-        observed = self.observed
-        where = (self.spec.placement, observed.owner.namespace, observed.platform)
-        if terms.errand_pool(*where) is not None:
-            return None
-        words = (
-            "luthier.yaml has no pool for looks at the data: the platform team sets errands.pool"
-        )
-        return Refusal(reasons.POOL_NOT_FOUND, words)
+    def _errand(self, about: _About) -> Ensure | str:
+        """The Job of a look, or why there can be none."""
+        if (refusal := self.refuse()) is not None:
+            return refusal.message
+        try:
+            wanted = Wanted(PROBE, str(about), self._order(), of_rows(self.spec))
+            return errands.ensure(self.observed, wanted)
+        except LookupError:
+            return "luthier.yaml has no pool for looks at the data; ask the platform team for one"
+        except ValueError:
+            return "The spec is too large for a look at its data; shorten dataset.chatTemplate"
 
     def _order(self) -> ProbeOrder:
         observed, artifact = self.observed, self.observed.previous.artifact
@@ -213,7 +218,8 @@ class _Looking:
     def _outcome(self, record: RetrainStatus, errand: Errand, end: JobEnd) -> RetrainStatus | None:
         """What a look that has ended came to; None where its pod's word isn't known yet."""
         told = errands.result_of(self.observed, errand, ProbeResult)
-        if told is None and self.now < (_parsed(end.time) or self.now) + _RESULT:
+        ended = _parsed(end.time)
+        if told is None and ended is not None and self.now < ended + _RESULT:
             return None
         about = _About.parse(errand.about)
         record = record.model_copy(update={"last_probe": end.time, "probe": errand.uid})
@@ -313,10 +319,12 @@ def _why(told: ProbeResult | None, end: JobEnd) -> str:
 
 
 def _parsed(time: str | None) -> datetime | None:
+    """As metav1.Time; None for anything else: whoever may create a Job wrote what it is about."""
     try:
-        return datetime.fromisoformat(time) if time else None
+        found = datetime.fromisoformat(time) if time else None
     except ValueError:
         return None
+    return found if found and found.tzinfo else None
 
 
 def _or_none(record: RetrainStatus) -> RetrainStatus | None:

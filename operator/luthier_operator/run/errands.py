@@ -27,7 +27,13 @@ from luthier_operator.resources import (
 )
 from luthier_operator.run.actions import Delete, Ensure
 from luthier_operator.run.adoption import marked
-from luthier_operator.run.build import RUNSPEC_KEY, failure_policy, name_label, owner_reference
+from luthier_operator.run.build import (
+    ANNOTATION_BYTES,
+    RUNSPEC_KEY,
+    failure_policy,
+    name_label,
+    owner_reference,
+)
 from luthier_operator.run.model import AnyObserved, Errand, Owner
 from luthier_operator.run.observe import parse_result
 from luthier_operator.run.pod import pod_spec
@@ -92,6 +98,9 @@ def errand_job(
     pool = terms.errand_pool(spec.placement, owner.namespace, platform)
     if pool is None:
         raise LookupError("no pool for errands")
+    order = write_order(wanted.order)
+    if len(order.encode()) > ANNOTATION_BYTES:
+        raise ValueError("the order is too large for an annotation")
     access = platform.for_namespace(owner.namespace)
     labels = {
         KIND_LABEL: owner.resource.kind,
@@ -135,7 +144,7 @@ def errand_job(
                 "template": {
                     "metadata": {
                         "labels": labels,
-                        "annotations": {RUNSPEC_ANNOTATION: write_order(wanted.order)},
+                        "annotations": {RUNSPEC_ANNOTATION: order},
                     },
                     "spec": pod,
                 },

@@ -135,3 +135,14 @@ def test_asked_for_and_watched(control_plane: Cluster, namespace: str) -> None:
         set_status(control_plane, namespace, body)
         assert "data unchanged (2026-01-02T03:04:05Z)" in "".join(lines)
         assert process.wait(10) == 0
+
+
+def test_a_cluster_takes_what_validate_tells_of(control_plane: Cluster, namespace: str) -> None:
+    asks = {"schedule": "0 0 31 2 *", "timeZone": "Europe/Vienna"}
+    manifest = json.dumps(fine_tune_job("tone", namespace, spec__retrain=asks))
+    control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=manifest)
+    done = luthier("validate", "-", kubeconfig=control_plane.kubeconfig, stdin=manifest)
+    assert done.returncode == 1
+    assert "spec.retrain.schedule" in done.stdout
+    assert "names no time that ever comes" in done.stdout
+    assert "checked against the cluster" in done.stdout

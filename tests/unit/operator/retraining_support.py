@@ -39,6 +39,7 @@ class World:
         self.jobs: dict[str, Obj] = {}
         self.pods: list[Obj] = []
         self.created: list[str] = []  # Jobs, by name
+        self.large: dict[str, str] = {}
         self.writes = 0
         self.platform = around().platform
 
@@ -78,6 +79,9 @@ class World:
 
     def _create(self, built: Obj) -> None:
         name = built["metadata"]["name"]
+        if built["kind"] == "ConfigMap":  # of a large order
+            (self.large[name],) = built["data"].values()
+            return
         if name in self.jobs:
             return
         self.created.append(name)
@@ -88,7 +92,8 @@ class World:
             "resourceVersion": "1",
             "creationTimestamp": created,
         }
-        order = built["spec"]["template"]["metadata"]["annotations"][RUNSPEC_ANNOTATION]
+        annotations = built["spec"]["template"]["metadata"]["annotations"]
+        order = annotations.get(RUNSPEC_ANNOTATION) or self.large[name]
         spec = {"backoffLimit": built["spec"]["backoffLimit"]}
         self.jobs[name] = {
             "metadata": metadata,

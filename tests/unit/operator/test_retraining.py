@@ -150,6 +150,20 @@ def test_a_look_that_was_begun_is_found_again(world: World) -> None:
     assert len(world.created) == 2
 
 
+@pytest.mark.parametrize("slot", ["tomorrow", "2026-01-11", "9999-12-31T23:59:59Z", ""])
+def test_what_somebody_else_wrote_on_a_look_stops_nothing(world: World, slot: str) -> None:
+    world.go_to("2026-01-11T02:30:00")
+    (job,) = world.looks
+    about = f"{world.status.revision} {slot} "
+    job["metadata"]["annotations"]["luthier.dev/errand"] = about
+    world.steps()
+    for look in world.looks:
+        world.end(look, 0, "no JSON")
+    world.wait(minutes=1)
+    world.go_to("2026-01-12T02:30:00")
+    assert world.looks
+
+
 def test_of_missed_times_only_the_latest_is_made_up_for(world: World) -> None:
     world.go_to("2026-01-15T14:00:00")
     assert len(world.looks) == 1
@@ -482,6 +496,16 @@ def test_what_luthier_yaml_forbids_is_told_once_a_night(world: World) -> None:
     writes = world.writes
     world.wait(hours=2)
     assert world.writes == writes
+
+
+def test_a_spec_that_no_look_can_carry_is_told(world: World) -> None:
+    text = "{{ messages }}" + "𝄞" * 60_000
+    dataset = {"uri": "s3://data/a.jsonl", "evalFraction": 0.1, "chatTemplate": {"text": text}}
+    world.edit(dataset=dataset, task="generation")
+    world.end_run()
+    world.go_to("2026-01-11T02:30:00")
+    assert not world.looks
+    assert "too large" in (world.retrain.message or "")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit.trainer.hub import DATA, Hub
 from unit.trainer.support import (
     MakeSpec,
     Seaweed,
@@ -227,6 +228,22 @@ def test_in_s3_etags_tell(
     put(colour_rows(23))
     found = look(spec)
     assert (found.changed, found.rows) == (True, RowChanges(total=23, new=3))
+
+
+def test_on_a_hub_its_listing_tells(
+    make: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub()
+    spec = make(dataset={"uri": "hf://datasets/own/tiny/data", "test": None}, hub_endpoint=hub.url)
+    before = prepare.look(spec)
+    assert before is not None
+    assert set(before) == {f"0/train-0000{n}-of-00002.jsonl" for n in range(2)}
+    assert prepare.look(spec) == before
+    grown = DATA["data/train-00000-of-00002.jsonl"] * 2
+    monkeypatch.setitem(DATA, "data/train-00000-of-00002.jsonl", grown)
+    assert prepare.look(spec) != before
+    assert hub.downloads() == []
+    hub.close()
 
 
 def test_over_https_the_servers_validators_tell(
