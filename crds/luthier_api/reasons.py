@@ -35,6 +35,8 @@ SUSPENDING = _of(_LIFE, "Suspending", "spec.suspend is true, and the pod is stil
 RESUMED = _of(_LIFE, "Resumed", "spec.suspend is false again.")
 INVALID_SPEC = _of(_LIFE, "InvalidSpec", "An older schema let in what this one can't read.")
 
+INVALID_SEARCH = _of(_LIFE, "InvalidSearch", "A search's space has what no trial could be.")
+
 _ENDS = "Failed: how the run ended"
 ARTIFACT_ELSEWHERE = _of(
     _ENDS, "ArtifactElsewhere", "The pod named a result outside its run's output; it isn't taken."

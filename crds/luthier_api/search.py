@@ -126,8 +126,9 @@ class Search(Model):
     parallelism: int = Field(
         default=1,
         ge=1,
-        le=100,
-        description="Trials at a time. With 1, the search is exact to repeat.",
+        le=64,
+        description="Trials at a time, each in a pod of its own. With 1, the search is exact to "
+        "repeat.",
     )
     seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Of the values drawn.")
     objective: Objective = Field(description="What makes one trial better than another.")

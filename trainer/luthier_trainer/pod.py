@@ -53,13 +53,16 @@ class Pod:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def claim(self, output: ObjectStore, digest: str, base: str | None = None) -> Attempts:
-        """Take the output for this run. `digest`, `base`: what the run is made from.
+    def claim(
+        self, output: ObjectStore, digest: str, base: str | None = None, part: int | None = None
+    ) -> Attempts:
+        """Take the output for this run. `digest`, `base`: what the run is made from; `part`: which
+        of its pods this is, where several work beside each other.
 
         Raises TrainerError (OutputClaimed, DatasetChanged, SourceChanged, BaseChanged) or
         Superseded.
         """
-        attempts = Attempts(output, self.order.run)
+        attempts = Attempts(output, self.order.run, part)
         self.attempts = attempts
         self.began = take_claim(output, self.order, digest, attempts, base).began
         return attempts

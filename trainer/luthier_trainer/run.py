@@ -32,14 +32,17 @@ _SAVE_SECONDS = 900
 class Run:
     """The state of this pod's run. `execute` does it; `result` tells how far it came."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(
+        self, spec: RunSpec, pod: Pod | None = None, examples: Examples | None = None
+    ) -> None:
+        """`pod`, `examples`: of a run that is part of another's."""
         self.spec = spec
-        self.pod = Pod(spec)
+        self.pod = pod or Pod(spec)
         self.interrupt, self.reporter = self.pod.interrupt, self.pod.reporter
-        self.examples: Examples | None = None
+        self.examples = examples
         self.writer: CheckpointWriter | None = None
         self.evaluation: EvaluationResult | None = None
-        self._data_valid: bool | None = None
+        self._data_valid: bool | None = True if examples else None
 
     def execute(self) -> RunResult:
         """All stages. Raises TrainerError, Interrupted or Superseded."""
@@ -66,6 +69,7 @@ class Run:
             progress=told.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
+            search=told.search,
             custom_code=has_code(self.spec),
         )
 
@@ -102,17 +106,27 @@ class Run:
         made_from = (examples.digest, modelcache.identity(base))
         if found := finished(output, self.spec, *made_from):
             return self.pod.again(RunResult, *found)
-        attempts = self.pod.claim(output, *made_from)
+        return self._work(output, base, examples, folder)
+
+    def _work(
+        self, output: ObjectStore, base: BaseModel, examples: Examples, folder: Path
+    ) -> RunResult:
+        """What costs: everything is there that it is made from."""
+        attempts = self.pod.claim(output, examples.digest, modelcache.identity(base))
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)
-
-        self.reporter.stage("Loading")
-        model_folder = modelcache.local_folder(base, self.spec)
-        check_files(model_folder, self.spec.fine_tuning.method)
+        model_folder = self._load(base)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.stages import Stages
 
         return Stages(self, attempts, output, examples, folder).execute(base, model_folder)
+
+    def _load(self, base: BaseModel) -> Path:
+        """The base model's folder on this machine, which fits."""
+        self.reporter.stage("Loading")
+        model_folder = modelcache.local_folder(base, self.spec)
+        check_files(model_folder, self.spec.fine_tuning.method)
+        return model_folder
 
     def _find_base(self, output: ObjectStore) -> BaseModel:
         """Of a hub at the commit with which this output was begun: a branch moves."""

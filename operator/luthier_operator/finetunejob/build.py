@@ -6,6 +6,7 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.meta import part_of
 from luthier_api.platform import Platform
 from luthier_api.runspec import RunSpec
+from luthier_api.searchspace import workers_of
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
@@ -20,6 +21,7 @@ def build(owner: Owner, spec: FineTuneJobSpec, revision: Revision, platform: Pla
         platform,
         order=run_spec(owner, spec, revision, platform),
         reads=sources.of_fine_tuning(spec),
+        workers=workers_of(spec.search) if spec.search else None,
     )
 
 

@@ -22,10 +22,11 @@ def statements(
     """The last report and the results of the attempt, oldest first.
 
     `pods` are the Job's, oldest first; a pod's report comes before its result. Of a run of several
-    parts those of part 0 speak for all. Code of a user's can write a result, too: an artifact
-    elsewhere than in `output` isn't one.
+    parts those of part 0 speak for all, and last the one that published for all. Code of a user's
+    can write a result, too: an artifact elsewhere than in `output` isn't one.
     """
-    pods = [pod for pod in pods if pod.index == 0]
+    others = [pod for pod in pods if pod.index != 0 and _has_published(pod, result)]
+    pods = [*(pod for pod in pods if pod.index == 0), *others]
     if report is not None and not _about(report, revision):
         report = None
     if report is not None and report.pod not in {pod.name for pod in pods}:
@@ -57,6 +58,11 @@ def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | Non
         failures=max(before.failures, newer.failures),
         disruptions=max(before.disruptions, newer.disruptions),
     )
+
+
+def _has_published(pod: Pod, result: type[RunEnd]) -> bool:
+    end = parse_result(result, pod.message) if pod.message else None
+    return getattr(end, "artifact", None) is not None
 
 
 def _is_within(end: RunEnd, output: str) -> bool:

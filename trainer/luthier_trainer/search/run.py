@@ -1,0 +1,34 @@
+"""A run that searches: one worker of it, up to the import of torch."""
+
+import os
+from pathlib import Path
+
+from luthier_api.result import RunResult
+from luthier_trainer.data.examples import Examples
+from luthier_trainer.models import cache as modelcache
+from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.run import Run
+from luthier_trainer.search.records import Records
+from luthier_trainer.storage.objectstore import ObjectStore
+
+# The Job controller tells a pod of an Indexed Job which one it is.
+_INDEX = "JOB_COMPLETION_INDEX"
+
+
+class SearchRun(Run):
+    """Makes trials until none is left. Who ends the last one publishes the best."""
+
+    def _work(
+        self, output: ObjectStore, base: BaseModel, examples: Examples, folder: Path
+    ) -> RunResult:
+        index = os.environ.get(_INDEX, "")
+        worker = int(index) if index.isdecimal() else 0
+        attempts = self.pod.claim(output, examples.digest, modelcache.identity(base), worker)
+        records = Records(output, self.spec.run, worker)
+        # A pod that began a trial got further than its predecessors.
+        self.pod.begin(records.taken(records.read()))
+        model_folder = self._load(base)
+        # Only now: the import of torch and transformers takes seconds.
+        from luthier_trainer.search.worker import Worker
+
+        return Worker(self, attempts, records, output, folder).execute(base, model_folder)
