@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier_api.finetuning import FineTuning
-from luthier_api.meta import first_error
+from luthier_api.meta import first_error, part_of
 from luthier_api.optimizers import REFUSED
 from luthier_api.search import DEFAULT_TRIALS, Search, SearchParameter
 from luthier_api.searchable import SEARCHABLE
@@ -94,7 +94,7 @@ def active(tuning: FineTuning, settings: Settings) -> dict[str, Value]:
 
 def applied(tuning: FineTuning, settings: Settings) -> FineTuning:
     """The fine-tuning of a trial. Raises ValidationError for what a field can't be."""
-    document = tuning.to_json(sparse=True)
+    document = part_of(tuning, FineTuning).to_json(sparse=True)
     document.pop("search", None)
     settings = active(tuning, settings)
     method = document.setdefault("method", {})
@@ -214,6 +214,9 @@ def _of_settings(tuning: FineTuning, settings: Settings) -> str | None:
         f"{scheduler} watches the evaluations, and there is no evalEverySteps": scheduler
         in _WATCHING
         and training.eval_every_steps is None,
+        "earlyStopping watches the evaluations, and there is no evalEverySteps": (
+            training.early_stopping is not None and training.eval_every_steps is None
+        ),
         f"the scheduler {scheduler} has no warm-up": training.warmup_ratio > 0
         and scheduler in (*_WATCHING, "constant"),
         "in_batch_negatives needs batches of more than one": training.in_batch_negatives

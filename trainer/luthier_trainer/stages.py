@@ -171,7 +171,9 @@ class Stages:
         )
         self.on_eval = [self.watched]
         if self.trial:
-            sought, _ = metrics.watched(self.trial.metric, self.objective)
+            sought, _ = metrics.watched(
+                self.trial.metric, self.objective, "search.objective.metric"
+            )
             self.on_eval = list(dict.fromkeys([self.watched, sought]))
         self._check_gold(self.on_eval, self.examples.watched)
         self._encode_rows()

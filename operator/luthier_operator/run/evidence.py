@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from luthier_api.progress import ProgressReport
-from luthier_api.result import RunEnd
+from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runstatus import Restarts, Usage
 from luthier_operator.run.model import Pod, Revision
 from luthier_operator.run.observe import parse_result
@@ -25,7 +25,7 @@ def statements(
     parts those of part 0 speak for all, and last the one that published for all. Code of a user's
     can write a result, too: an artifact elsewhere than in `output` isn't one.
     """
-    others = [pod for pod in pods if pod.index != 0 and _has_published(pod, result)]
+    others = [pod for pod in pods if pod.index > 0 and _has_published(pod, result)]
     pods = [*(pod for pod in pods if pod.index == 0), *others]
     if report is not None and not _about(report, revision):
         report = None
@@ -61,8 +61,9 @@ def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | Non
 
 
 def _has_published(pod: Pod, result: type[RunEnd]) -> bool:
-    end = parse_result(result, pod.message) if pod.message else None
-    return getattr(end, "artifact", None) is not None
+    if pod.exit_code != ExitCode.SUCCEEDED or not pod.message:
+        return False
+    return getattr(parse_result(result, pod.message), "artifact", None) is not None
 
 
 def _is_within(end: RunEnd, output: str) -> bool:

@@ -109,10 +109,17 @@ class Records:
         earlier attempt left it, ended by a failure or not at all."""
         if record.state not in ("Running", "Failed"):
             return False
-        mine, its = self.holder, record.held_by
-        if (its.uid, its.attempt) == (mine.uid, mine.attempt):
-            return record.state == "Running" and its.worker == mine.worker
-        return True
+        if self._is_of_this_attempt(record.held_by):
+            return record.state == "Running" and record.held_by.worker == self.holder.worker
+        return self._is_over(record.held_by)
+
+    def _is_of_this_attempt(self, its: Holder) -> bool:
+        return (its.uid, its.attempt) == (self.holder.uid, self.holder.attempt)
+
+    def _is_over(self, its: Holder) -> bool:
+        """Whether nobody of that attempt works any more: it is an earlier one, or another
+        resource's, whose output this one has taken."""
+        return its.uid != self.holder.uid or its.attempt < self.holder.attempt
 
     def claim(self, number: int, settings: dict[str, float | str]) -> Record | None:
         """Begin a trial; None where another worker was faster."""
@@ -189,9 +196,7 @@ class Records:
         its = self._closing(tagged[0]).held_by
         if its == self.holder:
             return True
-        if (its.uid, its.attempt) == (self.holder.uid, self.holder.attempt):
-            return False
-        return self._store.replace(_CLOSING, _written(wanted), tagged[1])
+        return self._is_over(its) and self._store.replace(_CLOSING, _written(wanted), tagged[1])
 
     def go_on(self) -> None:
         """Take the decision to publish back: a trial has begun meanwhile."""
