@@ -2,7 +2,7 @@
 
 import typer
 
-from luthier_cli.commands import logs, retry, run, validate, version, watch
+from luthier_cli.commands import logs, retry, run, trials, validate, version, watch
 
 app = typer.Typer(
     name="luthier",
@@ -20,6 +20,7 @@ for command in (
     watch.watch,
     logs.logs,
     retry.retry,
+    trials.trials,
     version.version,
 ):
     app.command()(command)

@@ -138,7 +138,7 @@ def problem(tuning: FineTuning) -> tuple[str, str] | None:
             f"the grid has more than {MOST_COMBINATIONS:,} combinations: use random or tpe, or "
             "search fewer values"
         )
-    for settings in _corners(search):
+    for settings in corners(search):
         if wrong := _of_settings(tuning, settings):
             told = ", ".join(f"{name} {written(value)}" for name, value in settings.items())
             return "search.space", f"{wrong} (with {told}): take the value out, or change the spec"
@@ -174,7 +174,7 @@ def _of_parameter(tuning: FineTuning, path: str, parameter: SearchParameter) -> 
     return None
 
 
-def _corners(search: Search) -> Iterator[dict[str, Value]]:
+def corners(search: Search) -> Iterator[dict[str, Value]]:
     """Every choice with every other, and with both ends of each range; not without end."""
     ends: dict[str, list[Value]] = {}
     for path, it in search.space.items():

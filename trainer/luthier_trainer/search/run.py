@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
-from luthier_api.result import RunResult
+from luthier_api.result import ExitCode, RunResult
+from luthier_api.searchspace import problem
 from luthier_trainer.data.examples import Examples
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.run import Run
@@ -17,6 +19,12 @@ _INDEX = "JOB_COMPLETION_INDEX"
 
 class SearchRun(Run):
     """Makes trials until none is left. Who ends the last one publishes the best."""
+
+    def _stages(self, folder: Path) -> RunResult:
+        if found := problem(self.spec.fine_tuning):
+            field, message = found
+            raise TrainerError(ExitCode.INVALID_RUN_SPEC, "InvalidSearch", message, field)
+        return super()._stages(folder)
 
     def _work(
         self, output: ObjectStore, base: BaseModel, examples: Examples, folder: Path
