@@ -1,14 +1,15 @@
 """What a search costs beside its trainings, and what tpe finds that chance doesn't.
 
 Overhead: the time between one trial's training and the next one's, in a worker whose cache is warm.
-Found: the best loss on eval after so many trials of 20 steps of the encoder's task, over three seeds.
+Found: the best loss on eval after so many trials of 20 steps of the encoder's task, over three
+seeds.
 """
 
 import re
 import statistics
 import sys
 import tempfile
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import yaml
@@ -56,7 +57,7 @@ def measure(strategy: str, seed: int, work: Path) -> tuple[list[float], list[flo
     begun = [since for since, line in log if _BEGUN.search(line)]
     trained = [float(found[1]) for _, line in log if (found := _TRAINED.search(line))]
     losses = [float(found[2]) for _, line in log if (found := _ENDED.search(line))]
-    between = [after - before for before, after in zip(begun, begun[1:], strict=False)]
+    between = [after - before for before, after in pairwise(begun)]
     beside = [whole - training for whole, training in zip(between, trained, strict=False)]
     return list(accumulate(losses, min)), beside[1:]
 

@@ -122,6 +122,12 @@ def _progress(
     return progress.model_copy(update=changes)
 
 
+def _has_trials(evidence: Evidence) -> bool:
+    """Whether trials have ended that another attempt needn't make."""
+    search = evidence.search
+    return search is not None and bool(search.complete or search.pruned)
+
+
 RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     status=FineTuneJobStatus,
     result=RunResult,
@@ -138,6 +144,6 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     gather=gather,
     nothing=Evidence(),
     published=lambda evidence: evidence.artifact,
-    saved=lambda evidence: bool(evidence.checkpoints),
+    saved=lambda evidence: bool(evidence.checkpoints) or _has_trials(evidence),
     own=_own,
 )

@@ -16,9 +16,9 @@ from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.run import Run
+from luthier_trainer.search import trial as trial_module
 from luthier_trainer.search.records import Records
 from luthier_trainer.search.run import SearchRun
-from luthier_trainer.search.worker import Worker
 from luthier_trainer.storage.open import open_store
 
 TWO_SPLITS = {"eval": "test[:50%]", "test": "test[50%:]"}
@@ -194,14 +194,14 @@ def test_bad_trials_end_at_a_rung(make_spec: MakeSpec) -> None:
 
 def test_a_failing_trial_costs_itself(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = search_spec(make_spec, {"trials": 3})
-    train = Worker._train
+    train = trial_module.train
 
-    def failing(self: Worker, trial: Any, run: Run, model_folder: Path) -> Any:
+    def failing(trial: Any, run: Run, model_folder: Path) -> Any:
         if trial.record.number == 1:
             raise TrainerError(ExitCode.UNSUPPORTED, "LossNotFinite", "the loss is nan")
-        return train(self, trial, run, model_folder)
+        return train(trial, run, model_folder)
 
-    monkeypatch.setattr(Worker, "_train", failing)
+    monkeypatch.setattr(trial_module, "train", failing)
     result = SearchRun(spec).execute()
     assert [it["state"] for it in records_of(spec)] == ["Complete", "Failed", "Complete"]
     assert records_of(spec)[1]["error"] == "LossNotFinite: the loss is nan"
@@ -219,7 +219,7 @@ def test_too_many_failed_trials_end_the_search_and_a_retry_makes_them_again(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Worker, "_train", failing)
+        patch.setattr(trial_module, "train", failing)
         with pytest.raises(TrainerError) as caught:
             SearchRun(spec).execute()
     assert caught.value.error.code == "TooManyFailedTrials"

@@ -3,24 +3,31 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.support import Seaweed
+from unit.trainer.support import MakeSpec, Seaweed
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.progress import MAX_REPORT_BYTES
 from luthier_api.runspec import RunIdentity, S3Access
 from luthier_api.search import Prune, Search
+from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import Superseded
 from luthier_trainer.search import asha, standing
 from luthier_trainer.search.importance import importance
 from luthier_trainer.search.page import search_page
 from luthier_trainer.search.records import Holder, Record, Records, Take
+from luthier_trainer.search.run import SearchRun
+from luthier_trainer.search.shared import Shared
 from luthier_trainer.search.strategies import settings_of, uniform
+from luthier_trainer.search.trial import Trial
+from luthier_trainer.search.worker import Worker
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.storage.open import open_store
 from luthier_trainer.storage.s3 import S3Store
 
 SPACE: dict[str, Any] = {
@@ -338,3 +345,75 @@ def test_a_pod_that_was_told_to_stop_did_not_die_of_its_trial(store: ObjectStore
     assert claimed
     assert records.release(claimed).takes[-1].outcome == "Interrupted"
     assert records.taken(records.read()) == 1
+
+
+@pytest.fixture
+def at_work(make_spec: MakeSpec, tmp_path: Path) -> Worker:
+    """A worker of two trials whose first has ended."""
+    spec = make_spec()
+    document = {**spec.fine_tuning.to_json(), "search": search(trials=2).to_json()}
+    tuned = FineTuning.model_validate(document)
+    spec = spec.model_copy(update={"fine_tuning": tuned})
+    output = open_store(spec.output, spec.storage, "output.uri")
+    records = Records(output, spec.run, 0)
+    claimed = records.claim(0, SETTINGS)
+    assert claimed
+    records.end(claimed, "Complete", value=0.5)
+    attempts = Attempts(output, spec.run, 0)
+    return Worker(Shared(SearchRun(spec), attempts, records, output, tmp_path))
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_trial_that_begins_while_the_end_is_decided_is_waited_for(
+    at_work: Worker, monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    """Or, where its worker has given it up for that decision, the decision stands."""
+    shared = at_work.shared
+    other = Records(shared.output, shared.run.spec.run, 1)
+    begun: list[Record] = []
+    close, go_on = shared.records.close, shared.records.go_on
+
+    def closing(best: int) -> bool:
+        if not begun:
+            claimed = other.claim(1, SETTINGS)
+            assert claimed
+            begun.append(claimed)
+        return close(best)
+
+    def going_on() -> None:
+        go_on()
+        if given_up:
+            other.drop(begun[0])
+
+    monkeypatch.setattr(shared.records, "close", closing)
+    monkeypatch.setattr(shared.records, "go_on", going_on)
+    best = at_work._to_publish()
+    if given_up:
+        assert best
+        assert best.number == 0
+        assert other.is_closing()
+    else:
+        assert best is None
+        assert not other.is_closing()
+
+
+def test_a_rung_that_a_dead_pod_had_noted_is_decided_again(at_work: Worker) -> None:
+    """It had died before the trial ended there: its successor comes to the same decision."""
+    shared = at_work.shared
+    pruning = search(trials=3, prune={"minSteps": 2, "reduction": 3})
+    tuned = shared.tuning.model_copy(update={"search": pruning})
+    spec = shared.run.spec.model_copy(update={"fine_tuning": tuned})
+    shared = replace(shared, run=SearchRun(spec))
+    first = shared.records.claim(1, SETTINGS)
+    assert first
+    assert Trial(shared, first).goes_on(2, {"accuracy": 0.9})
+    second = shared.records.claim(2, SETTINGS)
+    assert second
+    trial = Trial(shared, second)
+    assert not trial.goes_on(2, {"accuracy": 0.1})
+    again = shared.records.take(trial.record, 1)
+    assert again
+    successor = Trial(shared, again)
+    assert not successor.goes_on(2, {"accuracy": 0.1})
+    assert successor.pruned
+    assert Trial(shared, again).goes_on(1, {"accuracy": 0.1}), "no rung"

@@ -139,6 +139,7 @@ class Records:
         if tagged is None or self._parsed(_key(record.number), tagged[0]) != record:
             return None
         same = record.held_by == self.holder
+        anew = {"step": 0, "rungs": {}, "value": None} if record.state == "Failed" else {}
         taken = record.model_copy(
             update={
                 "state": "Running",
@@ -146,6 +147,7 @@ class Records:
                 "takes": [*(record.takes if same else []), Take(pod=self._pod, step=step)],
                 "error": None,
                 "ended": None,
+                **anew,
             }
         )
         done = self._store.replace(_key(record.number), _written(taken), tagged[1])
@@ -185,6 +187,11 @@ class Records:
         data = self._store.read(_CLOSING)
         return None if data is None else self._closing(data)
 
+    def is_closing(self) -> bool:
+        """Whether a worker of this attempt publishes."""
+        closing = self.closing()
+        return closing is not None and self._is_of_this_attempt(closing.held_by)
+
     def close(self, best: int) -> bool:
         """Whether it is this worker's to publish: at most one's."""
         wanted = Closing(held_by=self.holder, best=best)
@@ -194,7 +201,7 @@ class Records:
         if tagged is None:
             return False
         its = self._closing(tagged[0]).held_by
-        if its == self.holder:
+        if its == self.holder:  # of a pod before this one
             return True
         return self._is_over(its) and self._store.replace(_CLOSING, _written(wanted), tagged[1])
 

@@ -37,6 +37,8 @@ class SearchRun(Run):
         self.pod.begin(records.taken(records.read()))
         model_folder = self._load(base)
         # Only now: the import of torch and transformers takes seconds.
+        from luthier_trainer.search.shared import Shared
         from luthier_trainer.search.worker import Worker
 
-        return Worker(self, attempts, records, output, folder).execute(base, model_folder)
+        shared = Shared(self, attempts, records, output, folder)
+        return Worker(shared).execute(base, model_folder)
