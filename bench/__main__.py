@@ -17,6 +17,7 @@ from rich.table import Table
 from bench.figures import Rows
 
 ALONE = (
+    "search",
     "training",
     "quality",
     "parity",

@@ -27,6 +27,7 @@ _COMMON = (
     "estimate",
     "resolved",
     "evaluation",
+    "search",
     "baseline",
     "candidates",
     "usage",

@@ -11,6 +11,7 @@ from luthier_cli.commands import (
     retrain,
     retry,
     run,
+    trials,
     validate,
     version,
     watch,
@@ -37,6 +38,7 @@ for command in (
     history.history,
     compare.compare,
     promote.promote,
+    trials.trials,
     version.version,
 ):
     app.command()(command)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from luthier_api.evaluation import lower_is_better
 from luthier_api.visible import one_line, visible_in
-from luthier_cli import tables, text
+from luthier_cli import searchtable, tables, text
 from luthier_cli.facts import facts_of
 from luthier_cli.state import Resource, cause, gated_metric, outcome, status_of, warnings
 
@@ -85,6 +85,7 @@ def summarize(resource: Resource, extras: Extras | None = None) -> dict[str, Any
         "loss": (status.get("progress") or {}).get("loss"),
         "checkpointStep": checkpoints[-1]["step"] if checkpoints else None,
         "evaluation": status.get("evaluation"),
+        "search": status.get("search"),
         "warnings": _all_warnings(resource, extras),
         "dataset": status.get("dataset"),
         "retrain": status.get("retrain"),
@@ -131,6 +132,8 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(_FINISHED_BEFORE, style="yellow"))
     if evaluation := summary.get("evaluation"):
         parts += ["", metrics_table(evaluation)]
+    if search := summary.get("search"):
+        parts += ["", searchtable.render(search)]
     if summary.get("candidates") or summary.get("baseline"):
         found = (summary.get("baseline", {}), summary.get("candidates", []))
         parts += ["", tables.candidates_table(*found, summary.get("metric"))]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from luthier_api.visible import one_line
-from luthier_cli import platformfile
+from luthier_cli import platformfile, searches
 from luthier_cli.allowed import Rules
 from luthier_cli.errors import CliError
 from luthier_cli.findings import Finding, identity
@@ -77,7 +77,7 @@ def validate(
                 continue
             ours += 1
             report.checked.append((file, name))
-            found = check(document, file)
+            found = check(document, file) or searches.check(document, file)
             if rules is not None and not found:
                 found = rules.check(document, file)
             report.findings += found

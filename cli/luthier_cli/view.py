@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier_api.visible import one_line, visible_in
-from luthier_cli import tables, text
+from luthier_cli import searchtable, tables, text
 from luthier_cli.state import (
     WARNINGS,
     Resource,
@@ -110,6 +110,8 @@ def _found(resource: Resource) -> Iterator[RenderableType]:
     if baseline or candidates:
         table = tables.candidates_table(baseline, candidates, gated_metric(resource))
         yield Padding(table, (0, 0, 0, 2))
+    if search := status.get("search"):
+        yield Padding(Text(one_line(searchtable.counted(search))), (0, 0, 0, 2))
     if adapters := status.get("adapters"):
         yield Padding(tables.adapters_table(adapters), (0, 0, 0, 2))
 
@@ -183,6 +185,8 @@ def plain_line(resource: Resource, now: datetime) -> str:
         parts.append(f"step {progress.get('step', 0)}/{total}")
     parts += _facts(resource, now)
     status = status_of(resource)
+    if search := status.get("search"):
+        parts.append(one_line(searchtable.counted(search)))
     if words := tables.tally(status.get("candidates") or [], status.get("adapters") or []):
         parts.append(words)
     reason, message = cause(resource)

@@ -15,7 +15,7 @@ from luthier_api.promotion import Promote
 from luthier_api.retraining import Retrain, RetrainStatus
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
-from luthier_api.search import Search, SearchStatus
+from luthier_api.search import SearchStatus
 
 
 class Checkpoints(Model):
@@ -49,7 +49,6 @@ def _measured(name: str) -> str:
 class FineTuneJobSpec(RunSettings, FineTuning):
     """The model to make: what to learn from, how, where, and when to give up."""
 
-    search: Search | None = Field(default=None, description="Hyper-parameter search.")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="States to go on from.")
     retrain: Retrain | None = Field(default=None, description="Train anew on changed data.")
     promote: Promote | None = Field(
@@ -92,7 +91,12 @@ class FineTuneJobSpec(RunSettings, FineTuning):
             )
             for name in sorted(NEEDS_GPU)
         ),
-        Rule("!has(self.search)", "search isn't built yet: remove it", field=".search"),
+        Rule(
+            "!has(self.search) || self.placement.gpus <= 1",
+            "a trial has one GPU: set placement.gpus to 1, and search.parallelism to how many run "
+            "at a time",
+            field=".placement.gpus",
+        ),
         Rule(
             "!has(self.promote) || !has(self.promote.metric) || "
             f"{_measured('self.promote.metric')}",

@@ -19,6 +19,7 @@ from luthier_api.evaluation import (
 )
 from luthier_api.meta import Model, ObjectRef, Rule, SecretKeyRef
 from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
+from luthier_api.search import Search
 from luthier_api.training import Training
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
@@ -143,6 +144,7 @@ class FineTuning(Model):
     method: Method = Field(default=Method(), description="How the base model is changed.")
     training: Training = Field(description="The optimisation.")
     evaluation: Evaluation = Field(default=Evaluation(), description="What is measured.")
+    search: Search | None = Field(default=None, description="Hyper-parameter search.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
         _metrics(
@@ -307,5 +309,26 @@ class FineTuning(Model):
             "NEFTune's noise goes on the embeddings of the text: the methods prompt and prefix "
             "train their own; remove neftuneNoiseAlpha",
             field=".training.neftuneNoiseAlpha",
+        ),
+        Rule(
+            "!has(self.search) || has(self.dataset.eval) || has(self.dataset.evalFraction)",
+            "a search measures its trials on eval: set dataset.evalFraction or dataset.eval",
+            field=".search",
+        ),
+        Rule(
+            "!has(self.search) || self.search.objective.metric in ['eval_loss', 'loss'] || "
+            "(self.evaluation.metrics.exists(m, m == self.search.objective.metric) && "
+            f"(self.search.objective.metric != 'perplexity' || {_IN_WORDS}))",
+            "a search looks for the best eval_loss or one of evaluation.metrics that this task "
+            "has: add the metric there, or use eval_loss with direction minimize",
+            field=".search.objective.metric",
+        ),
+        Rule(
+            "!has(self.search) || !has(self.search.prune) || !has(self.training.maxSteps) || "
+            "'maxSteps' in self.search.space || self.search.prune.minSteps < "
+            "self.training.maxSteps",
+            "the first rung comes after the last step, so that no trial would end early: lower "
+            "minSteps, or raise training.maxSteps",
+            field=".search.prune.minSteps",
         ),
     )

@@ -28,6 +28,7 @@ from luthier_api.optimizejob import Candidate
 from luthier_api.result import AdapterEnd
 from luthier_api.runspec import RunIdentity
 from luthier_api.runstatus import Restarts, Usage
+from luthier_api.search import SearchStatus
 
 PROGRESS_ROUTE = "/v1/progress"
 MAX_REPORT_BYTES = 64 * 1024
@@ -89,6 +90,9 @@ class ProgressReport(Model):
     candidates: list[Candidate] = Field(default=[], max_length=MOST_CANDIDATES)
     adapters: list[AdapterEnd] = Field(
         default=[], max_length=MOST_ADAPTERS, description="Of a run that builds a bundle."
+    )
+    search: SearchStatus | None = Field(
+        default=None, description="Of a run that searches: all its trials, whichever pod speaks."
     )
     usage: Usage = Usage()
     restarts: Restarts = Restarts()

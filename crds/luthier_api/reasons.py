@@ -43,6 +43,8 @@ INVALID_SCHEDULE = _of(
     _LIFE, "InvalidSchedule", "retrain.schedule names no time that comes, or timeZone no zone."
 )
 
+INVALID_SEARCH = _of(_LIFE, "InvalidSearch", "A search's space has what no trial could be.")
+
 _ENDS = "Failed: how the run ended"
 ARTIFACT_ELSEWHERE = _of(
     _ENDS, "ArtifactElsewhere", "The pod named a result outside its run's output; it isn't taken."

@@ -26,6 +26,7 @@ from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Candidate, OptimizedArtifact
 from luthier_api.retraining import RowChanges
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
+from luthier_api.search import SearchStatus
 
 MAX_RESULT_BYTES = 4000
 
@@ -133,6 +134,7 @@ class RunResult(RunEnd):
     checkpoints: list[CheckpointRef] = Field(default=[], max_length=MOST_CHECKPOINTS)
     evaluation: EvaluationResult | None = None
     artifact: ArtifactRef | None = None
+    search: SearchStatus | None = None
     custom_code: bool = Field(
         default=False,
         description="Whether code of the user's own took part: the rest is then its word, too.",
@@ -147,6 +149,8 @@ class RunResult(RunEnd):
 
     def _dispensable(self) -> tuple[dict[str, Any], ...]:
         return (
+            # The pod's report had the table, and the page has it.
+            self._search_without("table"),
             {"checkpoints": self.checkpoints[-1:]},
             self._error_of(600),
             {"dataset_summary": None},
@@ -160,8 +164,17 @@ class RunResult(RunEnd):
             {"dataset": None},
             {"progress": None},
             self._evaluation_of_metrics(),
+            self._search_without("table", "best"),
             {"evaluation": None},
         )
+
+    def _search_without(self, *names: str) -> dict[str, Any]:
+        """What came of the trials, with less about single ones."""
+        if self.search is None:
+            return {}
+        left_out: dict[str, Any] = {"table": [], "best": None}
+        changes = {name: left_out[name] for name in names}
+        return {"search": self.search.model_copy(update=changes)}
 
     def _evaluation_without_change(self) -> dict[str, Any]:
         """The metrics without their intervals: the manifest has them. What decides about a

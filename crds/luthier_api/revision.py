@@ -25,6 +25,8 @@ _NOT_SHAPING = {
         "save_every_steps",
     },
     "evaluation": {"batch_size"},
+    # How many trials run at a time, how many may fail, and what a retraining does.
+    "search": {"parallelism", "max_failed_trials", "again"},
 }
 _NOT_SHAPING_OTHERS: dict[str, Any] = {
     "base": {"token_secret_ref"},
@@ -50,10 +52,11 @@ def shape_hash(fine_tuning: FineTuning, output_uri: str, start: SourceRef | None
     if fine_tuning.training.in_batch_negatives:
         del left_out["evaluation"]  # its loss tells a pair from the others of its batch
     shape = {
-        name: getattr(fine_tuning, name).model_dump(
+        name: part.model_dump(
             mode="json", by_alias=True, exclude_defaults=True, exclude=left_out.get(name)
         )
-        for name in ("model", "dataset", "method", "training", "evaluation")
+        for name in ("model", "dataset", "method", "training", "evaluation", "search")
+        if (part := getattr(fine_tuning, name)) is not None
     }
     document = {
         "task": fine_tuning.task,

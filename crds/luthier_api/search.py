@@ -4,16 +4,38 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from luthier_api.bounds import Count
+from luthier_api.bounds import MOST_TRIALS, Amount, Count
 from luthier_api.meta import Model, Rule
+from luthier_api.searchable import INTEGERS, PATHS, WORDS
+
+# Where `trials` is left out, but for grid.
+DEFAULT_TRIALS = 10
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """As a list of CEL."""
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
 class Objective(Model):
     """What a search looks for."""
 
-    metric: str = Field(min_length=1, max_length=64, description="Metric on `eval`.")
+    metric: str = Field(
+        min_length=1,
+        max_length=64,
+        description="Metric on `eval`: eval_loss, or one of evaluation.metrics; of rouge, rougeL. "
+        "Never measured on `test`.",
+    )
     direction: Literal["maximize", "minimize"] = Field(
         default="maximize", description="Which way is better."
+    )
+
+    rules = (
+        Rule(
+            "!(self.metric in ['loss', 'eval_loss', 'perplexity']) || self.direction == 'minimize'",
+            "less of a loss is better: set direction to minimize",
+            field=".direction",
+        ),
     )
 
 
@@ -52,6 +74,11 @@ class SearchParameter(Model):
         Rule(
             "!self.log || (has(self.low) && self.low > 0.0)",
             "the logarithm needs a range above 0: set low above 0",
+            field=".log",
+        ),
+        Rule(
+            "!self.log || (self.type != 'choice' && !has(self.step))",
+            "the logarithm is for a range without steps: remove log, or step",
             field=".log",
         ),
     )
@@ -99,8 +126,9 @@ class Search(Model):
     parallelism: int = Field(
         default=1,
         ge=1,
-        le=100,
-        description="Trials at a time. With 1, the search is exact to repeat.",
+        le=64,
+        description="Trials at a time, each in a pod of its own. With 1, the search is exact to "
+        "repeat.",
     )
     seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Of the values drawn.")
     objective: Objective = Field(description="What makes one trial better than another.")
@@ -121,6 +149,39 @@ class Search(Model):
         description="Whether a retraining searches again, or goes on with the best settings.",
     )
 
+    rules = (
+        Rule(
+            f"self.space.all(path, path in {_listed(PATHS)})",
+            "a path of the space names a number or a choice of training as learningRate, of method "
+            "as lora.rank, and the method's type as method.type: docs/search.md lists them",
+            field=".space",
+        ),
+        Rule(
+            f"self.space.all(path, !(path in {_listed(WORDS)}) || has(self.space[path].names))",
+            "a field with choices in words is searched by type choice and names, e.g. {type: "
+            "choice, names: [lora, ia3]}",
+            field=".space",
+        ),
+        Rule(
+            f"self.space.all(path, path in {_listed(WORDS)} || !has(self.space[path].names))",
+            "a field that holds a number is searched by type float or int with low and high, or by "
+            "type choice with values",
+            field=".space",
+        ),
+        Rule(
+            f"self.space.all(path, !(path in {_listed(INTEGERS)}) || "
+            "self.space[path].type != 'float')",
+            "a field that holds a whole number is searched by type int, or by type choice",
+            field=".space",
+        ),
+        Rule(
+            "self.strategy != 'grid' || self.space.all(path, self.space[path].type != 'float' || "
+            "has(self.space[path].step))",
+            "a grid needs the values that there are: set step, or use type choice with values",
+            field=".space",
+        ),
+    )
+
 
 class Trial(Model):
     """One run of a search."""
@@ -129,6 +190,8 @@ class Trial(Model):
     state: Literal["Running", "Complete", "Pruned", "Failed"] = Field(description="What it is.")
     value: float | None = Field(default=None, description="The objective, of the last it reported.")
     step: Count = Field(default=0, description="Steps done.")
+    seconds: Amount | None = Field(default=None, description="How long it took, in all its pods.")
+    error: str | None = Field(default=None, max_length=200, description="Why it failed.")
     settings: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=32)] = (
         Field(default={}, description="The values that it tries, by path.")
     )
@@ -137,14 +200,16 @@ class Trial(Model):
 class SearchStatus(Model):
     """How far a search is."""
 
-    trials: Count = Field(default=0, description="Trials in all.")
+    trials: Count = Field(default=0, description="Trials that are to be made.")
     running: Count = Field(default=0, description="Trials that run.")
     complete: Count = Field(default=0, description="Trials that ended well.")
     pruned: Count = Field(default=0, description="Trials that were ended early.")
     failed: Count = Field(default=0, description="Trials that failed.")
     best: Trial | None = Field(default=None, description="The best so far.")
     table: list[Trial] = Field(
-        default=[], max_length=100, description="The best and the latest ones, by number."
+        default=[],
+        max_length=MOST_TRIALS,
+        description="The best and the latest ones, by number; report/search.html has all.",
     )
     stopped: str | None = Field(
         default=None, max_length=200, description="Why no more trials are made."

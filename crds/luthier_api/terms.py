@@ -1,5 +1,6 @@
 """What luthier.yaml adds to a spec where it leaves something out. Pure; never written to a spec."""
 
+from luthier_api.finetuning import FineTuning
 from luthier_api.placement import Limits, Placement
 from luthier_api.platform import NamespaceDefaults, Platform, Pool
 from luthier_api.runsettings import RunSettings
@@ -51,9 +52,15 @@ def ttl_of(spec: RunSettings, platform: Platform, namespace: str) -> int | None:
 
 
 def limits_of(spec: RunSettings, namespace: str, platform: Platform) -> Limits:
-    """The spec's limits, with what luthier.yaml says where they are left out."""
+    """The spec's limits, with what luthier.yaml says where they are left out.
+
+    A trial that kills its pods costs a search that trial alone: twice, and it has failed.
+    """
+    search = spec.search if isinstance(spec, FineTuning) else None
+    deaths = 2 * (search.max_failed_trials + 1) if search else 0
     return spec.limits.model_copy(
         update={
+            "max_restarts": spec.limits.max_restarts + deaths,
             "active_deadline_seconds": deadline_of(spec, namespace, platform),
             "ttl_seconds_after_finished": ttl_of(spec, platform, namespace),
         }

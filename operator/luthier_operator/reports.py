@@ -1,10 +1,11 @@
 """The last report of each part of each run, in memory: a restart loses one, never a run.
 
-A run has one part today, of index 0, and one pod at a time. Of several parts that one stands for
-the run: its reports are what a status is drawn from.
+A run has one part, of index 0, and one pod at a time; a search has one for each trial at a time.
+The first stands for the run: its reports are what a status is drawn from, with the last word of any
+part on the trials.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeVar
@@ -14,6 +15,7 @@ from luthier_api.finetunejob import EvaluationResult, Progress
 from luthier_api.progress import ProgressReport
 from luthier_api.revision import revision_number
 from luthier_api.runspec import RunIdentity
+from luthier_api.search import SearchStatus
 from luthier_operator.conditions import timestamp
 from luthier_operator.resources import OWNERS, Key, Resource
 
@@ -83,11 +85,33 @@ class Reports:
         if by.index != 0:
             # Of what may be many the costs alone, and how far it is: a report may have 64 KiB.
             parts[by.index] = Received(_costs(report, report.progress), now, by)
-            return News.PART
+            return self._told_by_another(parts, report, now, by)
         if report.eval_metrics or report.evaluation is not None:
             report = _with_names(report, self._names_of(key, report))
+        if known is not None and report.search is not None:
+            newer = _newer(known.report.search, report.search)
+            report = report.model_copy(update={"search": newer})
         parts[0] = Received(_with_times(report, now), now, by)
         same = known is not None and _facts(known.report) == _facts(report)
+        return News.PROGRESS if same else News.FACTS
+
+    def _told_by_another(
+        self, parts: dict[int, Received], report: ProgressReport, now: datetime, by: Speaker
+    ) -> News:
+        """Each part of a search tells of all trials, and what the first one knows may be older. Who
+        stands in for it, where it has ended and the operator begun anew, tells how far it is."""
+        if report.search is None:
+            return News.PART
+        first = parts.get(0)
+        if first is None:
+            told = _costs(report, report.progress).model_copy(
+                update={"eta_seconds": report.eta_seconds, "search": report.search}
+            )
+            parts[0] = Received(_with_times(told, now), now, by)
+            return News.FACTS
+        search = _newer(first.report.search, report.search)
+        same = counted(search) == counted(first.report.search)
+        parts[0] = replace(first, report=first.report.model_copy(update={"search": search}))
         return News.PROGRESS if same else News.FACTS
 
     def _names_of(self, key: tuple[Resource, Key], report: ProgressReport) -> frozenset[str]:
@@ -150,6 +174,24 @@ def _costs(told: ProgressReport, progress: Progress) -> ProgressReport:
     )
 
 
+def _newer(known: SearchStatus | None, told: SearchStatus) -> SearchStatus:
+    """Trials end, and never begin again within a run: of two words the one that knows of more."""
+    return told if known is None or _ended(told) >= _ended(known) else known
+
+
+def _ended(search: SearchStatus) -> int:
+    return search.complete + search.pruned + search.failed
+
+
+def counted(search: SearchStatus | None) -> tuple[object, ...] | None:
+    """What of a search is news: how many trials there are of each kind, and the best."""
+    if search is None:
+        return None
+    best = search.best.number if search.best else None
+    ended = (search.complete, search.pruned, search.failed)
+    return search.running, *ended, best, search.stopped
+
+
 def _facts(report: ProgressReport) -> tuple[object, ...]:
     """All that the essence of a status of any kind (`Kind.essence`) may come from."""
     return (
@@ -167,6 +209,7 @@ def _facts(report: ProgressReport) -> tuple[object, ...]:
         report.evaluation,
         [(it.precision, it.verdict) for it in report.candidates],
         report.adapters,
+        counted(report.search),
         report.restarts,
     )
 

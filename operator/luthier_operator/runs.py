@@ -89,6 +89,18 @@ def _sample(
         "revision": _number(status.revision),
         "in_use_revision": _number(status.in_use.revision if status.in_use else None),
     }
+    search = report.search if report and running else None
+    if search is None and isinstance(status, FineTuneJobStatus):
+        search = status.search
+    if search is not None:
+        values |= {
+            "trials": search.trials,
+            "trials_running": search.running if running else None,
+            "trials_complete": search.complete,
+            "trials_pruned": search.pruned,
+            "trials_failed": search.failed,
+            "trials_best": search.best.value if search.best else None,
+        }
     return RunSample(
         labels=(*key, resource.kind, _pool(obj, platform)),
         phase=status.phase or "Pending",

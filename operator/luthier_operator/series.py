@@ -34,6 +34,12 @@ _GAUGES = {
     "gpu_busy_ratio": "Share of the time in which the GPU was busy.",
     "gpu_memory_bytes": "Memory in use on the GPU.",
     "data_wait_ratio": "Share of the time in which training waited for data.",
+    "trials": "Trials that the search makes.",
+    "trials_running": "Trials of the search that run.",
+    "trials_complete": "Trials of the search that came to their end.",
+    "trials_pruned": "Trials of the search that were ended early.",
+    "trials_failed": "Trials of the search that failed.",
+    "trials_best": "The objective of the best trial so far.",
 }
 # Of the revision, over all its attempts …
 _COUNTERS = {

@@ -71,7 +71,13 @@ _ANNOTATIONS = (
     SUSPENDED_ANNOTATION,
 )
 ANNOTATION_LENGTH = 512
-_JOB_SPEC = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit")
+_JOB_SPEC = (
+    "completions",
+    "suspend",
+    "ttlSecondsAfterFinished",
+    "activeDeadlineSeconds",
+    "backoffLimit",
+)
 _POD_STATUS = ("phase", "conditions", "containerStatuses")
 _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef", "queueName")
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")

@@ -21,6 +21,28 @@ SPLITS = {"spec.dataset.uri": "s3://datasets/phrases", "spec.dataset.evalFractio
 
 ACCEPTED = {
     "minimal": FINE_TUNE_JOB,
+    "search": changed(
+        FINE_TUNE_JOB,
+        {
+            "spec.evaluation": {"metrics": ["accuracy"]},
+            "spec.search": {
+                "strategy": "tpe",
+                "trials": 20,
+                "parallelism": 4,
+                "seed": 7,
+                "objective": {"metric": "accuracy", "direction": "maximize"},
+                "space": {
+                    "learningRate": {"type": "float", "low": 1e-6, "high": 1e-3, "log": True},
+                    "lora.rank": {"type": "int", "low": 8, "high": 64, "step": 8},
+                    "perDeviceBatchSize": {"type": "choice", "values": [8, 16, 32]},
+                    "method.type": {"type": "choice", "names": ["lora", "ia3"]},
+                },
+                "prune": {"strategy": "asha", "reduction": 3, "minSteps": 20},
+                "maxFailedTrials": 5,
+                "stopAfter": {"trialsWithoutGain": 8},
+            },
+        },
+    ),
     "generation": changed(
         FINE_TUNE_JOB, {"spec.task": "generation", "spec.dataset.template": "{text}"}
     ),

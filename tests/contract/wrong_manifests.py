@@ -3,6 +3,7 @@
 from contract.manifests import REMOVED
 from contract.wrong import wrong as _wrong
 from contract.wrong_combinations import WRONG_COMBINATIONS
+from contract.wrong_search import SEARCHES
 from contract.wrong_splits import SPLITS
 
 _MODEL = [
@@ -388,44 +389,6 @@ _REST = [
         "spec.retrain.schedule",
         "set schedule",
     ),
-    _wrong(
-        "search",
-        {
-            "search": {
-                "objective": {"metric": "accuracy"},
-                "space": {"lora.rank": {"type": "int", "low": 8, "high": 64}},
-            }
-        },
-        "spec.search",
-        "remove it",
-    ),
-    _wrong(
-        "search without a range",
-        {
-            "search": {
-                "objective": {"metric": "accuracy"},
-                "space": {"lora.rank": {"type": "int", "low": 64, "high": 8}},
-            }
-        },
-        "spec.search.space",
-        "low below high",
-    ),
-    *(
-        _wrong(
-            title,
-            {"search": {"objective": {"metric": "accuracy"}, "space": {"learningRate": space}}},
-            "spec.search.space",
-            words,
-        )
-        for title, space, words in (
-            ("log of zero", {"type": "float", "low": 0, "high": 1, "log": True}, "low above 0"),
-            (
-                "choice of a range",
-                {"type": "choice", "low": 1, "high": 2},
-                "choice takes either values",
-            ),
-        )
-    ),
     _wrong("unknown field", {"training.lr": 0.1}, "spec.training.lr", "unknown field"),
     _wrong("field in the wrong place", {"pool": "cpu"}, "spec.pool", "unknown field"),
     _wrong("snake case", {"training.max_steps": 5}, "spec.training.max_steps", "unknown field"),
@@ -441,6 +404,7 @@ WRONG_FINE_TUNE_JOBS = [
     *_TRAINING,
     *_EVALUATION,
     *_REST,
+    *SEARCHES,
     *WRONG_COMBINATIONS,
 ]
 

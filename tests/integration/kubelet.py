@@ -9,6 +9,8 @@ from typing import Any
 
 from integration.kube import Kube, Obj, eventually, now
 
+from luthier_operator.resources import INDEX_LABEL
+
 NODE = "node-0"
 
 
@@ -66,8 +68,8 @@ class Kubelet:
         pods = self._kube.list("pods", self._namespace, f"?labelSelector=job-name={job}")
         return sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
-    def alive(self, job: str) -> Obj:
-        """The Job's pod that hasn't ended, once it is on the node."""
+    def alive(self, job: str, index: int | None = None) -> Obj:
+        """The Job's pod that hasn't ended, once it is on the node; of several that of an index."""
 
         def find() -> Obj:
             (pod,) = [
@@ -76,15 +78,16 @@ class Kubelet:
                 if pod["status"]["phase"] in ("Pending", "Running")
                 and "deletionTimestamp" not in pod["metadata"]
                 and pod["spec"].get("nodeName")
+                and (index is None or pod["metadata"]["labels"].get(INDEX_LABEL) == str(index))
             ]
             return pod
 
         found: Obj = eventually(_unpacked(find))
         return found
 
-    def run(self, job: str) -> Obj:
-        """Start the Job's pod."""
-        pod = self.alive(job)
+    def run(self, job: str, index: int | None = None) -> Obj:
+        """Start the Job's pod; of several that of an index."""
+        pod = self.alive(job, index)
         self._status(pod, "Running", {"running": {"startedAt": now(self._off)}})
         return pod
 

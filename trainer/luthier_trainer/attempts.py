@@ -10,6 +10,8 @@ import os
 import time
 import uuid
 from datetime import UTC, datetime
+from itertools import chain
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -49,20 +51,41 @@ class AttemptRecord(Model):
     code: str | None = None
 
 
+class Ledger(Protocol):
+    """Where a training notes how far it is, and learns that it isn't its turn any more."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def fence(self) -> None: ...
+
+    def resume_from(self, step: int) -> None: ...
+
+    def advance(self, step: int, usage: Usage) -> None: ...
+
+    def end(self, outcome: str, code: str | None, usage: Usage) -> None: ...
+
+
 class Attempts:
     """The records below an output, and this pod's own."""
 
-    def __init__(self, store: ObjectStore, run: RunIdentity) -> None:
+    def __init__(self, store: ObjectStore, run: RunIdentity, part: int | None = None) -> None:
+        """`part`: which of a run's pods that work beside each other it is, where it has several."""
         self._store = store
         self._run = run
-        self._names = {entry.key for entry in store.entries(f"{FOLDER}/")}
+        self._folder = FOLDER if part is None else f"{FOLDER}/{part}"
+        self._names = self._listed()
         self.earlier = self._read_all()
+        # Of the other parts, by their folder, as of when they were last read.
+        self.beside: dict[str, list[AttemptRecord]] = {}
+        if part is not None:
+            self.read_beside()
         if any(r.uid == run.uid and r.attempt > run.attempt for r in self.earlier):
             raise Superseded
         pod = os.environ.get("POD_UID") or uuid.uuid4().hex
-        self._name = f"{FOLDER}/{pod}.json"
+        self._name = f"{self._folder}/{pod}.json"
         if self._name in self._names:  # the container was restarted in its pod
-            self._name = f"{FOLDER}/{pod}-{uuid.uuid4().hex[:8]}.json"
+            self._name = f"{self._folder}/{pod}-{uuid.uuid4().hex[:8]}.json"
         self.own = AttemptRecord(
             uid=run.uid,
             pod=os.environ.get("POD_NAME") or pod,
@@ -75,7 +98,10 @@ class Attempts:
     @property
     def restarts(self) -> Restarts:
         """Earlier pods by how they ended; one without an end died."""
-        outcomes = [record.outcome for record in self.earlier]
+        ended = [*self.earlier]
+        for records in self.beside.values():
+            ended += [*records[:-1], *(it for it in records[-1:] if it.outcome is not None)]
+        outcomes = [record.outcome for record in ended]
         failures = sum(outcome in (None, "Failed") for outcome in outcomes)
         disruptions = outcomes.count("Interrupted")
         return Restarts(failures=failures, disruptions=disruptions, total=failures + disruptions)
@@ -83,16 +109,29 @@ class Attempts:
     @property
     def usage(self) -> Usage:
         """Summed over all pods, this one too."""
-        records = [*self.earlier, self.own]
+        records = [*self.earlier, *chain(*self.beside.values()), self.own]
         return Usage(
             cpu_seconds=round(sum(record.usage.cpu_seconds for record in records), 1),
             gpu_seconds=round(sum(record.usage.gpu_seconds for record in records), 1),
             trained_tokens=sum(record.usage.trained_tokens for record in records),
         )
 
+    def read_beside(self) -> None:
+        """Read the records of the other parts of the run."""
+        found: dict[str, list[AttemptRecord]] = {}
+        for entry in self._store.entries(f"{FOLDER}/"):
+            folder = entry.key.rpartition("/")[0]
+            if folder != self._folder:
+                found.setdefault(folder, []).append(self._read(entry.key))
+        self.beside = {
+            folder: sorted(records, key=lambda record: record.ordinal)
+            for folder, records in found.items()
+        }
+
     def others_ended(self) -> bool:
         """Whether no pod of another resource may still write here."""
-        return all(r.outcome is not None for r in self.earlier if r.uid != self._run.uid)
+        records = (*self.earlier, *chain(*self.beside.values()))
+        return all(r.outcome is not None for r in records if r.uid != self._run.uid)
 
     def await_others(self, seconds: float) -> None:
         """Wait until no pod of another resource may still write here, at most so long."""
@@ -100,6 +139,8 @@ class Attempts:
         while not self.others_ended() and time.monotonic() < until:
             time.sleep(min(POLL_SECONDS, max(0.0, until - time.monotonic())))
             self.earlier = self._read_all()
+            if self.beside:
+                self.read_beside()
 
     @property
     def began(self) -> bool:
@@ -144,12 +185,14 @@ class Attempts:
 
     def fence(self) -> None:
         """Raises Superseded when a pod started on this output after this one."""
-        for entry in self._store.entries(f"{FOLDER}/"):
-            if entry.key in self._names or entry.key == self._name:
-                continue
-            if self._read(entry.key).ordinal >= self.own.ordinal:
+        for key in self._listed() - self._names - {self._name}:
+            if self._read(key).ordinal >= self.own.ordinal:
                 raise Superseded
-            self._names.add(entry.key)
+            self._names.add(key)
+
+    def _listed(self) -> set[str]:
+        """The records' keys."""
+        return {entry.key for entry in self._store.entries(f"{self._folder}/")}
 
     def _update(self, **changes: object) -> None:
         self.own = self.own.model_copy(update=changes)

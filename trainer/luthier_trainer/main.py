@@ -77,6 +77,10 @@ def main() -> None:
 def run_of(order: AnyOrder) -> AnyRun:
     """The run that does what the order asks for."""
     match order:
+        case RunSpec() if order.fine_tuning.search:
+            from luthier_trainer.search.run import SearchRun
+
+            return SearchRun(order)
         case RunSpec():
             from luthier_trainer.run import Run
 

@@ -60,13 +60,15 @@ class Pod:
         digest: str,
         base: str | None = None,
         start: Start | None = None,
+        part: int | None = None,
     ) -> Attempts:
-        """Take the output for this run. `digest`, `base`, `start`: what the run is made from.
+        """Take the output for this run. `digest`, `base`, `start`: what the run is made from;
+        `part`: which of its pods this is, where several work beside each other.
 
         Raises TrainerError (OutputClaimed, RevisionTaken, DatasetChanged, SourceChanged,
         BaseChanged, AdapterChanged) or Superseded.
         """
-        attempts = Attempts(output, self.order.run)
+        attempts = Attempts(output, self.order.run, part)
         self.attempts = attempts
         claim = take_claim(output, self.order, digest, attempts, base, start)
         self.began, self.started_from = claim.began, claim.started_from

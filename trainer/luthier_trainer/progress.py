@@ -50,6 +50,7 @@ class Reporter:
         self._wake = threading.Event()
         self._closed = False
         self._told_refusal = False
+        self._held: frozenset[str] = frozenset()
         self._report = ProgressReport(run=run, pod=pod, sequence=0, progress=Progress())
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         if target:
@@ -81,9 +82,18 @@ class Reporter:
             self._report = self._report.model_copy(update={"progress": progress})
 
     def set(self, **values: Any) -> None:
-        """Set fields of the report beside `progress`."""
+        """Set fields of the report beside `progress`, but for those that are held."""
+        self.keep(**{name: it for name, it in values.items() if name not in self._held})
+
+    def keep(self, **values: Any) -> None:
+        """As `set`, whether they are held or not."""
         with self._lock:
             self._report = self._report.model_copy(update=values)
+
+    def hold(self, *names: str) -> None:
+        """From now on `set` leaves these alone: what a single trial says of itself is no news of
+        the run."""
+        self._held = frozenset(names)
 
     def close(self) -> None:
         """Send the last state, and stop."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from luthier_api.result import RunResult
@@ -49,7 +50,15 @@ _SAMPLES = 20
 class Results:
     """What `stages` trained, measured and published."""
 
-    def __init__(self, stages: "Stages", base: BaseModel, model_folder: Path) -> None:
+    def __init__(
+        self,
+        stages: "Stages",
+        base: BaseModel,
+        model_folder: Path,
+        details: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`details`: of the manifest, beside what every run tells there."""
+        self.details = details
         self.stages = stages
         self.run = stages.run
         self.spec = stages.run.spec
@@ -305,10 +314,11 @@ class Results:
             "resolved": stages.notes,
             "merged": merged or None,
             "customCode": has_code(self.spec),
+            **self.details,
         }
         result = self.run.result("Succeeded")
         ref = publish.publish(
-            stages.output, self.folder, self.spec, details, result, attempts.fence
+            stages.target, self.folder, self.spec, details, result, attempts.fence
         )
         log(f"published {ref.uri}")
         self.run.reporter.stage("Done")

@@ -9,7 +9,7 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.revision import revision_number
 from luthier_api.runspec import InUseOrder, RunSpec
-from luthier_trainer.claim import REVISION_TAKEN, base_changed, read_claim, revision_taken
+from luthier_trainer.claim import REVISION_TAKEN, Start, base_changed, read_claim, revision_taken
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
@@ -39,14 +39,17 @@ _SAVE_SECONDS = 900
 class Run:
     """The state of this pod's run. `execute` does it; `result` tells how far it came."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(
+        self, spec: RunSpec, pod: Pod | None = None, examples: Examples | None = None
+    ) -> None:
+        """`pod`, `examples`: of a run that is part of another's."""
         self.spec = spec
-        self.pod = Pod(spec)
+        self.pod = pod or Pod(spec)
         self.interrupt, self.reporter = self.pod.interrupt, self.pod.reporter
-        self.examples: Examples | None = None
+        self.examples = examples
         self.writer: CheckpointWriter | None = None
         self.evaluation: EvaluationResult | None = None
-        self._data_valid: bool | None = None
+        self._data_valid: bool | None = True if examples else None
         self._newest_revision: int | None = None
 
     def execute(self) -> RunResult:
@@ -77,6 +80,7 @@ class Run:
             progress=told.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
+            search=told.search,
             custom_code=has_code(self.spec),
             newest_revision=self._newest_revision,
         )
@@ -116,14 +120,22 @@ class Run:
             return self.pod.again(RunResult, *found)
         if self._may_be_found() and (found := found_again(self.spec, *made_from)):
             return self.pod.again(RunResult, *found)
-        attempts = self.pod.claim(output, *made_from)
+        return self._work(output, base, examples, folder, made_from[2])
+
+    def _work(
+        self,
+        output: ObjectStore,
+        base: BaseModel,
+        examples: Examples,
+        folder: Path,
+        start: Start | None,
+    ) -> RunResult:
+        """What costs: everything is there that it is made from."""
+        attempts = self.pod.claim(output, examples.digest, modelcache.identity(base), start)
         record.leave(output, examples)
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)
-
-        self.reporter.stage("Loading")
-        model_folder = modelcache.local_folder(base, self.spec)
-        check_files(model_folder, self.spec.fine_tuning.method)
+        model_folder = self._load(base)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.stages import Stages
 
@@ -163,6 +175,13 @@ class Run:
             write_in_use(folder, wanted)
         except Exception as error:
             log(f"warning: {folder.uri}/{IN_USE} doesn't name this result: {error}")
+
+    def _load(self, base: BaseModel) -> Path:
+        """The base model's folder on this machine, which fits."""
+        self.reporter.stage("Loading")
+        model_folder = modelcache.local_folder(base, self.spec)
+        check_files(model_folder, self.spec.fine_tuning.method)
+        return model_folder
 
     def _find_base(self, output: ObjectStore) -> BaseModel:
         """Of a hub at the commit with which this output was begun: a branch moves."""

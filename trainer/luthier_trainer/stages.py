@@ -2,16 +2,17 @@
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from luthier_api.result import RunResult
 from luthier_trainer import device, inspection, usercode
-from luthier_trainer.attempts import Attempts
+from luthier_trainer.attempts import Ledger
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
 from luthier_trainer.errors import Interrupted, Superseded
@@ -53,39 +54,84 @@ from luthier_trainer.training.rate import with_rate
 from luthier_trainer.training.resolve import resolve
 from luthier_trainer.training.usercode import load_loss
 
+if TYPE_CHECKING:
+    from luthier_trainer.training.finetune import Outcome
+
 _PAGE = "report/data.html"
+
+# By what decides how rows are read: those of train and eval as tokens, and what was found of them.
+Encodings = dict[tuple[str, int], tuple[Sequence[Item], Sequence[Item], inspection.Inspection]]
+
+
+@dataclass(frozen=True)
+class Trying:
+    """What a search asks of a training. `metric`: measured on eval at each evaluation, and handed
+    to `goes_on` (session.py)."""
+
+    metric: str
+    goes_on: Callable[[int, Mapping[str, float]], bool]
 
 
 class Stages:
     """What the stages of a fine-tuning share."""
 
     def __init__(
-        self, run: Run, attempts: Attempts, output: ObjectStore, examples: Examples, folder: Path
+        self,
+        run: Run,
+        attempts: Ledger,
+        output: ObjectStore,
+        examples: Examples,
+        folder: Path,
+        *,
+        target: ObjectStore | None = None,
+        trial: Trying | None = None,
+        encodings: Encodings | None = None,
     ) -> None:
+        """`output`: where its checkpoints are; `target`: where the result goes, if not there too.
+
+        `trial`: of a training that is one of a search's. `encodings`: kept of one for the next.
+        """
         self.run = run
         self.attempts = attempts
         self.output = output
+        self.target = target or output
+        self.trial = trial
+        self._encodings = {} if encodings is None else encodings
         self.examples = examples
         self.folder = folder
         self.artifact = folder / "artifact"  # what will be published
         self.tuning = run.spec.fine_tuning
 
-    def execute(self, base: BaseModel, model_folder: Path) -> RunResult:
-        """Raises TrainerError, Interrupted or Superseded."""
+    def execute(
+        self,
+        base: BaseModel,
+        model_folder: Path,
+        details: Mapping[str, Any] = MappingProxyType({}),
+    ) -> RunResult:
+        """`details`: of the manifest. Raises TrainerError, Interrupted or Superseded."""
+        self._prepare(base, model_folder)
+        self._show()
+        self._train()
+        return Results(self, base, model_folder, details).execute()
+
+    def train(self, base: BaseModel, model_folder: Path) -> "Outcome":
+        """The training alone, whose checkpoints stay. Raises as `execute`."""
+        self._prepare(base, model_folder)
+        self._train()
+        return self.outcome
+
+    def _prepare(self, base: BaseModel, model_folder: Path) -> None:
         device.decide(self.run.spec.gpus)
         torch.set_num_threads(threads())
         started = time.monotonic()
         self._check_code()
         self._encode(model_folder)
         self._load(model_folder, base)
-        self._show()
         allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"
         log(
             f"loaded in {time.monotonic() - started:.1f} s, {torch.get_num_threads()} threads, "
             f"{allocator}"
         )
-        self._train()
-        return Results(self, base, model_folder).execute()
 
     def _check_code(self) -> None:
         """The user's code, before anything that costs."""
@@ -126,12 +172,30 @@ class Stages:
         self.watched, self.lower_is_better = metrics.watched(
             stopping.metric if stopping else "loss", self.objective
         )
-        self._check_gold([self.watched], self.examples.watched)
+        self.on_eval = [self.watched]
+        if self.trial:
+            sought, _ = metrics.watched(
+                self.trial.metric, self.objective, "search.objective.metric"
+            )
+            self.on_eval = list(dict.fromkeys([self.watched, sought]))
+        self._check_gold(self.on_eval, self.examples.watched)
+        self._encode_rows()
+        self.facts = self.inspection.complete(self.examples.facts)
+        self.run.reporter.set(dataset=self.facts)
+
+    def _encode_rows(self) -> None:
+        """Once for all trainings of this process whose objective reads the rows alike."""
+        key = (type(self.objective).__name__, self.objective.max_length)
+        if known := self._encodings.get(key):
+            self.items, self.eval_items, self.inspection = known
+            return
         self.items = self.objective.encode(self.examples.train)
         found = inspection.inspect(
-            self.objective, self.examples.train, self.items, tuning.training.seed
+            self.objective, self.examples.train, self.items, self.tuning.training.seed
         )
         self.inspection = found
+        self.eval_items = self.objective.encode(self.examples.watched)
+        self._encodings[key] = (self.items, self.eval_items, found)
         if found.truncated:
             share = 100 * found.truncated / len(found.lengths)
             log(
@@ -140,9 +204,6 @@ class Stages:
             )
         for line in found.told:
             log(line)
-        self.facts = found.complete(self.examples.facts)
-        self.run.reporter.set(dataset=self.facts)
-        self.eval_items = self.objective.encode(self.examples.watched)
 
     def _check_gold(self, values: Sequence[str], rows: Sequence[Example]) -> None:
         gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
@@ -264,7 +325,7 @@ class Stages:
             expected=needs,
         )
         self.attempts.fence()
-        self.output.upload(_PAGE, page)
+        self.target.upload(_PAGE, page)
 
     def _train(self) -> None:
         # Brings the training loop of transformers, the slowest import of all.
@@ -299,6 +360,7 @@ class Stages:
             lower_is_better=self.lower_is_better,
             place=lambda index: self.examples.train[index].place,
             packing=Packing(pack, self.objective.collate) if self.resolved.packed else None,
+            goes_on=self.trial.goes_on if self.trial else None,
         )
         self.run.reporter.stage("Training")
         outcome = train(
@@ -324,7 +386,7 @@ class Stages:
             self.objective,
             items,
             self.examples.watched,
-            [self.watched],
+            self.on_eval,
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,
             on_rows=RowProgress(

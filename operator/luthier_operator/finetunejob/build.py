@@ -10,6 +10,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.platform import Platform
 from luthier_api.promotion import is_newest_in_use
 from luthier_api.runspec import ProbeOrder, RunSpec
+from luthier_api.searchspace import workers_of
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
@@ -42,6 +43,7 @@ def build(
         platform,
         order=run_spec(owner, spec, revision, platform, before),
         reads=sources.of_fine_tuning(spec),
+        workers=workers_of(spec.search) if spec.search else None,
     )
 
 

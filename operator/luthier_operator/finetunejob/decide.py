@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from luthier_api import sources
+from luthier_api import reasons, sources
 from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus
 from luthier_api.optimizejob import SourceRef
 from luthier_api.revision import shape_hash
+from luthier_api.searchspace import problem
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import retraining
 from luthier_operator.finetunejob.build import Before, build
@@ -42,7 +43,7 @@ def decide(observed: Observed) -> Plan:
     reads = sources.of_fine_tuning(spec)
 
     def refuse() -> Refusal | None:
-        return policy.check(spec, reads, owner.namespace, platform)
+        return policy.check(spec, reads, owner.namespace, platform) or _invalid_search(spec)
 
     look = retraining.look(observed, revision, refuse)
     if look.opens is not None:
@@ -92,3 +93,12 @@ def _incumbent(spec: FineTuneJobSpec, previous: FineTuneJobStatus) -> SourceRef 
     return SourceRef(
         uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
     )
+
+
+def _invalid_search(spec: FineTuneJobSpec) -> Refusal | None:
+    """What no rule of the schema can tell of a search's space."""
+    found = problem(spec)
+    if found is None:
+        return None
+    field, message = found
+    return Refusal(reasons.INVALID_SEARCH, f"spec.{field}: {message}.", terminal=True)

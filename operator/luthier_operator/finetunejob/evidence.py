@@ -14,6 +14,7 @@ from luthier_api.finetunejob import (
 from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
+from luthier_api.search import SearchStatus
 from luthier_operator.conditions import find, shortened
 from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
@@ -47,6 +48,7 @@ class Evidence:
     overfitting: str | None = None  # the last word on it
     inexact_resume: str | None = None
     error: RunError | None = None
+    search: SearchStatus | None = None
     custom_code: bool = False
     succeeded: bool = False  # the newest pod's result says so
 
@@ -74,6 +76,8 @@ class Evidence:
             restarts=restarted(self.restarts, newer.restarts),
             overfitting=newer.overfitting,
         )
+        if newer.search is not None:
+            merged = replace(merged, search=_with_table(newer.search, self.search))
         if newer.resolved:
             merged = replace(merged, resolved=_bounded(newer.resolved))
         if newer.checkpoints:
@@ -108,6 +112,7 @@ def gather(
             checkpoints=tuple(previous.checkpoints),
             evaluation=previous.evaluation,
             artifact=previous.artifact,
+            search=previous.search,
             custom_code=bool(previous.custom_code),
             usage=previous.usage,
             restarts=previous.restarts,
@@ -121,6 +126,13 @@ def gather(
     for newer in statements(revision, report, pods, RunResult, output):
         evidence = evidence.after(newer)
     return evidence
+
+
+def _with_table(newer: SearchStatus, before: SearchStatus | None) -> SearchStatus:
+    """A result has no room for single trials: those that were reported stand."""
+    if newer.table or before is None:
+        return newer
+    return newer.model_copy(update={"table": before.table, "best": newer.best or before.best})
 
 
 def _without_times(told: Progress | None, before: Progress | None) -> Progress | None:

@@ -5,6 +5,7 @@ from typing import Any
 from luthier_api import reasons, sources
 from luthier_api.finetunejob import FineTuneJobStatus, KeptStatus, Progress
 from luthier_api.result import ExitCode, RunResult
+from luthier_api.search import SearchStatus
 from luthier_operator.conditions import Conditions, reason_or
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import keeping
@@ -43,7 +44,8 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
     _conditions(conditions, run, evidence)
     going = run.end is None and any(pod.alive for pod in run.pods)
     return {
-        "progress": _progress(evidence.progress, going=going),
+        "progress": _progress(evidence.progress, evidence.search, going=going),
+        "search": evidence.search,
         "checkpoints": list(evidence.checkpoints),
         "dataset_digest": evidence.dataset_digest,
         "dataset": evidence.dataset,
@@ -124,7 +126,9 @@ def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> No
         conditions.keep("DatasetValid")
 
 
-def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
+def _progress(
+    progress: Progress | None, search: SearchStatus | None, *, going: bool
+) -> Progress | None:
     if progress is None:
         return None
     # Columns show them to people; /metrics has every digit.
@@ -135,6 +139,9 @@ def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
     }
     if progress.total_steps:
         changes["percent"] = f"{min(100, 100 * progress.step // progress.total_steps)}%"
+    if search is not None and search.trials:
+        ended = search.complete + search.pruned + search.failed
+        changes["percent"] = f"{min(100, 100 * ended // search.trials)}%"
     if not going:
         changes |= {"eta": None, "estimated_finish": None}
     return progress.model_copy(update=changes)
@@ -143,6 +150,12 @@ def _progress(progress: Progress | None, *, going: bool) -> Progress | None:
 def _note(conditions: Conditions, plan: Plan) -> None:
     kept = plan.noted.get("kept")
     keeping.tell(conditions, kept if isinstance(kept, KeptStatus) else None)
+
+
+def _has_trials(evidence: Evidence) -> bool:
+    """Whether trials have ended that another attempt needn't make."""
+    search = evidence.search
+    return search is not None and bool(search.complete or search.pruned)
 
 
 RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
@@ -164,7 +177,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
     gather=gather,
     nothing=Evidence(),
     published=lambda evidence: evidence.artifact,
-    saved=lambda evidence: bool(evidence.checkpoints),
+    saved=lambda evidence: bool(evidence.checkpoints) or _has_trials(evidence),
     own=_own,
     stand=stand,
     note=_note,

@@ -135,10 +135,12 @@ def build_run(
     *,
     order: RunOrder,
     reads: Reads,
+    workers: int | None = None,
 ) -> list[Obj]:
     """The objects of a run in the order of their creation; the Job comes last.
 
-    Raises LookupError for an unknown pool.
+    `workers`: pods that work beside each other, each with an index of its own. Raises LookupError
+    for an unknown pool.
     """
     access, pool = platform.for_namespace(owner.namespace), pool_of(owner, spec, platform)
     text = write_order(order)
@@ -178,10 +180,11 @@ def build_run(
             },
         },
         "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": spec.limits.max_restarts,
-            # Two pods of a run never overlap: the next one comes when the last has ended.
+            "completions": workers or 1,
+            "parallelism": workers or 1,
+            "backoffLimit": terms.limits_of(spec, owner.namespace, platform).max_restarts,
+            # Two pods of a run, or of an index of it, never overlap: the next one comes when the
+            # last has ended.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": failure_policy(),
             # Kueue starts a queued Job; from then on `suspend` is Kueue's.
@@ -195,6 +198,8 @@ def build_run(
             },
         },
     }
+    if workers is not None:
+        job["spec"]["completionMode"] = "Indexed"
     if deadline is not None:
         job["spec"]["activeDeadlineSeconds"] = deadline
     if fits:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from luthier_operator.cluster import Cluster
-from luthier_operator.run.model import AnyObserved
+from luthier_operator.run.model import AnyObserved, have_ended
 from luthier_operator.run.scheduling import TOLD_BY_EVENTS
 
 # In a burst the pods of a hundred Jobs come within some seconds: asking would slow that down.
@@ -115,7 +115,7 @@ def find_stuck(observed: AnyObserved) -> Stuck | None:
         if job.suspended:
             continue
         pods = observed.pods_of(job)
-        if pods and pods[-1].ends_the_run:
+        if have_ended(pods, job.parts):
             continue  # its Job will say so
         pods = [pod for pod in pods if pod.alive]
         if not pods:

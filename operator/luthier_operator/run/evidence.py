@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from luthier_api.progress import ProgressReport
-from luthier_api.result import RunEnd
+from luthier_api.result import ExitCode, RunEnd
 from luthier_api.revision import is_sibling
 from luthier_api.runstatus import Restarts, Usage
 from luthier_operator.run.model import Pod, Revision
@@ -23,10 +23,12 @@ def statements(
     """The last report and the results of the attempt, oldest first.
 
     `pods` are the Job's, oldest first; a pod's report comes before its result. Of a run of several
-    parts those of part 0 speak for all. Code of a user's can write a result, too: an artifact
-    elsewhere than in `output`, or in an earlier revision's of the same shape, isn't one.
+    parts those of part 0 speak for all, and last the one that published for all. Code of a user's
+    can write a result, too: an artifact elsewhere than in `output`, or in an earlier revision's of
+    the same shape, isn't one.
     """
-    pods = [pod for pod in pods if pod.index == 0]
+    others = [pod for pod in pods if pod.index > 0 and _has_published(pod, result)]
+    pods = [*(pod for pod in pods if pod.index == 0), *others]
     if report is not None and not _about(report, revision):
         report = None
     if report is not None and report.pod not in {pod.name for pod in pods}:
@@ -58,6 +60,12 @@ def restarted(before: Restarts | None, newer: Restarts | None) -> Restarts | Non
         failures=max(before.failures, newer.failures),
         disruptions=max(before.disruptions, newer.disruptions),
     )
+
+
+def _has_published(pod: Pod, result: type[RunEnd]) -> bool:
+    if pod.exit_code != ExitCode.SUCCEEDED or not pod.message:
+        return False
+    return getattr(parse_result(result, pod.message), "artifact", None) is not None
 
 
 def _is_within(end: RunEnd, output: str) -> bool:

@@ -3,7 +3,7 @@
 from luthier_api import reasons
 from luthier_api.placement import Limits
 from luthier_api.release import release
-from luthier_api.result import ExitCode, RunEnd, RunError
+from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunEnd, RunError
 from luthier_operator.conditions import reason_or
 from luthier_operator.run import interruptions
 from luthier_operator.run.model import JobEnd, Pod
@@ -38,7 +38,9 @@ def explain(
             f"included. Raise it. {sentences.goes_on if saved else BEGINS_AGAIN}",
         )
     ended = [pod for pod in pods if not pod.alive]
-    last = ended[-1] if ended else None
+    # Of several that worked beside each other the one that ended them all.
+    fatal = (it for it in reversed(ended) if it.exit_code in TERMINAL_EXIT_CODES)
+    last = next(fatal, ended[-1] if ended else None)
     if last is None:
         return reason_or(end.reason, reasons.JOB_FAILED), end.message
     starved = [pod for pod in ended if pod.out_of_memory]
@@ -74,7 +76,8 @@ def _was_interrupted(pod: Pod) -> bool:
 def unpublished(pods: list[Pod], result: type[RunEnd], sentences: Sentences) -> tuple[str, str]:
     """Reason and message of `Failed` for a Job that completed without a result to be used."""
     last = pods[-1] if pods else None
-    if last is None or last.alive:
+    # Of several that worked beside each other one has the result.
+    if last is None or last.alive or any(pod.index for pod in pods):
         return (
             reasons.RESULT_LOST,
             "The Job completed, but its pod was removed before its result was read. "

@@ -14,7 +14,7 @@ from luthier_operator.errors import Refusal
 from luthier_operator.run import failure, scheduling
 from luthier_operator.run.build import output_of
 from luthier_operator.run.decide import Plan
-from luthier_operator.run.model import AnyObserved, Job, JobEnd, Pod
+from luthier_operator.run.model import AnyObserved, Job, JobEnd, Pod, have_ended
 from luthier_operator.run.revision import runs_with
 from luthier_operator.run.sentences import Sentences
 from luthier_operator.run.standing import Standing
@@ -207,7 +207,9 @@ def going_on(
     if hold is not None:
         conditions.set("Scheduled", False, hold.reason, hold.message)
     elif job is not None:
-        place = scheduling.explain(observed, job, alive[-1] if alive else None)
+        # Of several that work beside each other one that does speaks for them.
+        pod = next((it for it in reversed(alive) if it.running), alive[-1] if alive else None)
+        place = scheduling.explain(observed, job, pod)
         conditions.set("Scheduled", place.scheduled, place.reason, place.message)
     else:
         waiting = scheduling.WAITING
@@ -257,8 +259,7 @@ def _phase(run: AnyRun, hold: Refusal | None) -> str:
         return "Suspended"
     if job is not None and job.queue is not None and job.suspended:
         return "Queued"
-    last = pods[-1] if pods else None
-    if last is not None and last.ends_the_run:
+    if have_ended(pods, job.parts if job else 1):
         return "Finishing"  # the Job's end comes a moment after its pod's
     over = any(not pod.alive or pod.exit_code is not None for pod in pods)
     return "Restarting" if over else "Pending"

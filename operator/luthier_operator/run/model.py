@@ -1,6 +1,6 @@
 """What a decision rests on: the resource, its Jobs and pods, the trainer's last report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -64,6 +64,7 @@ class Job:
     deadline: int | None
     max_restarts: int | None
     end: JobEnd | None
+    parts: int = 1  # pods that work beside each other
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,20 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     def pods_of(self, job: Job | None) -> list[Pod]:
         """The Job's pods, oldest first."""
         return [pod for pod in self.pods if job is not None and pod.job_uid == job.uid]
+
+
+def newest_of_each(pods: Sequence[Pod]) -> list[Pod]:
+    """Of each part of a run the newest pod. `pods`: oldest first."""
+    return list({pod.index: pod for pod in pods}.values())
+
+
+def have_ended(pods: Sequence[Pod], parts: int = 1) -> bool:
+    """Whether a Job's pods have ended it, and it will say so in a moment: one in a way that trying
+    again can't heal, or that of each part well. `pods`: oldest first."""
+    newest = newest_of_each(pods)
+    over = [pod for pod in newest if pod.ends_the_run]
+    fatal = any(pod.exit_code != ExitCode.SUCCEEDED for pod in over)
+    return fatal or len(over) >= max(parts, len(newest), 1)
 
 
 AnyObserved = Observed[RunSettings, RunStatus, object]

@@ -47,7 +47,7 @@ from luthier_operator.run.departure import Artifacts, Departure, is_held
 from luthier_operator.run.enquiry import Enquiry, Warnings
 from luthier_operator.run.events import ConditionEvent, transitions
 from luthier_operator.run.kueue import Admission, parse_admission
-from luthier_operator.run.model import AnyObserved, Around, Observed
+from luthier_operator.run.model import AnyObserved, Around, Observed, have_ended, newest_of_each
 from luthier_operator.run.taken import taken_in
 from luthier_operator.store import Store
 
@@ -424,7 +424,7 @@ def _lacks_result(observed: AnyObserved, plan: Plan) -> bool:
     if plan.job is None or plan.job.end is None or plan.ended:
         return False
     pods = observed.pods_of(plan.job)
-    return not pods or pods[-1].alive
+    return not pods or any(pod.alive for pod in newest_of_each(pods))
 
 
 def _ending(observed: AnyObserved, plan: Plan) -> str | None:
@@ -436,7 +436,7 @@ def _ending(observed: AnyObserved, plan: Plan) -> str | None:
     if job is None or job.end is not None or job.deleting:
         return None
     pods = observed.pods_of(job)
-    return pods[-1].uid if pods and pods[-1].ends_the_run else None
+    return pods[-1].uid if have_ended(pods, job.parts) else None
 
 
 def _retry_refused(memory: _Memory, refused: Refusal | None) -> float | None:

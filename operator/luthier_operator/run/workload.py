@@ -89,6 +89,7 @@ class JobWorkload:
             deadline=spec.get("activeDeadlineSeconds"),
             max_restarts=spec.get("backoffLimit"),
             end=job_end(status.get("conditions") or []),
+            parts=spec.get("completions") or 1,
         )
 
     def suspend(self, suspend: bool) -> Obj:

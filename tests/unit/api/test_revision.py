@@ -72,6 +72,21 @@ GOLDEN: dict[str, tuple[dict[str, Any], str]] = {
         _with("dataset", lossOn="All"),
         "d36703ec8fdf37304b2882a861c8876c2a1a07ad339f19e6bd7fbee10175dd0d",
     ),
+    "search": (
+        _minimal()
+        | {
+            "search": {
+                "strategy": "tpe",
+                "objective": {"metric": "eval_loss", "direction": "minimize"},
+                "space": {"lora.rank": {"type": "int", "low": 8, "high": 64, "step": 8}},
+                # How it is carried out.
+                "parallelism": 4,
+                "maxFailedTrials": 2,
+                "again": True,
+            }
+        },
+        "e6f5ae89103ec36bc986c2ff2ce0b3aa84a23b18770b9eb966785adaa2ccf285",
+    ),
     "rank": (
         _with("method", lora={"rank": 8, "alpha": 16}),
         "700a7539468dd38fbbb2301a651af4a8e83fa1da4c5d7b8671ea74c34785b6b7",

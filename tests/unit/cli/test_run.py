@@ -70,6 +70,30 @@ def test_a_run_to_its_end(manifest: Path, model: Path, dataset: Path, tmp_path: 
     assert found["evaluation"] == summary["evaluation"]
 
 
+@pytest.mark.timeout(WITHIN + 60)
+def test_a_search_on_this_machine(
+    manifest: Path, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    search = """
+  search:
+    trials: 2
+    parallelism: 2
+    objective: {metric: accuracy}
+    space:
+      learningRate: {type: float, low: 0.0001, high: 0.01, log: true}
+"""
+    manifest.write_text(MANIFEST.rstrip() + search)
+    options = [*arguments(manifest, model, dataset, tmp_path), "-o", "json"]
+    done = luthier(*options, "--set", "training.maxSteps=4", within=WITHIN, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    told = summary["search"]
+    assert (summary["outcome"], told["complete"], told["trials"]) == ("Complete", 2, 2)
+    assert told["best"]["settings"].keys() == {"learningRate"}
+    assert "report/search.html" in {file["path"] for file in summary["files"]}
+    assert [it["state"] for it in told["table"]] == ["Complete"] * 2
+
+
 @pytest.mark.timeout(2 * WITHIN + 60)
 def test_ctrl_c_and_on_from_there(
     manifest: Path, model: Path, dataset: Path, tmp_path: Path

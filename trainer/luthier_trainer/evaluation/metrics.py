@@ -121,8 +121,10 @@ def measurable(objective: Objective) -> tuple[str, ...]:
     )
 
 
-def watched(metric: str, objective: Objective) -> tuple[str, bool]:
-    """The value that early stopping watches, and whether less of it is better.
+def watched(
+    metric: str, objective: Objective, param: str = "training.earlyStopping.metric"
+) -> tuple[str, bool]:
+    """The value on eval that the field `param` names, and whether less of it is better.
 
     `eval_loss` and `loss` are the same, and of `rouge` it is rougeL. Raises TrainerError
     (MetricNotMeasurable).
@@ -132,10 +134,10 @@ def watched(metric: str, objective: Objective) -> tuple[str, bool]:
     if name not in measurable(objective):
         raise unsupported(
             "MetricNotMeasurable",
-            f"early stopping can't watch {metric} here: this task has "
+            f"{metric} can't be watched here: this task has "
             f"{', '.join(measurable(objective))}; watch eval_loss, or one of them that "
             "evaluation.metrics names",
-            "training.earlyStopping.metric",
+            param,
         )
     return name, name in _LOWER_IS_BETTER
 

@@ -28,6 +28,7 @@ _CURVES = (
 _POSITIONS = ("step", "epoch", "seconds")
 # File → what it is.
 LINKS = {
+    "search.html": "the trials of the search",
     "data.html": "what preflight saw of the data",
     "sheet.html": "answers of both models, to compare blindly",
     "evaluation.json": "metrics by class, and more",

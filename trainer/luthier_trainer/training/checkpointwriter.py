@@ -39,7 +39,7 @@ class CheckpointWriter:
         self._on_written = on_written
         self._changed = threading.Condition()
         self._waiting: list[Snapshot] = []
-        self._busy = False
+        self._busy = self._closed = False
         self._failure: BaseException | None = None
         self._grace_seconds = grace_seconds
         self._warning: str | None = None
@@ -93,6 +93,13 @@ class CheckpointWriter:
             self._raise_failure()
             return bool(done)
 
+    def close(self) -> None:
+        """Nothing more will be handed over: its thread ends with what still waits, and lets go of
+        the model."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def _raise_failure(self) -> None:
         if self._failure:
             raise self._failure
@@ -100,7 +107,9 @@ class CheckpointWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting))
+                self._changed.wait_for(lambda: bool(self._waiting) or self._closed)
+                if not self._waiting:
+                    return
                 snapshot, self._busy = self._waiting.pop(0), True
             try:
                 self._write(snapshot)

@@ -4,6 +4,9 @@ from luthier_api.training import NEEDED_EVALUATIONS, Training
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
 
+# For evalEverySteps, of a training that is measured at its end alone.
+AT_THE_END = 1_000_000
+
 
 def check_evaluations(training: Training, steps: int) -> None:
     """Raises TrainerError (TooFewEvaluations) where what watches them would never act. `steps`: of
@@ -30,5 +33,5 @@ def check_evaluations(training: Training, steps: int) -> None:
             f"end, and {watching} needs {needed} to do anything; {remedy}",
             "training.evalEverySteps",
         )
-    if every > steps:
+    if steps < every < AT_THE_END:
         log(f"warning: evalEverySteps {every} is more than the {steps} steps: only the end counts")

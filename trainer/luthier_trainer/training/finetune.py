@@ -269,8 +269,12 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def _judge(self, measured: Mapping[str, float]) -> None:
-        """Keep the state if it is the best; stop if there was none better for too long."""
+        """Keep the state if it is the best; stop if there was none better for too long, or where
+        the session says so."""
         settings, step = self.session.training.early_stopping, self.state.global_step
+        goes_on = self.session.goes_on
+        if goes_on and step < self.state.max_steps and not goes_on(step, measured):
+            self.done = self.control.should_training_stop = True
         if settings is None:
             return
         value = measured[self.session.watched]

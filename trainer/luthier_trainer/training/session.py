@@ -44,3 +44,5 @@ class Session:
     lower_is_better: bool = True
     place: Callable[[int], str] = field(default="row {}".format)
     packing: Packing | None = None
+    # Told the step and values of each evaluation; False: the training isn't worth its other steps.
+    goes_on: Callable[[int, Mapping[str, float]], bool] | None = None

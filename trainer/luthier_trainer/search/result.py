@@ -1,0 +1,54 @@
+"""The best trial as the result of the run."""
+
+import json
+from pathlib import Path
+
+from luthier_api.result import RunResult
+from luthier_api.searchspace import applied
+from luthier_trainer.log import log
+from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.run import Run
+from luthier_trainer.search import standing
+from luthier_trainer.search.page import search_page
+from luthier_trainer.search.records import Record
+from luthier_trainer.search.shared import Shared, TrialLedger
+from luthier_trainer.stages import Stages
+
+
+def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -> RunResult:
+    """The weights of its checkpoint, measured on test beside the base; without training anew.
+
+    Raises TrainerError, Interrupted or Superseded.
+    """
+    records, tuning = shared.records.read(), shared.tuning
+    log(f"trial {best.number} is the best of {len(records)}: its weights are the result")
+    shared.records.prune([it.number for it in records if it.number != best.number])
+    shared.run.reporter.hold()  # what it says of itself is the run's now
+    tuned = applied(tuning, best.settings).model_copy(update={"search": shared.search})
+    order = shared.run.spec.model_copy(update={"fine_tuning": tuned})
+    folder = shared.folder / "result"
+    folder.mkdir(exist_ok=True)
+    stages = Stages(
+        Run(order, shared.run.pod, shared.examples),
+        TrialLedger(shared.attempts),
+        shared.store_of(best.number),
+        shared.examples,
+        folder,
+        target=shared.output,
+        encodings=shared.encodings,
+    )
+    report = stages.artifact / "report"
+    report.mkdir(parents=True)
+    name = f"{order.run.namespace}/{order.run.name}"
+    trials = [standing.trial_of(tuning, it).to_json() for it in records]
+    (report / "search.html").write_text(search_page(name, tuning, records), "utf-8")
+    (report / "search.json").write_text(json.dumps(trials, indent=2) + "\n", "utf-8")
+    status = standing.status_of(tuning, records)
+    told = {
+        "best": standing.trial_of(tuning, best).to_json(),
+        "trials": len(records),
+        "complete": status.complete,
+        "pruned": status.pruned,
+        "failed": status.failed,
+    }
+    return stages.execute(base, model_folder, {"search": told})
