@@ -14,7 +14,7 @@ from integration.flux import NAMESPACE, Repository
 from integration.kube import PATHS, Kube, Obj, eventually
 from integration.kubelet import Kubelet, node
 from integration.operatorprocess import OperatorProcess, make_lease
-from integration.user import OPTIMIZE_JOB, User, train
+from integration.user import OPTIMIZE_JOB, User, published, train
 
 from luthier_cluster import Cluster, gitops
 
@@ -115,6 +115,12 @@ def work(fleet: Fleet, stage: str) -> str:
     return str(user.status("classifier")["revision"])
 
 
+def going_on(user: User, revision: str) -> Obj | None:
+    """The status of the run of a revision, once it has a Job."""
+    status = user.status("classifier")
+    return status if status["revision"].startswith(revision) and "jobName" in status else None
+
+
 def versions(fleet: Fleet) -> dict[tuple[str, str], str]:
     """The resource version of all that Flux applied."""
     return {
@@ -126,7 +132,7 @@ def versions(fleet: Fleet) -> dict[tuple[str, str], str]:
 
 
 def test_a_team_works_by_git_alone(fleet: Fleet) -> None:
-    staging, _, _ = users(fleet, STAGING)
+    staging, _, kubelet = users(fleet, STAGING)
     production, _, _ = users(fleet, PRODUCTION)
     commit = fleet.repository.head()
 
@@ -164,6 +170,8 @@ def test_a_team_works_by_git_alone(fleet: Fleet) -> None:
     work(fleet, PRODUCTION)
     fleet.at(PRODUCTION, commit)
 
+    kept_artifact = staging.status("classifier")["artifact"]
+
     # What can't work is told where people look, and production isn't touched.
     def nowhere(document: Obj) -> None:
         document["spec"]["placement"] = {"pool": "elsewhere"}
@@ -183,11 +191,15 @@ def test_a_team_works_by_git_alone(fleet: Fleet) -> None:
     now = production.kube.get("finetunejobs", PRODUCTION, "classifier")["metadata"]["generation"]
     assert now == kept
 
-    # Taken back, all is well again, and nothing is trained for it.
+    # Taken back, all is well again, and nothing is trained: the run finds the result again.
     commit = fleet.repository.revert()
     fleet.sync()
+    again = eventually(lambda: going_on(staging, "r4-"), 90)
+    pod = kubelet.run(again["jobName"])
+    found = published(again, staging, "classifier")
+    kubelet.end(pod, 0, found | {"artifact": kept_artifact})
     fleet.at(STAGING, commit)
-    assert staging.status("classifier")["revision"].startswith("r2-")
+    assert staging.status("classifier")["inUse"]["revision"].startswith("r2-")
 
     # What git has no more is gone, with its children.
     def without(document: Obj) -> None:
