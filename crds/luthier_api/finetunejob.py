@@ -177,6 +177,11 @@ class EvaluationResult(Model):
     gain: Annotated[dict[str, Change], Field(max_length=32)] = Field(
         default={}, description="Tuned minus what was in use, by metric, with its uncertainty."
     )
+    not_compared: str | None = Field(
+        default=None,
+        max_length=300,
+        description="Why the result isn't compared with what was in use.",
+    )
 
     @field_validator("change", "gain")
     @classmethod
