@@ -161,7 +161,7 @@ FINE_TUNE_JOB = CustomResource(
         PrinterColumn("ETA", ".status.progress.eta", "Time left at the last report."),
         PrinterColumn("Loss", ".status.progress.loss", "Training loss.", "number"),
         PrinterColumn(
-            "In use", ".status.inUse.revision", "The revision that is in use.", wide=True
+            "In-Use", ".status.inUse.revision", "The revision that is in use.", wide=True
         ),
         PrinterColumn("Queue", ".spec.placement.queueName", "Queue of Kueue."),
         PrinterColumn(

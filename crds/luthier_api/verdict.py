@@ -62,10 +62,11 @@ def _compared(promote: Promote, evaluation: EvaluationResult, in_use: str) -> Ve
     if not isfinite(tuned):
         return Verdict(False, reasons.DIVERGED, f"{metric} is {tuned:g}: the training diverged.")
     if before is None:
+        why = f" ({evaluation.not_compared})" if evaluation.not_compared else ""
         return Verdict(
             False,
             reasons.NOT_COMPARED,
-            f"It wasn't measured beside {in_use}, which is in use. {_RERUN}",
+            f"It wasn't measured beside {in_use}, which is in use{why}. {_RERUN}",
         )
     incumbent = evaluation.in_use.get(metric)
     if incumbent is not None and not isfinite(incumbent):

@@ -91,6 +91,8 @@ def test_a_result_that_was_not_measured_beside_it() -> None:
     assert (found.promoted, found.reason) == (False, "NotCompared")
     assert "luthier rerun" in found.sentence
     assert verdict(measured(None), metric="accuracy").reason == "NotCompared"
+    told = measured(None, comparedWith=None, notCompared="its base is another one")
+    assert "(its base is another one)" in verdict(told, metric="accuracy").sentence
 
 
 def test_values_of_diverged_models() -> None:
