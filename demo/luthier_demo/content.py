@@ -23,6 +23,9 @@ MODEL = "smollm2-135m-instruct"
 # dataset, and the example that makes it → what its prepare_data.py imports
 DATASETS: dict[str, list[Path]] = {"wordnet": [], "wordclass": [EXAMPLES / "shared.py"]}
 BUCKETS = ("models", "datasets", "artifacts")
+# The dataset of which more comes in while the demo goes on, and how many rows are there before.
+GROWS, FIRST_ROWS = "wordclass", 3000
+_TRAIN = "train.jsonl"
 
 
 def folder(name: str, script: Path, imported: Sequence[Path] = ()) -> Path:
@@ -68,14 +71,17 @@ def s3_client(cluster: Cluster):  # type: ignore[no-untyped-def]  # boto3 makes 
     )
 
 
-def upload(cluster: Cluster, source: Path, bucket: str, prefix: str) -> None:
-    """Put a folder's files below s3://bucket/prefix; those of the same size are there already."""
+def upload(
+    cluster: Cluster, source: Path, bucket: str, prefix: str, besides: Sequence[str] = ()
+) -> None:
+    """Put a folder's files, `besides` some of that name, below s3://bucket/prefix; those of the
+    same size are there already."""
     client = s3_client(cluster)
     listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
     there = {entry["Key"]: entry["Size"] for entry in listed}
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         key = f"{prefix}/{file.relative_to(source)}"
-        if there.get(key) != file.stat().st_size:
+        if file.name not in besides and there.get(key) != file.stat().st_size:
             client.upload_file(str(file), bucket, key)
 
 
@@ -87,7 +93,7 @@ def put_in_s3(cluster: Cluster) -> None:
 
 
 def put_data_in_s3(cluster: Cluster) -> None:
-    """The buckets, and s3://datasets/<each of DATASETS>."""
+    """The buckets, and s3://datasets/<each of DATASETS>: of GROWS, the first rows."""
     rows = {name: dataset(name) for name in DATASETS}
     with step("datasets in S3"):
         client = s3_client(cluster)
@@ -96,4 +102,14 @@ def put_data_in_s3(cluster: Cluster) -> None:
             if bucket not in present:
                 client.create_bucket(Bucket=bucket)
         for name, files in rows.items():
-            upload(cluster, files, "datasets", name)
+            upload(cluster, files, "datasets", name, besides=(_TRAIN,) if name == GROWS else ())
+        found = client.list_objects_v2(Bucket="datasets", Prefix=f"{GROWS}/{_TRAIN}")
+        if not found.get("Contents"):
+            first = rows[GROWS].joinpath(_TRAIN).read_bytes().splitlines(keepends=True)[:FIRST_ROWS]
+            client.put_object(Bucket="datasets", Key=f"{GROWS}/{_TRAIN}", Body=b"".join(first))
+
+
+def put_new_rows_in_s3(cluster: Cluster) -> None:
+    """The rest of GROWS; nothing where it is there."""
+    with step("new rows in S3"):
+        upload(cluster, dataset(GROWS), "datasets", GROWS)

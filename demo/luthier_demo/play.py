@@ -1,4 +1,5 @@
-"""The demo: two fine-tuning runs on a cluster, what becomes of them, and what it is worth."""
+"""The demo: two fine-tuning runs on a cluster, one of them again on newer data, what becomes of
+them, and what it is worth."""
 
 import time
 from pathlib import Path
@@ -33,21 +34,29 @@ def play(trainer_image: bool) -> None:
     s3, console = content.s3_client(cluster), Console()
 
     # In turn: two runs at once on a few cores take much longer than one after the other.
-    say("\n1 of 4: what kind of thing does a definition define? An adapter learns to tell.")
+    say("\n1 of 5: what kind of thing does a definition define? An adapter learns to tell.")
     tuned = runs.run(cluster, TUNED["wordnet"])
     console.print(report.report(s3, tuned, OUT / "wordnet", []), crop=False)
 
-    say("\n2 of 4: is it a noun, a verb, …? Another adapter on the same base learns to tell.")
+    say("\n2 of 5: is it a noun, a verb, …? Another adapter on the same base learns to tell.")
     other = runs.run(cluster, TUNED["wordclass"])
     console.print(report.brief(other))
-    artifacts.download_report(s3, other["status"]["artifact"]["uri"], OUT / "wordclass")
 
-    say("\n3 of 4: the first one as ONNX in 8 bits, if it keeps its gates.")
+    say(
+        "\n3 of 5: more rows of the second task have come in. Trained on with them, is it better? "
+        "Only if that is sure is it used."
+    )
+    content.put_new_rows_in_s3(cluster)
+    other = runs.retrain(cluster, other)
+    console.print(report.retrained(other))
+    artifacts.download_report(s3, other["status"]["inUse"]["uri"], OUT / "wordclass")
+
+    say("\n4 of 5: the first one as ONNX in 8 bits, if it keeps its gates.")
     optimized = runs.run(cluster, OPTIMIZE)
     console.print(report.brief(optimized))
     artifacts.download_report(s3, optimized["status"]["artifact"]["uri"], OUT / "wordnet-int8")
 
-    say("\n4 of 4: both adapters on one base in 8 bits, swapped at run time.")
+    say("\n5 of 5: both adapters on one base in 8 bits, swapped at run time.")
     bundle = runs.run(cluster, BUNDLE)
     console.print(report.brief(bundle))
     with step("bundle downloaded, every file as its digest says"):
@@ -102,6 +111,7 @@ def end(cluster: Cluster, tuned: Json, optimized: Json) -> RenderableType:
                 f"kubectl describe opj wordnet-int8 -n {NAMESPACE}",
                 f"kubectl get ab glosses -n {NAMESPACE} -o yaml",
                 "kubectl explain opj.spec.gates",
+                f"kubectl luthier history wordclass -n {NAMESPACE}",
                 f"kubectl luthier logs wordclass -n {NAMESPACE}",
                 f'python examples/bundle/ask.py {bundle} "a large wild cat"',
                 "make demo-down",

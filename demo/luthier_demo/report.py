@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from luthier_cli.summary import Extras, parse_samples, render, summarize
+from luthier_cli.summary import Extras, grid, parse_samples, render, summarize
 from luthier_demo import artifacts
 
 Json = dict[str, Any]
@@ -42,3 +42,16 @@ def report(s3: Any, resource: Json, folder: Path, next_commands: list[str]) -> R
 def brief(resource: Json) -> RenderableType:
     """How it ended, and why if it failed; of a FineTuneJob also what it was measured to be."""
     return render({key: value for key, value in summarize(resource).items() if key in _BRIEF})
+
+
+def retrained(resource: Json) -> RenderableType:
+    """What a look at the data of a FineTuneJob found, and whether what came of it is in use."""
+    status = resource["status"]
+    promoted = next(it for it in status["conditions"] if it["type"] == "Promoted")
+    return grid(
+        [
+            ("Data", status["retrain"]["message"]),
+            (promoted["reason"], promoted["message"]),
+            ("In use", status["inUse"]["revision"]),
+        ]
+    )

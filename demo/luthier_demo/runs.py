@@ -33,12 +33,26 @@ def run(cluster: Cluster, manifest: Path) -> Json:
     namespace = document["metadata"]["namespace"]
     say(f"kubectl apply -f {manifest.relative_to(content.REPOSITORY)}")
     cluster.kubectl("apply", "-f", str(manifest))
-    luthier = Path(sys.prefix) / "bin" / "luthier"
-    watched = subprocess.run(
-        [luthier, "watch", target.argument, "-n", namespace, "--no-summary"],
-        env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
-        check=False,
-    )
+    return _watched(cluster, target, namespace)
+
+
+def retrain(cluster: Cluster, tuned: Json) -> Json:
+    """Have the data of a FineTuneJob looked at, and follow what comes of it. Raises as `run`."""
+    name, namespace = tuned["metadata"]["name"], tuned["metadata"]["namespace"]
+    say(f"luthier retrain {name} -n {namespace}")
+    luthier(cluster, "retrain", name, "-n", namespace).check_returncode()
+    return _watched(cluster, Target(KINDS["FineTuneJob"], name), namespace)
+
+
+def luthier(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """A command of this environment's `luthier`, on the cluster; it writes to the terminal."""
+    program = Path(sys.prefix) / "bin" / "luthier"
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
+    return subprocess.run([program, *words], env=environment, check=False)
+
+
+def _watched(cluster: Cluster, target: Target, namespace: str) -> Json:
+    watched = luthier(cluster, "watch", target.argument, "-n", namespace, "--no-summary")
     words = ("-n", namespace, "get", target.kind.short, target.name, "-o", "json")
     resource: Json = json.loads(cluster.kubectl(*words).stdout)
     if watched.returncode != 0:
