@@ -132,7 +132,7 @@ def versions(fleet: Fleet) -> dict[tuple[str, str], str]:
 
 
 def test_a_team_works_by_git_alone(fleet: Fleet) -> None:
-    staging, _, kubelet = users(fleet, STAGING)
+    staging, optimizer, kubelet = users(fleet, STAGING)
     production, _, _ = users(fleet, PRODUCTION)
     commit = fleet.repository.head()
 
@@ -200,6 +200,22 @@ def test_a_team_works_by_git_alone(fleet: Fleet) -> None:
     kubelet.end(pod, 0, found | {"artifact": kept_artifact})
     fleet.at(STAGING, commit)
     assert staging.status("classifier")["inUse"]["revision"].startswith("r2-")
+
+    # A commit that pins an earlier result rolls back, and what follows it goes along.
+    def pinned(document: Obj) -> None:
+        pin = [{"op": "add", "path": "/spec/promote", "value": {"pin": first}}]
+        document["patches"] = [{"target": {"kind": "FineTuneJob"}, "patch": yaml.safe_dump(pin)}]
+
+    before = optimizer.status("classifier")["jobName"]
+    fleet.edit("teams/support/staging/kustomization.yaml", pinned)
+    commit = fleet.repository.commit("Back to the first one")
+    fleet.sync()
+    eventually(lambda: staging.status("classifier")["inUse"]["revision"] == first, 90)
+    eventually(lambda: optimizer.status("classifier").get("jobName") not in (None, before))
+    job = optimizer.status("classifier")["jobName"]
+    test_optimize.finish(optimizer, kubelet, job, "classifier")
+    assert optimizer.status("classifier")["source"]["revision"] == first
+    fleet.at(STAGING, commit)
 
     # What git has no more is gone, with its children.
     def without(document: Obj) -> None:
