@@ -36,6 +36,11 @@ STATUS = {
         {"step": step, "uri": "s3://artifacts/c", "sha256": "0" * 64} for step in (20, 30)
     ],
     "artifact": {"uri": "s3://artifacts/models/a", "manifestSha256": "0" * 64},
+    "inUse": {
+        "uri": "s3://artifacts/models/b",
+        "manifestSha256": "0" * 64,
+        "revision": "r1-5f2c1e9a",
+    },
 }
 
 
@@ -95,6 +100,7 @@ def test_columns(control_plane: Cluster, stored: str) -> None:
     wide = _table(control_plane, stored, "-o", "wide")
     assert wide["REASON"] == "Training"
     assert wide["CHECKPOINT"] == "30"
+    assert wide["IN-USE"] == "r1-5f2c1e9a"
     assert wide["ARTIFACT"] == "s3://artifacts/models/a"
 
 
