@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from luthier_api import API_VERSION, GROUP
 from luthier_api.fieldnames import did_you_mean, is_near, meant
-from luthier_api.kinds import KINDS, Kind, kind_called
+from luthier_api.kinds import FINE_TUNE_JOB, KINDS, Kind, kind_called
 from luthier_api.meta import Model
 from luthier_cli import metadata, paths
 from luthier_cli.findings import Finding, field_name
@@ -77,6 +77,16 @@ def _problems(value: dict[str, Any]) -> Iterator[Problem]:
         yield (name,), "unknown field", remedy_for_unknown(kind, (name,))
     yield from metadata.problems(value.get("metadata"))
     yield from _spec_problems(kind, value.get("spec"))
+    if kind == FINE_TUNE_JOB:
+        yield from _names_itself(value)
+
+
+def _names_itself(value: dict[str, Any]) -> Iterator[Problem]:
+    """What no rule of a spec can tell: it doesn't see the resource's name."""
+    path: Path = ("spec", "model", "adapter", "fineTuneJobRef", "name")
+    name = at(value, ("metadata", "name"))
+    if name is not None and at(value, path) == name:
+        yield path, "a FineTuneJob can't go on from its own result", "name another FineTuneJob"
 
 
 def _spec_problems(kind: Kind, spec: Any) -> Iterator[Problem]:

@@ -80,6 +80,20 @@ def test_a_mistake(old: str, new: str, line: int, field: str, words: str) -> Non
     assert any(words in message for _, _, message in matching), matching
 
 
+@pytest.mark.parametrize(("name", "told"), [("tone", True), ("other", False)])
+def test_a_fine_tune_job_that_goes_on_from_itself(name: str, told: bool) -> None:
+    adapter = (
+        f"  model:\n    uri: s3://models/base\n    adapter: {{fineTuneJobRef: {{name: {name}}}}}\n"
+    )
+    lines = VALID.splitlines(keepends=True)
+    text = "".join(adapter if line.startswith("  model:") else line for line in lines)
+    found = findings(text)
+    assert bool(found) is told
+    for _, field, words in found:
+        assert field == "spec.model.adapter.fineTuneJobRef.name"
+        assert "name another FineTuneJob" in words
+
+
 def test_valid_numbers_and_nulls_as_kubectl_sends_them() -> None:
     text = VALID.replace("maxSteps: 100", "maxSteps: 1e2\n    epochs: null\n    seed: 7.0")
     assert findings(text) == []

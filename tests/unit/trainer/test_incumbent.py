@@ -90,6 +90,33 @@ def test_it_reads_rows_in_the_form_that_it_learnt(make: Make) -> None:
     assert second.evaluation.tuned != second.evaluation.in_use
 
 
+def test_a_script_evaluates_both(make: Make, tmp_path: Path) -> None:
+    code = tmp_path / "maps" / "code" / "code.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        "from pathlib import Path\n"
+        "def score(model_path, test_dataset, metric_type):\n"
+        "    weights = Path(model_path, 'adapter', 'adapter_model.safetensors')\n"
+        "    return {'bytes': weights.stat().st_size}\n"
+    )
+    first = Run(make(1, 1, lora={"rank": 2})).execute()
+    script = {"configMapRef": {"name": "code", "key": "code.py"}, "entrypoint": "score"}
+    order = make(
+        2,
+        1,
+        incumbent=ref(first),
+        evaluation={"script": script},
+        config_maps_dir=str(tmp_path / "maps"),
+    )
+    found = Run(order).execute().evaluation
+    assert found
+    size = (folder_of(make(1, 1)) / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert found.in_use["script_bytes"] == size < found.tuned["script_bytes"]
+    gain = found.gain["script_bytes"]
+    assert (gain.by, gain.low) == (found.tuned["script_bytes"] - size, None)
+    assert gain.no_interval
+
+
 def test_the_result_stands_where_it_cannot_be_compared(
     make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
