@@ -163,3 +163,6 @@ class RetrainStatus(Model):
     start_from: SourceRef | None = Field(
         default=None, description="What that revision goes on from."
     )
+    settings: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=32)] = (
+        Field(default={}, description="Best settings of a search that it is trained with.")
+    )

@@ -1,6 +1,7 @@
 """Spec → the order of a fine-tuning run, and the run's objects. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from luthier_api import sources, terms
 from luthier_api.finetunejob import FineTuneJobSpec
@@ -10,7 +11,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.platform import Platform
 from luthier_api.promotion import is_newest_in_use
 from luthier_api.runspec import ProbeOrder, RunSpec
-from luthier_api.searchspace import workers_of
+from luthier_api.searchspace import applied, workers_of
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
 from luthier_operator.run.model import Owner, Revision
@@ -23,6 +24,7 @@ class Before:
     incumbent: SourceRef | None = None  # what its result is to be compared with
     start_from: SourceRef | None = None  # what it goes on from, if not the base
     anew: bool = False  # it isn't to find a result again
+    settings: Mapping[str, str] = field(default_factory=dict)  # those of an earlier search's best
 
 
 NOTHING_BEFORE = Before()
@@ -43,7 +45,7 @@ def build(
         platform,
         order=run_spec(owner, spec, revision, platform, before),
         reads=sources.of_fine_tuning(spec),
-        workers=workers_of(spec.search) if spec.search else None,
+        workers=workers_of(spec.search) if spec.search and not before.settings else None,
     )
 
 
@@ -57,13 +59,17 @@ def run_spec(
     """The order for the trainer."""
     return RunSpec(
         **dict(run_order(owner, spec, revision, platform)),
-        fine_tuning=part_of(spec, FineTuning),
+        fine_tuning=_fine_tuning(spec, before),
         checkpoints=spec.checkpoints,
         incumbent=before.incumbent,
         start_from=before.start_from,
         anew=before.anew,
         comes_into_use="Always" if is_newest_in_use(spec.promote) else "Never",
     )
+
+
+def _fine_tuning(spec: FineTuneJobSpec, before: Before) -> FineTuning:
+    return applied(spec, before.settings) if before.settings else part_of(spec, FineTuning)
 
 
 def probe_order(

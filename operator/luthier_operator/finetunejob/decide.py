@@ -82,6 +82,7 @@ def _before(observed: Observed, revision: Revision, look: Look) -> Before:
         incumbent=_incumbent(spec, previous),
         start_from=start_from,
         anew=is_anew(previous, revision) and not by_data,
+        settings=retraining.settings_of(look.status, revision),
     )
 
 

@@ -260,8 +260,18 @@ class _Looking:
         begins = {
             "opened": opens.name,
             "start_from": self._in_use() if goes_on else None,
+            "settings": self._best(),
         }
         return Look(record.model_copy(update=begins), opens, actions, again)
+
+    def _best(self) -> dict[str, str]:
+        """The best settings that a search has found, which is made once unless told otherwise."""
+        previous, search = self.observed.previous, self.spec.search
+        if search is None or search.again:
+            return {}
+        if previous.search is not None and previous.search.best is not None:
+            return previous.search.best.settings
+        return settings_of(previous.retrain, self.revision)
 
     def _in_use(self) -> SourceRef:
         ref = in_use_of(self.observed.previous)
@@ -280,6 +290,11 @@ def slots_of(observed: Observed) -> Slots | None:
 def started_from(status: RetrainStatus | None, revision: Revision) -> SourceRef | None:
     """What a revision goes on from, in each of its attempts; None: it begins with the base."""
     return status.start_from if status is not None and status.opened == revision.name else None
+
+
+def settings_of(status: RetrainStatus | None, revision: Revision) -> dict[str, str]:
+    """What a revision is trained with in place of another search; empty: as the spec says."""
+    return status.settings if status is not None and status.opened == revision.name else {}
 
 
 def is_opened_by_data(

@@ -542,3 +542,47 @@ def test_with_such_a_schedule_nothing_begins() -> None:
     world.steps()
     assert not world.jobs
     assert reasons(world.status)["Ready"] == "False InvalidSchedule"
+
+
+SEARCH = {
+    "objective": {"metric": "accuracy"},
+    "space": {"learningRate": {"type": "float", "low": 1e-5, "high": 1e-2}},
+}
+
+
+def searched(**search: Any) -> World:
+    """Published by a search whose best learning rate is 0.002, and then found on other data."""
+    world = World()
+    world.spec["search"] = SEARCH | search
+    world.spec["evaluation"] = {"metrics": ["accuracy"]}
+    world.steps()
+    best = {"number": 3, "state": "Complete", "value": 0.9, "settings": {"learningRate": "0.002"}}
+    world.end_run(search={"trials": 10, "complete": 10, "best": best})
+    world.go_to("2026-01-11T02:30:00")
+    world.found_other()
+    return world
+
+
+def test_a_search_is_made_once_and_its_best_settings_are_gone_on_with() -> None:
+    world = searched()
+    for _ in range(2):
+        assert world.retrain.settings == {"learningRate": "0.002"}
+        (job,) = world.runs
+        order = world.order_of(job)
+        assert isinstance(order, RunSpec)
+        assert order.fine_tuning.search is None
+        assert order.fine_tuning.training.learning_rate == 0.002
+        # The next one goes on with them, too.
+        world.end_run(digest=OTHER)
+        world.now += timedelta(days=1)
+        world.steps()
+        world.found_other()
+
+
+def test_a_search_is_made_again_where_that_is_asked_for() -> None:
+    world = searched(again=True)
+    (job,) = world.runs
+    order = world.order_of(job)
+    assert isinstance(order, RunSpec)
+    assert order.fine_tuning.search is not None
+    assert world.retrain.settings == {}
