@@ -17,16 +17,16 @@ def build(
     spec: FineTuneJobSpec,
     revision: Revision,
     platform: Platform,
-    start: SourceRef | None = None,
+    start_from: SourceRef | None = None,
 ) -> list[Obj]:
-    """The objects of a run in the order of their creation; the Job comes last. `start`: the result
-    that the training goes on from."""
+    """The objects of a run in the order of their creation; the Job comes last. `start_from`: what
+    it goes on from, if not the base."""
     return build_run(
         owner,
         spec,
         revision,
         platform,
-        order=run_spec(owner, spec, revision, platform, start),
+        order=run_spec(owner, spec, revision, platform, start_from),
         reads=sources.of_fine_tuning(spec),
     )
 
@@ -36,12 +36,12 @@ def run_spec(
     spec: FineTuneJobSpec,
     revision: Revision,
     platform: Platform,
-    start: SourceRef | None = None,
+    start_from: SourceRef | None = None,
 ) -> RunSpec:
     """The order for the trainer."""
     return RunSpec(
         **dict(run_order(owner, spec, revision, platform)),
         fine_tuning=part_of(spec, FineTuning),
         checkpoints=spec.checkpoints,
-        start_from=start,
+        start_from=start_from,
     )
