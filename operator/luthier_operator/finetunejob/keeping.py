@@ -55,10 +55,14 @@ class _Duty:
     in_use: str | None = None  # the revision that in-use.json is to name
     pruned_for: str | None = None  # the newest result: each one makes another the oldest
     newest: int | None = None
+    # A newer result that isn't in use: its run may have been told otherwise, and have said so in
+    # in-use.json, before somebody pinned another.
+    passed_over: str | None = None
 
     @property
     def digest(self) -> str:
-        text = json.dumps([self.in_use, self.pruned_for, self.newest])
+        asked = (self.in_use, self.pruned_for, self.newest, self.passed_over)
+        text = json.dumps([it for it in asked if it is not None])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
