@@ -147,12 +147,12 @@ def _duty(spec: FineTuneJobSpec, previous: FineTuneJobStatus) -> _Duty:
     named = None
     if in_use is not None and (written or not is_newest_in_use(spec.promote)):
         named = in_use.revision
-    if spec.keep_revisions is None:
-        return _Duty(named)
     newest = _newest_result(previous)
-    if newest is None or revision_number(newest) <= spec.keep_revisions:
-        return _Duty(named)
-    return _Duty(named, newest, spec.keep_revisions)
+    passed_over = newest if named not in (None, newest) else None
+    most = spec.keep_revisions
+    if most is None or newest is None or revision_number(newest) <= most:
+        return _Duty(named, passed_over=passed_over)
+    return _Duty(named, newest, most, passed_over)
 
 
 def _newest_result(previous: FineTuneJobStatus) -> str | None:

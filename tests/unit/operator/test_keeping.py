@@ -191,3 +191,17 @@ def test_the_errand_that_deletes_everything() -> None:
     assert isinstance(wanted.order, KeepOrder)
     assert wanted.order.everything
     assert wanted.order.output == "s3://artifacts/models/team/tone"
+
+
+def test_a_run_that_was_told_that_its_result_is_in_use_is_put_right() -> None:
+    life = Life()
+    first = life.run().revision
+    assert first is not None
+    life.edit(promote={"pin": first}, training={"maxSteps": 200})
+    life.look(**over(errand(life)))
+    # Its order was made before the pin: it wrote itself into in-use.json.
+    second = life.run().revision
+    assert second != first
+    in_use = order_of(errand(life)).in_use
+    assert in_use is not None
+    assert in_use.revision == first
