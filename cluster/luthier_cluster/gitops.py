@@ -11,12 +11,8 @@ _SOURCE = "github.com/fluxcd/source-controller@v1.9.6"
 _KUSTOMIZE = "github.com/fluxcd/kustomize-controller@v1.9.6"
 # module@version → the files of the kinds that examples/gitops uses.
 _CRDS = {
-    _SOURCE: (
-        f"{_FLUX}/source.toolkit.fluxcd.io_gitrepositories.yaml",
-    ),
-    _KUSTOMIZE: (
-        f"{_FLUX}/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
-    ),
+    _SOURCE: (f"{_FLUX}/source.toolkit.fluxcd.io_gitrepositories.yaml",),
+    _KUSTOMIZE: (f"{_FLUX}/kustomize.toolkit.fluxcd.io_kustomizations.yaml",),
     # The version that binaries/argohealth is built of.
     "github.com/argoproj/argo-cd/v3@v3.2.12": ("manifests/crds/applicationset-crd.yaml",),
 }
