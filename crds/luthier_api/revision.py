@@ -122,15 +122,14 @@ def is_revision(name: str) -> bool:
 
 
 def is_sibling(folder: str, other: str) -> bool:
-    """Whether `folder` is where an earlier revision of the same shape has its result, and `other`
-    the folder of the revision that found it again."""
+    """Whether `folder` is where another revision of the same shape has its result, and `other` the
+    folder of the one that found it again: of a resource that was deleted and created again, r1 may
+    find what r7 has made."""
     above, _, name = folder.rpartition("/")
     beside, _, newer = other.rpartition("/")
     if above != beside or not (is_revision(name) and is_revision(newer)):
         return False
-    return name.partition("-")[2] == newer.partition("-")[2] and (
-        revision_number(name) < revision_number(newer)
-    )
+    return name != newer and name.partition("-")[2] == newer.partition("-")[2]
 
 
 def maker_of(uri: str) -> str | None:

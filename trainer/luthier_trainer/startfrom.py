@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.optimizejob import SourceRef
@@ -11,11 +12,13 @@ from luthier_trainer.artifact import open_artifact
 from luthier_trainer.claim import Start
 from luthier_trainer.errors import TrainerError, blaming, unsupported
 from luthier_trainer.log import log
-from luthier_trainer.objectives.objective import Head
 from luthier_trainer.optimize import adapterfit
 from luthier_trainer.publish import MANIFEST
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
+
+if TYPE_CHECKING:
+    from luthier_trainer.objectives.objective import Head
 
 _PARAM = "model.adapter"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -60,7 +63,7 @@ def find_start(order: RunSpec) -> Start | None:
     return Start(uri=adapter.uri, digest=f"sha256:{total.hexdigest()}")
 
 
-def fetch_start(start: Start, order: RunSpec, head: Head, base_digest: str, folder: Path) -> Path:
+def fetch_start(start: Start, order: RunSpec, head: "Head", base_digest: str, folder: Path) -> Path:
     """The folder of its weights: an adapter's, or a model's where the method is full.
 
     Raises TrainerError: AdapterOfAnotherMethod, AdapterOfAnotherBase, AdapterOfOtherLabels,

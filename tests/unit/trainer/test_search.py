@@ -196,10 +196,10 @@ def test_a_failing_trial_costs_itself(make_spec: MakeSpec, monkeypatch: pytest.M
     spec = search_spec(make_spec, {"trials": 3})
     train = trial_module.train
 
-    def failing(trial: Any, run: Run, model_folder: Path) -> Any:
+    def failing(trial: Any, *others: Any) -> Any:
         if trial.record.number == 1:
             raise TrainerError(ExitCode.UNSUPPORTED, "LossNotFinite", "the loss is nan")
-        return train(trial, run, model_folder)
+        return train(trial, *others)
 
     monkeypatch.setattr(trial_module, "train", failing)
     result = SearchRun(spec).execute()
