@@ -11,7 +11,7 @@ help: ## Show this list
 setup: ## Make .venv (done by every target that needs it)
 	@scripts/setup.sh
 
-demo: setup ## Local Kubernetes, chart, two fine-tuning runs, ONNX, a bundle, tables (IMAGES=1: built trainer image)
+demo: setup ## Local Kubernetes, chart, two fine-tuning runs, a retraining, ONNX, a bundle, tables (IMAGES=1: built trainer image)
 	@$(PY) -m luthier_demo up $(if $(IMAGES),--trainer-image)
 
 demo-down: setup ## Take the demo's cluster down, with all that it holds
