@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from luthier_api import sources, terms
+from luthier_api import sources
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import part_of
@@ -14,7 +14,9 @@ from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_api.searchspace import applied, workers_of
 from luthier_operator.resources import Obj
 from luthier_operator.run.build import build_run, run_order
+from luthier_operator.run.errands import order_fields
 from luthier_operator.run.model import Owner, Revision
+from luthier_operator.run.workload import PROBE
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,6 @@ def probe_order(
 
     Raises LookupError without a pool for errands.
     """
-    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
-    if pool is None:
-        raise LookupError("no pool for errands")
-    order = dict(run_order(owner, spec, revision, platform, pool))
-    order |= {"role": "probe", "progress": None, "gpus": 0, "output": result or order["output"]}
+    order = order_fields(owner, spec, revision, platform, PROBE)
+    order |= {"output": result or order["output"]}
     return ProbeOrder(**order, fine_tuning=part_of(spec, FineTuning), dataset_digest=dataset_digest)

@@ -20,6 +20,7 @@ from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import Revision
 from luthier_operator.run.revision import is_anew, wanted
 from luthier_operator.run.sources import Awaited, Taken
+from luthier_operator.run.standing import reference
 from luthier_operator.run.status import in_use_of
 
 _SHAPES: Once[str] = Once(PARSED)
@@ -91,9 +92,7 @@ def _incumbent(spec: FineTuneJobSpec, previous: FineTuneJobStatus) -> SourceRef 
     in_use = in_use_of(previous)
     if spec.promote is None or spec.promote.when != "IfBetter" or in_use is None:
         return None
-    return SourceRef(
-        uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
-    )
+    return reference(in_use)
 
 
 def _invalid_search(spec: FineTuneJobSpec) -> Refusal | None:

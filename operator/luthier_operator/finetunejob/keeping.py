@@ -22,7 +22,6 @@ from luthier_operator.conditions import Conditions, is_true, shortened, timestam
 from luthier_operator.finetunejob.observe import Observed
 from luthier_operator.run import errands, policy
 from luthier_operator.run.actions import Action
-from luthier_operator.run.build import run_order
 from luthier_operator.run.errands import NOTHING, Wanted
 from luthier_operator.run.model import Errand, JobEnd, Owner, Revision
 from luthier_operator.run.workload import KEEP
@@ -33,8 +32,6 @@ _AGAIN_SECONDS = 300.0
 _AGAIN_MOST_SECONDS = 6 * 3600.0
 # So soon status is about the spec.
 _RECORDED_SECONDS = 1.0
-# A Job's end may be seen before its pod's, which holds the result.
-_RESULT_SECONDS = 30.0
 _MESSAGE = 1024
 
 
@@ -102,16 +99,10 @@ def keep(observed: Observed, revision: Revision) -> Kept:
 
 def order(owner: Owner, observed: Observed, revision: Revision, **asked: object) -> KeepOrder:
     """What the errand is told. Raises LookupError without a pool for it."""
-    spec, platform = observed.spec, observed.platform
-    assert spec is not None
-    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
-    if pool is None:
-        raise LookupError("no pool for errands")
-    common = dict(run_order(owner, spec, revision, platform, pool))
+    assert observed.spec is not None
+    common = errands.order_fields(owner, observed.spec, revision, observed.platform, KEEP)
     folder = common["output"].rpartition("/")[0]
-    return KeepOrder.model_validate(
-        common | {"role": KEEP, "progress": None, "gpus": 0, "output": folder} | asked
-    )
+    return KeepOrder.model_validate(common | {"output": folder} | asked)
 
 
 def is_to_delete(observed: Observed) -> bool:
@@ -231,9 +222,8 @@ def _concluded(observed: Observed, duty: _Duty, errand: Errand, end: JobEnd) -> 
     """What an errand that has ended came to. Its Job goes once that is on record."""
     before = observed.previous.kept
     told = errands.result_of(observed, errand, KeepResult)
-    since = (observed.now - datetime.fromisoformat(end.time)).total_seconds()
-    if told is None and since < _RESULT_SECONDS:
-        return Kept(before, again=2.0)
+    if told is None and errands.has_no_word_yet(observed, end):
+        return Kept(before, again=errands.WORD_SECONDS)
     if end.complete:
         gone = set(told.deleted) if told else set()
         kept = KeptStatus(about=duty.digest, in_use=duty.in_use, time=end.time)

@@ -7,7 +7,7 @@ than that of r4 asks for r5, for as long as r4 is the newest. So nothing of it i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ProbeResult
@@ -25,6 +25,7 @@ from luthier_operator.run.actions import Action, Ensure
 from luthier_operator.run.errands import Wanted
 from luthier_operator.run.model import Errand, JobEnd, Revision
 from luthier_operator.run.revision import has_ended
+from luthier_operator.run.standing import reference
 from luthier_operator.run.status import in_use_of
 from luthier_operator.run.workload import PROBE
 
@@ -32,9 +33,6 @@ from luthier_operator.run.workload import PROBE
 LOOK_SECONDS = 3600.0
 # The next reconciliation takes the Job of a recorded look away.
 _RECORDED_SECONDS = 5.0
-# A Job's end may be seen before its pod's, which holds the result.
-_RESULT = timedelta(seconds=30)
-_RESULT_SECONDS = 2.0
 _MESSAGE = 1024
 _TOKEN = 256
 
@@ -69,6 +67,9 @@ class _About:
 
 def look(observed: Observed, revision: Revision, refuse: Callable[[], Refusal | None]) -> Look:
     """`revision`: what spec and tokens ask for. `refuse`: what speaks against a run of it."""
+    known = (observed.previous.retrain, observed.retrain_token, *observed.errands)
+    if observed.spec is not None and observed.spec.retrain is None and not any(known):
+        return Look()  # as most are, and each look at a resource comes by here
     return _Looking(observed, revision, refuse).look()
 
 
@@ -100,7 +101,7 @@ class _Looking:
         if current is not None and current.end is not None:
             found = self._outcome(record, current, current.end)
             if found is None:
-                return Look(_or_none(record), actions=actions, again=_RESULT_SECONDS)
+                return Look(_or_none(record), actions=actions, again=errands.WORD_SECONDS)
             return self._concluded(found, actions, _RECORDED_SECONDS)
         if current is None and (about := self._due(record)):
             return self._begun(record, about, actions)
@@ -218,8 +219,7 @@ class _Looking:
     def _outcome(self, record: RetrainStatus, errand: Errand, end: JobEnd) -> RetrainStatus | None:
         """What a look that has ended came to; None where its pod's word isn't known yet."""
         told = errands.result_of(self.observed, errand, ProbeResult)
-        ended = _parsed(end.time)
-        if told is None and ended is not None and self.now < ended + _RESULT:
+        if told is None and errands.has_no_word_yet(self.observed, end):
             return None
         about = _About.parse(errand.about)
         record = record.model_copy(update={"last_probe": end.time, "probe": errand.uid})
@@ -274,9 +274,9 @@ class _Looking:
         return settings_of(previous.retrain, self.revision)
 
     def _in_use(self) -> SourceRef:
-        ref = in_use_of(self.observed.previous)
-        assert ref is not None
-        return SourceRef(uri=ref.uri, revision=ref.revision, manifest_sha256=ref.manifest_sha256)
+        in_use = in_use_of(self.observed.previous)
+        assert in_use is not None
+        return reference(in_use)
 
 
 def slots_of(observed: Observed) -> Slots | None:

@@ -7,7 +7,8 @@ happens once, whoever asks how often (docs/adr/0020).
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from luthier_api import terms
 from luthier_api.platform import Platform, Pool
@@ -33,8 +34,9 @@ from luthier_operator.run.build import (
     failure_policy,
     name_label,
     owner_reference,
+    run_order,
 )
-from luthier_operator.run.model import AnyObserved, Errand, Owner
+from luthier_operator.run.model import AnyObserved, Errand, JobEnd, Owner, Revision
 from luthier_operator.run.observe import parse_result
 from luthier_operator.run.pod import pod_spec
 
@@ -42,6 +44,9 @@ from luthier_operator.run.pod import pod_spec
 _RESTARTS = 2
 # One that outlives its resource goes by itself after that, if nobody else takes it away.
 _OUTLIVES_SECONDS = 3600
+# How long a pod's word is waited for, and how often it is looked for.
+_WORD = timedelta(seconds=30)
+WORD_SECONDS = 2.0
 # What an errand reads that is about storage alone.
 NOTHING = Reads()
 
@@ -86,6 +91,25 @@ def result_of(observed: AnyObserved, errand: Errand, model: type[ResultT]) -> Re
     return next((it for it in told if it is not None), None)
 
 
+def has_no_word_yet(observed: AnyObserved, end: JobEnd) -> bool:
+    """Whether the result of one that has ended may still come: a Job's end may be seen before its
+    pod's, which holds it."""
+    try:
+        ended = datetime.fromisoformat(end.time)
+    except ValueError:
+        return False
+    return observed.now < ended + _WORD
+
+
+def order_fields(
+    owner: Owner, spec: RunSettings, revision: Revision, platform: Platform, role: str
+) -> dict[str, Any]:
+    """What the order of any errand says. Raises LookupError without a pool for it."""
+    pool = _pool(owner, spec, platform)
+    common = dict(run_order(owner, spec, revision, platform, pool))
+    return common | {"role": role, "progress": None, "gpus": 0}
+
+
 def errand_job(
     owner: Owner, spec: RunSettings, platform: Platform, wanted: Wanted, *, outlives: bool = False
 ) -> Obj:
@@ -95,9 +119,7 @@ def errand_job(
 
     Raises LookupError without a pool, ValueError where the order is too large.
     """
-    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
-    if pool is None:
-        raise LookupError("no pool for errands")
+    pool = _pool(owner, spec, platform)
     order = write_order(wanted.order)
     if len(order.encode()) > ANNOTATION_BYTES:
         raise ValueError("the order is too large for an annotation")
@@ -158,6 +180,13 @@ def job_name(owner: Owner, role: str, about: str) -> str:
     digest = hashlib.sha256(f"{owner.uid}/{role}/{about}".encode()).hexdigest()[:8]
     stem = owner.name.replace(".", "-")[: 53 - len(role)].rstrip("-")
     return f"{stem}-{role}-{digest}"
+
+
+def _pool(owner: Owner, spec: RunSettings, platform: Platform) -> Pool:
+    pool = terms.errand_pool(spec.placement, owner.namespace, platform)
+    if pool is None:
+        raise LookupError("no pool for errands")
+    return pool
 
 
 def _modest(pool: Pool, platform: Platform) -> Pool:

@@ -10,6 +10,7 @@ from luthier_operator.conditions import Conditions, find, is_true
 from luthier_operator.errors import Refusal
 from luthier_operator.resources import Obj
 from luthier_operator.run.observe import parse_spec, parse_status
+from luthier_operator.run.standing import reference
 from luthier_operator.run.status import in_use_of
 
 SOURCE_READY = "SourceReady"
@@ -52,9 +53,7 @@ def source_of_job(namespace: str, name: str, obj: Obj | None, before: SourceRef 
     spec, _ = parse_spec(FineTuneJobSpec, obj)
     in_use = in_use_of(status)
     if in_use is not None:
-        kept = SourceRef(
-            uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
-        )
+        kept = reference(in_use)
     # Once its run has ended well, what is in use is what it asks for, promoted, pinned or kept.
     settled = in_use is not None and is_true(status.conditions, "Complete")
     if kept is None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from luthier_api import reasons
+from luthier_api.optimizejob import SourceRef
 from luthier_api.revision import maker_of
 from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord
 from luthier_operator.errors import Refusal
@@ -43,4 +44,11 @@ def made(artifact: ArtifactRef, revision: str) -> InUse:
         uri=artifact.uri,
         manifest_sha256=artifact.manifest_sha256,
         revision=maker_of(artifact.uri) or revision,
+    )
+
+
+def reference(in_use: InUse) -> SourceRef:
+    """What is in use, as whoever takes it names it."""
+    return SourceRef(
+        uri=in_use.uri, revision=in_use.revision, manifest_sha256=in_use.manifest_sha256
     )
