@@ -1,8 +1,9 @@
 """`luthier promote`: pin which result is in use, or say what to write in git."""
 
 from luthier_api.kinds import FINE_TUNE_JOB
+from luthier_cli.change import change, explained
 from luthier_cli.errors import CliError
-from luthier_cli.kube import ApiError, Cluster, UnreachableError
+from luthier_cli.kube import Cluster
 from luthier_cli.revisions import find, revisions_of, with_result
 from luthier_cli.state import Resource
 from luthier_cli.target import Target
@@ -47,18 +48,11 @@ def promote(
             f"{target} has no revisions to choose from",
             "promote the FineTuneJob that it follows: it takes what that one has in use",
         )
-    path = target.path(cluster.namespace)
-    try:
-        resource = cluster.request("GET", path)
+    with explained(cluster, target):
+        resource = cluster.request("GET", target.path(cluster.namespace))
         pin = with_result(find(revisions_of(resource), revision)).name if revision else None
         engine = engine_of(resource)
         if only_print or engine is not None:
             return pin, engine or "--print"
-        version = resource["metadata"]["resourceVersion"]
-        patch = {"metadata": {"resourceVersion": version}, "spec": {"promote": {"pin": pin}}}
-        cluster.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
-    except (ApiError, UnreachableError) as error:
-        if isinstance(error, ApiError) and error.code == 409:
-            raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
-        raise cluster.explain(error, str(target)) from None
+        change(cluster, target, resource, {"spec": {"promote": {"pin": pin}}})
     return pin, None

@@ -2,8 +2,9 @@
 
 import secrets
 
+from luthier_cli.change import change, explained
 from luthier_cli.errors import CliError
-from luthier_cli.kube import ApiError, Cluster, UnreachableError
+from luthier_cli.kube import Cluster
 from luthier_cli.state import outcome, status_of
 from luthier_cli.target import Target
 
@@ -12,9 +13,8 @@ RERUN_ANNOTATION = "luthier.dev/rerun"
 
 def rerun(cluster: Cluster, target: Target, *, stop: bool) -> None:
     """Ask for it. `stop`: also where a run goes on, which gives way. Raises CliError."""
-    path = target.path(cluster.namespace)
-    try:
-        resource = cluster.request("GET", path)
+    with explained(cluster, target):
+        resource = cluster.request("GET", target.path(cluster.namespace))
         if outcome(resource) is None and not stop:
             phase = status_of(resource).get("phase") or "not yet seen by the operator"
             raise CliError(
@@ -22,15 +22,5 @@ def rerun(cluster: Cluster, target: Target, *, stop: bool) -> None:
                 f"follow it: luthier watch {target.argument}; with --stop it gives way to the new "
                 "run",
             )
-        version = resource["metadata"]["resourceVersion"]
-        patch = {
-            "metadata": {
-                "annotations": {RERUN_ANNOTATION: secrets.token_hex(8)},
-                "resourceVersion": version,
-            }
-        }
-        cluster.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
-    except (ApiError, UnreachableError) as error:
-        if isinstance(error, ApiError) and error.code == 409:
-            raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
-        raise cluster.explain(error, str(target)) from None
+        asked = {RERUN_ANNOTATION: secrets.token_hex(8)}
+        change(cluster, target, resource, {"metadata": {"annotations": asked}})

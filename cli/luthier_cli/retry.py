@@ -2,8 +2,9 @@
 
 import secrets
 
+from luthier_cli.change import change, explained
 from luthier_cli.errors import CliError
-from luthier_cli.kube import ApiError, Cluster, UnreachableError
+from luthier_cli.kube import Cluster
 from luthier_cli.state import (
     RETRY_ANNOTATION,
     Resource,
@@ -42,17 +43,9 @@ def refusal(target: Target, resource: Resource) -> CliError | None:
 
 def retry(cluster: Cluster, target: Target) -> None:
     """Ask for the next attempt. Raises CliError."""
-    path = target.path(cluster.namespace)
-    token = secrets.token_hex(8)
-    try:
-        resource = cluster.request("GET", path)
+    with explained(cluster, target):
+        resource = cluster.request("GET", target.path(cluster.namespace))
         if error := refusal(target, resource):
             raise error
-        # The version makes it this very state: a run that went on meanwhile is left alone.
-        version = resource["metadata"]["resourceVersion"]
-        patch = {"metadata": {"annotations": {RETRY_ANNOTATION: token}, "resourceVersion": version}}
-        cluster.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
-    except (ApiError, UnreachableError) as error:
-        if isinstance(error, ApiError) and error.code == 409:
-            raise CliError(f"{target} changed meanwhile", "look at it, and try again") from None
-        raise cluster.explain(error, str(target)) from None
+        asked = {RETRY_ANNOTATION: secrets.token_hex(8)}
+        change(cluster, target, resource, {"metadata": {"annotations": asked}})
