@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.support import Seaweed, client
+from unit.trainer.support import Seaweed, client, create_bucket
 
 from luthier_demo import artifacts
 
@@ -19,7 +19,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server = Seaweed(tmp_path_factory.mktemp("seaweed"))
     server.start()
     found = client(server.endpoint)
-    found.create_bucket(Bucket="artifacts")
+    create_bucket(found, "artifacts")
     yield found
     server.stop()
 

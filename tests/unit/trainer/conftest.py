@@ -24,6 +24,7 @@ from unit.trainer.support import (
     TrainerProcess,
     client,
     colour_rows,
+    create_bucket,
     spec_maker,
     write_jsonl,
 )
@@ -153,7 +154,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     server = Seaweed(tmp_path_factory.mktemp("seaweed"))
     server.start()
     for bucket in ("artifacts", "datasets", "models", "store"):
-        client(server.endpoint).create_bucket(Bucket=bucket)
+        create_bucket(client(server.endpoint), bucket)
     yield server
     server.stop()
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.trainer.support import MakeSpec, Operator, Seaweed, TrainerProcess, client, folder_of
+from unit.trainer.support import (
+    MakeSpec,
+    Operator,
+    Seaweed,
+    TrainerProcess,
+    client,
+    create_bucket,
+    folder_of,
+)
 from unit.trainer.test_run import losses, same_weights
 
 from luthier_api.result import MAX_RESULT_BYTES, ExitCode, RunResult
@@ -142,7 +150,7 @@ def test_storage_that_is_gone_for_a_while_in_mid_run(
     own = Seaweed(tmp_path / "weed")
     own.start()
     try:
-        client(own.endpoint).create_bucket(Bucket="artifacts")
+        create_bucket(client(own.endpoint), "artifacts")
         spec = make_spec(
             output="s3://artifacts/run",
             training={**LONG, "maxSteps": 400},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trainer.support import Seaweed, client
+from unit.trainer.support import Seaweed, client, create_bucket
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
@@ -128,7 +128,7 @@ def test_a_store_that_comes_back_is_waited_for(s3: Any, tmp_path: Path) -> None:
     back = threading.Timer(3, own.start)
     own.start()
     try:
-        client(own.endpoint).create_bucket(Bucket="store")
+        create_bucket(client(own.endpoint), "store")
         store = open_store("s3://store/x", own.access(retry_seconds=60), "output.uri")
         own.stop()
         back.start()
