@@ -53,22 +53,21 @@ def main() -> None:
     from safetensors.torch import save_file
 
     from luthier_trainer.main import main as run
-    from luthier_trainer.training import finetune, loader
+    from luthier_trainer.training import loader, loop
 
-    folder = Path(os.environ[_FOLDER])
+    folder, learn = Path(os.environ[_FOLDER]), loop.train
 
-    class Written(finetune._Trainer):
-        def __init__(self, model, objective, items, eval_items, session, *more) -> None:  # type: ignore[no-untyped-def]
-            super().__init__(model, objective, items, eval_items, session, *more)
-            trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-            save_file(trained, folder / WEIGHTS)
-            batches = [
-                [(list(items[i].ids), list(items[i].targets)) for i in batch]
-                for batch in loader.plan(items, session)(0)
-            ]
-            (folder / BATCHES).write_text(json.dumps(batches))
+    def written(model, objective, items, eval_items, session, snapshot):  # type: ignore[no-untyped-def]
+        trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+        save_file(trained, folder / WEIGHTS)
+        batches = [
+            [(list(items[i].ids), list(items[i].targets)) for i in batch]
+            for batch in loader.plan(items, session)(0)
+        ]
+        (folder / BATCHES).write_text(json.dumps(batches))
+        return learn(model, objective, items, eval_items, session, snapshot)
 
-    finetune._Trainer = Written  # type: ignore[assignment,misc]
+    loop.train = written
     run()
 
 

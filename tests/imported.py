@@ -1,7 +1,7 @@
 """What is imported stays: the garbage collector needn't look at it time and again.
 
-After torch and transformers it is millions of objects, and each training ends with a collection
-(of accelerate's), which takes half a second of them.
+After torch and transformers it is millions of objects, and a collection takes half a second of
+them.
 """
 
 import gc

@@ -8,7 +8,7 @@ import torch
 from unit.trainer.test_optimizers import WORK
 from unit.trainer.training_runs import Fit, llama, rows, same
 
-from luthier_trainer.training.finetune import _Trainer
+from luthier_trainer.training import loop
 
 # Weights of more than 100,000 numbers: those of paged optimisers are paged from there on.
 _HIDDEN = 256
@@ -18,14 +18,14 @@ _HIDDEN = 256
 def test_trains_and_goes_on_bit_for_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainers: list[Any] = []
-    begin = _Trainer.begin_clock
+    optimizers: list[Any] = []
+    make = loop.make_optimizer
 
-    def seen(self: Any) -> None:
-        trainers.append(self)
-        begin(self)
+    def seen(*arguments: Any) -> Any:
+        optimizers.append(make(*arguments))
+        return optimizers[-1]
 
-    monkeypatch.setattr(_Trainer, "begin_clock", seen)
+    monkeypatch.setattr(loop, "make_optimizer", seen)
 
     def fit(folder: str, stop_at: int | None = None) -> Fit:
         return Fit(
@@ -53,7 +53,7 @@ def test_trains_and_goes_on_bit_for_bit(
     stopped()
     assert all(p.is_cuda for p in stopped.weights.values())
     assert same(stopped.weights, whole.weights)
-    paged = [_paged(trainer.optimizer.optimizer) for trainer in trainers]
+    paged = list(map(_paged, optimizers))
     assert paged[0] == paged[2]
     assert bool(paged[0]) == name.startswith("paged")
 

@@ -55,7 +55,7 @@ from luthier_trainer.training.resolve import resolve
 from luthier_trainer.training.usercode import load_loss
 
 if TYPE_CHECKING:
-    from luthier_trainer.training.finetune import Outcome
+    from luthier_trainer.training.loop import Outcome
 
 _PAGE = "report/data.html"
 
@@ -215,7 +215,7 @@ class Stages:
         kind = describe(model_folder).kind
         self.training = training = with_rate(wish, self.tuning.method.type, kind)
         self.precision = resolve_precision(training.precision, self.run.spec.gpus)
-        self.autocast = None if self.precision.name == "fp32" else self.precision.dtype
+        self.autocast = self.precision.autocast
         self.source = BaseSource(
             folder=model_folder,
             head=self.objective.head,
@@ -328,8 +328,7 @@ class Stages:
         self.target.upload(_PAGE, page)
 
     def _train(self) -> None:
-        # Brings the training loop of transformers, the slowest import of all.
-        from luthier_trainer.training.finetune import train
+        from luthier_trainer.training.loop import train
         from luthier_trainer.training.session import Packing, Session
 
         resumed = self.snapshot.step if self.snapshot else 0

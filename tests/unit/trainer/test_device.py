@@ -1,7 +1,6 @@
 """Where a run computes follows from its spec, not from what is visible."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from luthier_trainer import device
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.models.quantized import quantized_device
-from luthier_trainer.training import arguments as of_arguments
 from luthier_trainer.training import environment, generators, memory
 from luthier_trainer.training.estimate import memory_of
 
@@ -80,34 +78,6 @@ def test_emulated_bfloat16_is_not_chosen(
     assert resolve_precision("auto", 1).name == auto
     assert resolve_precision("bf16", 1).name == "bf16"
     assert ("emulates bfloat16" in capsys.readouterr().err) is not native
-
-
-def test_several_cards_are_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    made: list[Any] = []
-
-    class Arguments:
-        """Of transformers on a machine with two cards."""
-
-        def __init__(self, **settings: Any) -> None:
-            self.settings, self._n_gpu = settings, 2
-            made.append(self)
-
-        @property
-        def n_gpu(self) -> int:
-            return self._n_gpu
-
-    monkeypatch.setattr(of_arguments, "TrainingArguments", Arguments)
-    session: Any = _Session(Training(max_steps=1), Precision("fp32"), tmp_path)
-    found = of_arguments.arguments(session, evaluates=False)
-    assert found is made[0]
-    assert found.n_gpu == 1
-
-
-class _Session:
-    def __init__(self, training: Training, precision: Precision, scratch: Path) -> None:
-        self.training, self.precision, self.scratch = training, precision, scratch
-        self.resolved = self
-        self.batch_size, self.workers = 1, 0
 
 
 def test_one_place_looks_for_a_gpu() -> None:

@@ -10,8 +10,8 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.revision import shape_hash
 from luthier_api.training import Training
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.training.arguments import scheduler_options
 from luthier_trainer.training.rate import notes, rate_of, with_rate
+from luthier_trainer.training.schedule import schedule_options
 
 
 def training(**changes: Any) -> Training:
@@ -66,7 +66,7 @@ def test_the_warm_up_fits_the_schedule(settings: dict[str, Any], warmup: float) 
     found = with_rate(training(**settings), "lora", "decoder")
     assert found.warmup_ratio == pytest.approx(warmup)
     Training.model_validate(found.to_json())
-    assert scheduler_options(found, 100) is not None
+    assert schedule_options(found, 100) is not None
 
 
 def test_a_lowest_rate_above_what_auto_comes_to_is_refused() -> None:

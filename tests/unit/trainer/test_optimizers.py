@@ -19,6 +19,7 @@ from luthier_api.optimizers import (
 from luthier_api.structural import structural_schema
 from luthier_api.training import Training
 from luthier_trainer.training import optimizerstate
+from luthier_trainer.training.optimizers import make_optimizer
 
 NAMES = get_args(Optimizer)
 WORK = [name for name in NAMES if name not in REFUSED]
@@ -70,21 +71,13 @@ def test_trains_and_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WORK)
 def test_the_state_is_as_large_as_the_page_says(name: str, tmp_path: Path) -> None:
     """Of one large matrix, which all 8-bit ones quantise."""
-    from transformers import Trainer, TrainingArguments
-
-    from luthier_trainer.training.optimizers import prepare_optimizer
-
-    prepare_optimizer(name)
-    weight = torch.nn.Parameter(torch.randn(256, 256))
-    made, options = Trainer.get_optimizer_cls_and_kwargs(
-        TrainingArguments(output_dir=str(tmp_path), optim=name, use_cpu=True, report_to=[])
-    )
-    optimizer = made([weight], **options)
-    weight.grad = torch.randn(256, 256)
+    model = torch.nn.Linear(256, 256, bias=False)
+    optimizer = make_optimizer(model, Training(max_steps=1, optimizer=name))
+    model.weight.grad = torch.randn(256, 256)
     optimizer.step()
     tensors, _ = optimizerstate.flatten(optimizer.state_dict())
     held = sum(t.nbytes for n, t in tensors.items() if "qmap" not in n)
-    assert held / weight.numel() == pytest.approx(state_bytes_per_weight(name), abs=0.11)
+    assert held / model.weight.numel() == pytest.approx(state_bytes_per_weight(name), abs=0.11)
 
 
 def test_what_is_of_bitsandbytes() -> None:

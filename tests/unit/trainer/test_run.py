@@ -277,10 +277,10 @@ def test_a_pod_that_was_replaced_publishes_nothing(
     finished: tuple[RunSpec, RunResult], make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newer pod's record appears while this one trains."""
-    from luthier_trainer.training import finetune
+    from luthier_trainer.training import loop
 
     spec = make_spec()
-    real_train = finetune.train
+    real_train = loop.train
 
     def train(*arguments: Any) -> Any:
         attempts = folder_of(spec) / "attempts"
@@ -289,7 +289,7 @@ def test_a_pod_that_was_replaced_publishes_nothing(
         (attempts / "newer.json").write_text(json.dumps({**record, "ordinal": 2}))
         return real_train(*arguments)
 
-    monkeypatch.setattr(finetune, "train", train)
+    monkeypatch.setattr(loop, "train", train)
     with pytest.raises(Superseded):
         Run(spec).execute()
     assert not (folder_of(spec) / "manifest.json").exists()
@@ -304,7 +304,7 @@ def test_what_preflight_saw_can_be_read_while_it_trains(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from luthier_trainer.training import finetune
+    from luthier_trainer.training import loop
 
     spec = make_spec()
     page = folder_of(spec) / "report" / "data.html"
@@ -315,7 +315,7 @@ def test_what_preflight_saw_can_be_read_while_it_trains(
             assert told in text, told
         raise Superseded
 
-    monkeypatch.setattr(finetune, "train", train)
+    monkeypatch.setattr(loop, "train", train)
     with pytest.raises(Superseded):
         Run(spec).execute()
     line = re.search(

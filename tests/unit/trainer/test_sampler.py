@@ -37,7 +37,7 @@ def test_the_sampler_follows_the_epoch(kind: str) -> None:
     plan = PLANS[kind](1)
     sampler = EpochBatches(plan, 8)
     for epoch in (0, 3):
-        sampler.set_epoch(epoch)
+        sampler.begin(epoch)
         assert list(sampler) == plan(epoch)
         assert len(sampler) == len(plan(epoch))
 

@@ -20,7 +20,7 @@ from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
-from luthier_trainer.training.finetune import Outcome, train
+from luthier_trainer.training.loop import Outcome, train
 from luthier_trainer.training.resolve import Resolved
 from luthier_trainer.training.session import Packing, Session
 

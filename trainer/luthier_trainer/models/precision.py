@@ -20,6 +20,11 @@ class Precision:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
 
     @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that a forward pass computes in where it isn't that of the weights."""
+        return None if self.name == "fp32" else self.dtype
+
+    @property
     def frozen_dtype(self) -> torch.dtype:
         """Of weights that aren't trained. fp32 and bf16 have the same range; in fp16 small
         weights would be lost."""

@@ -31,7 +31,7 @@ from luthier_trainer.storage.objectstore import join
 from luthier_trainer.training.evaluations import AT_THE_END
 
 if TYPE_CHECKING:
-    from luthier_trainer.training.finetune import Outcome
+    from luthier_trainer.training.loop import Outcome
 
 # What is wrong with the world is no trial's fault.
 _NOT_OF_A_TRIAL = (
@@ -199,9 +199,6 @@ def _measured(metric: str) -> str:
 
 def _tidy() -> None:
     """Let go of what a training leaves in this process."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
     gc.collect()
     if device.on_gpu():
         torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import TrainerState, TrainingArguments
 
 from luthier_api.finetunejob import CheckpointRef
 from luthier_trainer.digests import sha256_of
@@ -179,17 +178,3 @@ def _set_weights(tensors: dict[str, Tensor], model: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in _trainable(model).items():
             parameter.copy_(tensors[f"{_MODEL}{name}"])
-
-
-def local_resume_folder(snapshot: Snapshot, folder: Path, args: TrainingArguments) -> Path:
-    """A folder with the one file that the training loop of transformers reads itself.
-
-    When it logs and saves it would take from there: that may be another since, and is told by
-    `args`. It reads no fields of a newer version of its own.
-    """
-    known = {it.name for it in fields(TrainerState)}
-    state = {name: it for name, it in snapshot.document["trainer"].items() if name in known}
-    state |= {"logging_steps": args.logging_steps, "save_steps": args.save_steps}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "trainer_state.json").write_text(json.dumps(state))
-    return folder

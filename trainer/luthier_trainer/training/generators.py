@@ -12,6 +12,13 @@ from torch import Tensor
 from luthier_trainer.device import on_gpu
 
 
+def seed(number: int) -> None:
+    """Let the generators of Python, numpy and torch begin there."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
 def capture() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """States of the generators of Python, numpy and torch."""
     name, keys, position, has_gauss, cached = np.random.get_state()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from luthier_trainer import device
 from luthier_trainer.objectives.items import exact_lengths, lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training.sampler import (
@@ -39,26 +40,26 @@ class _Items(Dataset[tuple[Key, Any]]):
         return key, self._items[key]
 
 
-class _Loader(DataLoader[Any]):
-    """Passes the epoch on to its batches."""
+class Loader(DataLoader[Any]):
+    """Passes the position on to its batches."""
 
-    def set_epoch(self, epoch: int) -> None:
-        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    def begin(self, epoch: int, batches: int = 0) -> None:
+        """The next iteration is that of this epoch, behind so many of its batches."""
+        self.batch_sampler.begin(epoch, batches)  # type: ignore[union-attr]
 
 
-def train_loader(
-    items: Sequence[Item], objective: Objective, session: Session, pin_memory: bool
-) -> DataLoader[Any]:
+def train_loader(items: Sequence[Item], objective: Objective, session: Session) -> Loader:
     """The batches of each epoch in their order, padded, on the CPU."""
     collate = session.packing.collate if session.packing else objective.collate
     batches = EpochBatches(plan(items, session), session.resolved.batch_size)
-    return _Loader(
+    return Loader(
         _Items(items),
         batch_sampler=batches,
         collate_fn=partial(_collate, collate),
         num_workers=session.resolved.workers,
         worker_init_fn=_begin_worker,
-        pin_memory=pin_memory,
+        pin_memory=device.on_gpu(),
+        persistent_workers=session.resolved.workers > 0,
         # Else every epoch draws a number from the global generator.
         generator=torch.Generator().manual_seed(session.training.seed),
     )

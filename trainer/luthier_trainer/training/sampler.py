@@ -88,18 +88,19 @@ class PackedBatches:
 
 
 class EpochBatches:
-    """The batch sampler of a DataLoader, told the epoch by the training loop."""
+    """The batch sampler of a DataLoader, told by the training loop where it stands."""
 
     def __init__(self, plan: Plan, batch_size: int) -> None:
         self._plan = lru_cache(maxsize=1)(plan)
         self.batch_size = batch_size
-        self._epoch = 0
+        self._epoch = self._first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+    def begin(self, epoch: int, batches: int = 0) -> None:
+        """The next iteration is that of this epoch, behind so many of its batches."""
+        self._epoch, self._first = epoch, batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self._plan(self._epoch))
+        return iter(self._plan(self._epoch)[self._first :])
 
     def __len__(self) -> int:
         return len(self._plan(self._epoch))
