@@ -97,6 +97,10 @@ class Interrupted(BaseException):
     """SIGTERM came. Like KeyboardInterrupt it must pass every `except Exception`."""
 
 
+class PeersLost(Interrupted):
+    """A process that trains beside this one is gone: all of them end, and go on together."""
+
+
 class Superseded(BaseException):
     """The run is over or another pod does it now: end without publishing anything."""
 

@@ -29,6 +29,8 @@ from luthier_api.runspec import (
 )
 from luthier_api.visible import in_json
 from luthier_trainer import credentials
+from luthier_trainer.distributed.launch import launch
+from luthier_trainer.distributed.place import LOCAL_RANK, place_of, processes
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
 from luthier_trainer.log import log, log_traceback
 from luthier_trainer.pod import Pod
@@ -69,6 +71,9 @@ def main() -> None:
             RunEnd(revision="", attempt=0, outcome="Failed", error=failure.error),
             failure.exit_code,
         )
+    if (count := processes(order)) > 1 and LOCAL_RANK not in os.environ:
+        # os._exit: nothing of this process may outlive the others.
+        os._exit(launch(order, count))
     # Code of the user's finds no credentials in its environment, nor in /proc.
     restart_with_settings(order.scratch_dir, order.gpus, apart=has_code(order))
     _finish(*_execute(run_of(order)))
@@ -81,6 +86,10 @@ def run_of(order: AnyOrder) -> AnyRun:
             from luthier_trainer.search.run import SearchRun
 
             return SearchRun(order)
+        case RunSpec() if not place_of(order).is_first:
+            from luthier_trainer.distributed.peer import Peer
+
+            return Peer(order)
         case RunSpec():
             from luthier_trainer.run import Run
 

@@ -86,7 +86,7 @@ class Pod:
         seconds = time.monotonic() - self._started
         return Usage(
             cpu_seconds=round(cpu_seconds(), 1),
-            gpu_seconds=round(self.order.gpus * seconds, 1),
+            gpu_seconds=round(self.order.gpus * self.order.nodes * seconds, 1),
             trained_tokens=self.trained_tokens,
         )
 

@@ -13,8 +13,10 @@ from luthier_trainer.claim import REVISION_TAKEN, Start, base_changed, read_clai
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
+from luthier_trainer.distributed.agreement import agreement
+from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.finished import finished, found_again
+from luthier_trainer.finished import Found, finished, found_again
 from luthier_trainer.inuse import IN_USE, write_in_use
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
@@ -113,12 +115,10 @@ class Run:
         output = open_store(self.spec.output, self.spec.storage, "output.uri")
         if found := finished(output, self.spec):
             return self.pod.again(RunResult, *found)
-        base = self._find_base(output)
-        examples = self._check_data(folder)
+        base = self.find_base(output)
+        examples = self.check_data(folder)
         made_from = (examples.digest, modelcache.identity(base), find_start(self.spec))
-        if found := finished(output, self.spec, *made_from):
-            return self.pod.again(RunResult, *found)
-        if self._may_be_found() and (found := found_again(self.spec, *made_from)):
+        if found := self.found(output, *made_from):
             return self.pod.again(RunResult, *found)
         return self._work(output, base, examples, folder, made_from[2])
 
@@ -135,11 +135,23 @@ class Run:
         record.leave(output, examples)
         steps = complete_steps(output)
         self.pod.begin(steps[-1] if steps else 0)
-        model_folder = self._load(base)
+        model_folder = self.load_base(base)
         # Only now: the import of torch and transformers takes seconds.
+        from luthier_trainer.distributed.world import meet
         from luthier_trainer.stages import Stages
 
-        return Stages(self, attempts, output, examples, folder).execute(base, model_folder)
+        world = meet(place_of(self.spec), self.interrupt.check)
+        world.share(agreement(self, base, examples))
+        stages = Stages(self, attempts, output, examples, folder, world=world)
+        return stages.execute(base, model_folder)
+
+    def found(
+        self, output: ObjectStore, digest: str, base: str | None, start: Start | None
+    ) -> Found | None:
+        """What makes this run needless: the result of the same, of this revision or an earlier."""
+        if found := finished(output, self.spec, digest, base, start):
+            return found
+        return found_again(self.spec, digest, base, start) if self._may_be_found() else None
 
     def _may_be_found(self) -> bool:
         """Whether an earlier revision's result is as good as one of this run. What stands in a
@@ -176,14 +188,14 @@ class Run:
         except Exception as error:
             log(f"warning: {folder.uri}/{IN_USE} doesn't name this result: {error}")
 
-    def _load(self, base: BaseModel) -> Path:
+    def load_base(self, base: BaseModel) -> Path:
         """The base model's folder on this machine, which fits."""
         self.reporter.stage("Loading")
         model_folder = modelcache.local_folder(base, self.spec)
         check_files(model_folder, self.spec.fine_tuning.method)
         return model_folder
 
-    def _find_base(self, output: ObjectStore) -> BaseModel:
+    def find_base(self, output: ObjectStore) -> BaseModel:
         """Of a hub at the commit with which this output was begun: a branch moves."""
         claim = read_claim(output)
         began = claim.base if claim else None
@@ -198,7 +210,7 @@ class Run:
                 raise base_changed(f"{uri}: the hub no longer has it", began) from failure
             raise
 
-    def _check_data(self, folder: Path) -> Examples:
+    def check_data(self, folder: Path) -> Examples:
         try:
             examples = data.load(self.spec, folder / "data")
         except TrainerError as failure:

@@ -1,6 +1,7 @@
 """The stages that need torch: rows as tokens, the model, training; then results.py."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from luthier_trainer import device, inspection, usercode
 from luthier_trainer.attempts import Ledger
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
-from luthier_trainer.errors import Interrupted, Superseded
+from luthier_trainer.distributed.world import World
+from luthier_trainer.errors import Interrupted, PeersLost, Superseded
 from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.progress import RowProgress
@@ -86,16 +88,19 @@ class Stages:
         target: ObjectStore | None = None,
         trial: Trying | None = None,
         encodings: Encodings | None = None,
+        world: World | None = None,
     ) -> None:
         """`output`: where its checkpoints are; `target`: where the result goes, if not there too.
 
         `trial`: of a training that is one of a search's. `encodings`: kept of one for the next.
+        `world`: the processes that train the model together.
         """
         self.run = run
         self.attempts = attempts
         self.output = output
         self.target = target or output
         self.trial = trial
+        self.world = world or World()
         self._encodings = {} if encodings is None else encodings
         self.examples = examples
         self.folder = folder
@@ -235,6 +240,8 @@ class Stages:
             self.custom_loss.to(self.tuned.model.device)
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         kept = self.snapshot.document["resolved"] if self.snapshot else {}
+        if not self.world.is_first:  # the first one has measured what fits, and read the snapshot
+            kept = self._follow()
         packed = packs(
             self.tuning,
             self.objective,
@@ -254,6 +261,8 @@ class Stages:
             may_checkpoint=self.tuning.method.type != "prefix",
             kept=kept,
         )
+        if self.world.is_first:
+            self.world.share({"step": self._resumed_step, "kept": self.resolved.kept})
         if self.tuning.method.merge:
             self._expect_merge(model_folder)
         self.notes = {
@@ -267,6 +276,20 @@ class Stages:
             self.notes["maxLength"] = str(self.objective.max_length)
             log(f"maxLength is {self.objective.max_length:,}: the model reads no more")
         self.run.reporter.set(estimate=self.resolved.estimate, resolved=self.notes)
+
+    @property
+    def _resumed_step(self) -> int:
+        return self.snapshot.step if self.snapshot else 0
+
+    def _follow(self) -> dict[str, str]:
+        """What the first process resolved. Raises Interrupted where it goes on from another
+        checkpoint: it may be the only one that could read the newest."""
+        told = self.world.share()
+        if told["step"] != self._resumed_step:
+            log(f"the first process goes on from step {told['step']}, not {self._resumed_step}")
+            raise PeersLost
+        kept: dict[str, str] = told["kept"]
+        return kept
 
     def _start(self, base: BaseModel) -> Path | None:
         """The weights that the training begins with, where it goes on from earlier ones."""
@@ -331,7 +354,7 @@ class Stages:
         from luthier_trainer.training.loop import train
         from luthier_trainer.training.session import Packing, Session
 
-        resumed = self.snapshot.step if self.snapshot else 0
+        resumed = self._resumed_step
         self.attempts.resume_from(resumed)
         if self.snapshot:
             log(f"going on from the checkpoint of step {resumed}")
@@ -360,6 +383,7 @@ class Stages:
             place=lambda index: self.examples.train[index].place,
             packing=Packing(pack, self.objective.collate) if self.resolved.packed else None,
             goes_on=self.trial.goes_on if self.trial else None,
+            world=self.world,
         )
         self.run.reporter.stage("Training")
         outcome = train(
@@ -369,7 +393,7 @@ class Stages:
         self.outcome = outcome
         rate = outcome.trained_tokens / max(outcome.seconds, 1e-9)
         log(f"trained to step {outcome.step} in {outcome.seconds:.1f} s, {rate:.0f} tokens/s")
-        if self.run.interrupt.requested:
+        if outcome.stopped or self.run.interrupt.requested:
             raise Superseded if self.run.interrupt.superseded else Interrupted
         estimate = self.resolved.estimate.model_copy(
             update={
@@ -389,8 +413,12 @@ class Stages:
             batch_size=self.tuning.evaluation.batch_size,
             autocast=self.autocast,
             on_rows=RowProgress(
-                self.run.reporter, "Evaluating", len(items), self.run.interrupt.check
+                self.run.reporter,
+                "Evaluating",
+                math.ceil(len(items) / self.world.size),
+                self.run.interrupt.check,
             ),
+            world=self.world,
         )
         self.run.reporter.update(stage="Training")
         return found

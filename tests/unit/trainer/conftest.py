@@ -110,7 +110,7 @@ def start_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
 def start_warm_trainer(tmp_path: Path) -> Iterator[Callable[..., TrainerProcess]]:
     """As `start_trainer`, by processes whose imports are done."""
     with _starter(tmp_path, WarmProcess) as start:
-        yield lambda spec, **more: start(spec, **settings(spec.scratch_dir), **more)
+        yield lambda spec, **more: start(spec, **{**settings(spec.scratch_dir), **more})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,7 @@ def test_a_gpu_that_was_not_asked_for_is_left_alone() -> None:
     assert memory.used_bytes() > 0
     assert memory.peak_bytes() > 0
     assert "generator.cuda" not in generators.capture()[0]
-    assert "GPU" not in environment.environment("fp32", {})["device"]
+    assert "GPU" not in environment.environment("fp32", 1, {})["device"]
     assert quantized_device() == {"": "cpu"}
     model = tuned(source("llama"), "lora", Precision("fp32")).model
     assert model.device.type == "cpu"

@@ -187,7 +187,7 @@ def test_a_resume_elsewhere_says_what_differs(tmp_path: Path) -> None:
 
 
 def test_other_versions_may_make_a_resume_inexact() -> None:
-    now = environment("fp32", {"packing": "off"})
+    now = environment("fp32", 1, {"packing": "off"})
     assert now["peft"]
     assert now["bitsandbytes"]
     now["luthier"] = "0.2.0"

@@ -110,9 +110,9 @@ def test_the_weights_are_those_of_the_trainer(
     made: list[tuple[Loader, Session]] = []
     make_loader = loop.train_loader
 
-    def seen(items: Any, objective: Any, session: Session) -> Loader:
-        made.append((make_loader(items, objective, session), session))
-        return make_loader(items, objective, session)
+    def seen(items: Any, objective: Any, session: Session, per_step: int) -> Loader:
+        made.append((make_loader(items, objective, session, per_step), session))
+        return make_loader(items, objective, session, per_step)
 
     monkeypatch.setattr(loop, "train_loader", seen)
     ours = fit()

@@ -15,7 +15,12 @@ from typing import IO, Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["peft", "transformers.trainer", "luthier_trainer.stages", "onnxruntime_genai.models.builder"]
+    [
+        "peft",
+        "luthier_trainer.stages",
+        "luthier_trainer.training.loop",
+        "onnxruntime_genai.models.builder",
+    ]
 )
 _SLOW = ("luthier_trainer.optimize.benchmark", "onnxruntime_genai.models.builder")
 

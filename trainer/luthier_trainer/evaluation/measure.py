@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from time import monotonic
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from luthier_trainer.data.examples import Example
+from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
@@ -47,15 +48,17 @@ def measure(
     autocast: torch.dtype | None = None,
     samples: int = 0,
     on_rows: OnRows | None = None,
+    world: World | None = None,
 ) -> Measurement:
     """Run `model` over `items`, the encoded `examples`, to measure `values` (metrics.chosen).
 
     Answers cost more than losses: only where a value needs them are all answered; else the
-    first `samples`. `autocast`: the arithmetic's type; None: that of the weights.
+    first `samples`. `autocast`: the arithmetic's type; None: that of the weights. `world`: the
+    processes that share the rows, and all learn what came out.
     """
     started = monotonic()
     answered = len(items) if needs_answers(values) else min(samples, len(items))
-    predictions = _predict(model, objective, items, answered, batch_size, autocast, on_rows)
+    predictions = _predict(model, objective, items, answered, batch_size, autocast, on_rows, world)
     return Measurement(
         kind=objective.answer_kind,
         gold=[objective.gold(examples[index]) for index in range(len(items))],
@@ -87,6 +90,7 @@ def eval_metrics(
     batch_size: int,
     autocast: torch.dtype | None = None,
     on_rows: OnRows | None = None,
+    world: World | None = None,
 ) -> dict[str, float]:
     """The named values (metrics.watched, metrics.chosen) and the loss, while training."""
     names = tuple(dict.fromkeys(("loss", *values)))
@@ -99,6 +103,7 @@ def eval_metrics(
         batch_size=batch_size,
         autocast=autocast,
         on_rows=on_rows,
+        world=world,
     )
     return measured.values(names)
 
@@ -111,21 +116,28 @@ def _predict(
     batch_size: int,
     autocast: torch.dtype | None,
     on_rows: OnRows | None = None,
+    world: World | None = None,
 ) -> list[Prediction]:
     """One prediction per item, in order; the first `answered` with an answer."""
+    world = world or World()
     found: dict[int, Prediction] = {}
     with _evaluating(model, autocast):
         for indices, answers in (
             (range(answered), True),
             (range(answered, len(items)), False),
         ):
-            for batch in _by_length(items, indices, batch_size):
+            for number, batch in enumerate(_by_length(items, indices, batch_size)):
+                if number % world.size != world.rank:
+                    continue
                 predictions = objective.predict(
                     model, [items[index] for index in batch], answers=answers
                 )
                 found.update(zip(batch, predictions, strict=True))
                 if on_rows:
                     on_rows(len(batch))
+    if world.size > 1:
+        all_found = world.gather([[index, *astuple(it)] for index, it in found.items()])
+        found = {index: Prediction(*it) for part in all_found for index, *it in part}
     return [found[index] for index in range(len(items))]
 
 

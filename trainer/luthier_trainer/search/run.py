@@ -44,7 +44,7 @@ class SearchRun(Run):
         records = Records(output, self.spec.run, worker)
         # A pod that began a trial got further than its predecessors.
         self.pod.begin(records.taken(records.read()))
-        model_folder = self._load(base)
+        model_folder = self.load_base(base)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.search.shared import Shared
         from luthier_trainer.search.worker import Worker

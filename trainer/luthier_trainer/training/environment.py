@@ -20,6 +20,7 @@ _WORDS = {
     "peft": "the version of peft",
     "bitsandbytes": "the version of bitsandbytes",
     "precision": "the precision",
+    "processes": "the number of processes",
     "batchSize": "the batch size",
     "gradientCheckpointing": "gradient checkpointing",
     "packing": "packing",
@@ -27,8 +28,8 @@ _WORDS = {
 _PACKAGES = ("luthier", "peft", "bitsandbytes")
 
 
-def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Processor, threads, versions, and what `auto` came to."""
+def environment(precision: str, processes: int, settings: Mapping[str, str]) -> dict[str, str]:
+    """Processor, threads, versions, and what `auto` came to. `processes`: that train together."""
     return {
         "device": torch.cuda.get_device_name() if device.on_gpu() else _cpu(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -37,6 +38,7 @@ def environment(precision: str, settings: Mapping[str, str]) -> dict[str, str]:
         "transformers": transformers.__version__,
         **installed(_PACKAGES),
         "precision": precision,
+        "processes": str(processes),
         **settings,
     }
 

@@ -1,5 +1,6 @@
 """The random generators of this process: their state as tensors and JSON."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ def seed(number: int) -> None:
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)
+
+
+def seed_step(number: int, step: int, rank: int) -> None:
+    """Let torch's generators begin where those of this step and process do: of several processes
+    none has a state that had to be kept."""
+    digest = hashlib.sha256(f"{number}/{step}/{rank}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 def capture() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -48,10 +48,14 @@ class Loader(DataLoader[Any]):
         self.batch_sampler.begin(epoch, batches)  # type: ignore[union-attr]
 
 
-def train_loader(items: Sequence[Item], objective: Objective, session: Session) -> Loader:
-    """The batches of each epoch in their order, padded, on the CPU."""
+def train_loader(
+    items: Sequence[Item], objective: Objective, session: Session, batches_per_step: int
+) -> Loader:
+    """This process' batches of each epoch in their order, padded, on the CPU. Its length is the
+    number of those of all processes."""
     collate = session.packing.collate if session.packing else objective.collate
-    batches = EpochBatches(plan(items, session), session.resolved.batch_size)
+    world, size = session.world, session.resolved.batch_size
+    batches = EpochBatches(plan(items, session), size, batches_per_step, world.rank, world.size)
     return Loader(
         _Items(items),
         batch_sampler=batches,

@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from luthier_api.result import ExitCode
 from luthier_trainer import device
-from luthier_trainer.errors import Interrupted, Superseded, TrainerError
+from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training import best, checkpoint, generators, memory
@@ -50,6 +50,7 @@ class Outcome:
     peak_memory_bytes: int | None = None  # while this pod trained
     # Without evaluations, as it is estimated; None where this pod didn't do all steps.
     learning_seconds: float | None = None
+    stopped: bool = False  # before its end, with a checkpoint, as was asked for
 
 
 def train(
@@ -80,7 +81,8 @@ def train(
     forward = _autocast_forward(model, session.precision.autocast)
     with noise, forward, session.interrupt.deferred():
         training.run()
-    if training.done and not session.interrupt.requested:
+    session.world.leave()
+    if training.done and session.world.is_first and not session.interrupt.requested:
         _take_best(model, session, training.best, training.step)
     recorder = training.recorder
     all_steps = snapshot is None and training.step == training.length.total
@@ -93,6 +95,7 @@ def train(
         best_step=training.best.step if training.best else None,
         peak_memory_bytes=memory.peak_bytes(),
         learning_seconds=round(recorder.learning_seconds, 2) if all_steps else None,
+        stopped=training.stopping,
     )
 
 
@@ -110,16 +113,21 @@ class _Training:
     ) -> None:
         training = session.training
         self.model, self.objective, self.session = model.to(device.name()), objective, session
-        self.eval_items = eval_items
-        self.loader = train_loader(items, objective, session)
-        self.length = Length.of(training, len(self.loader))
+        self.eval_items, self.world = eval_items, session.world
+        per_step = training.gradient_accumulation_steps * self.world.size
+        if snapshot:  # as many as it began with, whoever shares them now
+            per_step = snapshot.document.get("batches_per_step", per_step)
+        self.loader = train_loader(items, objective, session, per_step)
+        self.length = Length.of(training, len(self.loader), per_step)
         check_evaluations(training, self.length.total)
         self.optimizer = make_optimizer(model, training)
         self.schedule = make_schedule(self.optimizer, training, self.length.total)
         # Multiplies the loss, so that small gradients of fp16 aren't lost.
         self.scaler = torch.amp.GradScaler(device.name(), enabled=session.precision.name == "fp16")
-        self.finite = FiniteCheck(session.place, scaled=self.scaler.is_enabled())
-        self.environment = environment(session.precision.name, session.resolved.kept)
+        self.finite = FiniteCheck(session.place, scaled=self.scaler.is_enabled(), world=self.world)
+        self.environment = environment(
+            session.precision.name, self.world.size, session.resolved.kept
+        )
 
         self.step = 0
         self.loss_sum = torch.zeros((), device=device.name())  # since it was last logged
@@ -134,8 +142,17 @@ class _Training:
         self.recorder = Recorder(session, journal, seconds, self.step, self.length.total)
 
     def run(self) -> None:
-        """All steps that are left, or those until a stop."""
+        """All steps that are left, or those until a stop. Raises PeersLost, behind a checkpoint of
+        the last whole step."""
         self.recorder.begin()
+        try:
+            self._run()
+        except PeersLost:
+            if self.step and not self.session.interrupt.superseded:
+                self._save(self.length.epoch_after(self.step))
+            raise
+
+    def _run(self) -> None:
         if self.owes_evaluation:
             self._evaluate_what_is_owed()
         self.model.train()
@@ -149,20 +166,30 @@ class _Training:
     def _step(self, batches: Sequence[Batch]) -> tuple[float, Tensor]:
         """One step of the optimiser on its batches: (learning rate, norm of the gradient)."""
         rows = [take_rows(batch) for batch in batches]
-        targets = max(sum(map(self.objective.count_targets, batches)), 1)
-        self.recorder.learns(rows, sum(map(self.objective.count_tokens, batches)))
+        targets, tokens, examples = self.world.add(
+            sum(map(self.objective.count_targets, batches)),
+            sum(map(self.objective.count_tokens, batches)),
+            sum(map(len, rows)),
+        )
+        self.recorder.learns(int(examples), int(tokens))
         self.finite.begin(rows)
+        if self.world.size > 1:
+            generators.seed_step(self.session.training.seed, self.step, self.world.rank)
+        total = torch.zeros_like(self.loss_sum)
         for batch in batches:
             batch = {k: v.to(device.name(), non_blocking=True) for k, v in batch.items()}
-            loss = self.objective.loss(self.model, batch, targets)
+            loss = self.objective.loss(self.model, batch, max(int(targets), 1))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.finite.add(loss.detach())
-            self.loss_sum += loss.detach()
+            total += loss.detach()
+        self.world.add_tensor(total)
+        self.world.add_gradients(self.model)
         self.scaler.unscale_(self.optimizer)
         # Zero is no limit: the norm is measured all the same.
         most = self.session.training.max_grad_norm or torch.inf
         norm = clip_grad_norm_(self.model.parameters(), most)
-        self.finite.check(norm, self.step + 1)
+        self.finite.check(total, norm, self.step + 1)
+        self.loss_sum += total
         rate = float(self.optimizer.param_groups[0]["lr"])
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
@@ -182,7 +209,7 @@ class _Training:
         saves = last or step % training.save_every_steps == 0
         # Each evaluation has a training loss beside it, for who compares them.
         logs = evaluates or last or step == 1 or step % training.log_every_steps == 0
-        if self.session.interrupt.requested and (evaluates or not last):
+        if self.world.any(self.session.interrupt.requested) and (evaluates or not last):
             saves = self._stop(owing=evaluates)
             evaluates = False
         self.recorder.on_step(step, epoch)
@@ -210,6 +237,9 @@ class _Training:
                 self.session.interrupt.at_once(),
             ):
                 measured = self.session.measure(self.model, self.eval_items)
+        except PeersLost:
+            self._stop(owing=True)
+            raise
         except (Interrupted, Superseded):
             return self._stop(owing=True)
         self.recorder.on_evaluation(self.step, measured)
@@ -254,17 +284,20 @@ class _Training:
         return not self.session.interrupt.superseded
 
     def _batches_of_steps(self) -> Iterator[tuple[float, list[Batch]]]:
-        """(epoch after the step, its batches) of all that are left."""
+        """(epoch after the step, this process' batches of it) of all that are left."""
         epoch, first = divmod(self.step, self.length.steps_per_epoch)
         while True:
-            self.loader.begin(epoch, first * self.length.accumulation)
+            self.loader.begin(epoch, first * self.length.batches_per_step)
             batches = iter(self.loader)
             for step in range(first, self.length.steps_per_epoch):
                 after = self.length.epoch_after(epoch * self.length.steps_per_epoch + step + 1)
-                yield after, list(islice(batches, self.length.accumulation))
+                mine = range(self.world.rank, self.length.batches_of(step), self.world.size)
+                yield after, list(islice(batches, len(mine)))
             epoch, first = epoch + 1, 0
 
     def _save(self, epoch: float) -> None:
+        if not self.world.is_first:
+            return
         started = time.monotonic()
         snapshot = checkpoint.capture(
             self.step,
@@ -285,6 +318,7 @@ class _Training:
                 "resolved": self.session.resolved.kept,
                 "loss_sum": float(self.loss_sum),
                 "last_logged_step": self.logged_step,
+                "batches_per_step": self.length.batches_per_step,
                 "journal": self.recorder.journal.entries,
                 "seconds": self.recorder.seconds,
             },

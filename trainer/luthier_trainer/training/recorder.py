@@ -1,7 +1,7 @@
 """What is told of a training while it goes on: progress, the log, the journal."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from luthier_trainer.log import log
@@ -64,9 +64,9 @@ class Recorder:
         finally:
             self.paused_seconds += time.monotonic() - started
 
-    def learns(self, rows: Sequence[Sequence[int]], tokens: int) -> None:
-        """The next step learns from these rows."""
-        self.trained_examples += sum(map(len, rows))
+    def learns(self, examples: int, tokens: int) -> None:
+        """The next step learns from so many."""
+        self.trained_examples += examples
         self.trained_tokens += tokens
         self._session.on_tokens(self.trained_tokens)
 

@@ -88,11 +88,18 @@ class PackedBatches:
 
 
 class EpochBatches:
-    """The batch sampler of a DataLoader, told by the training loop where it stands."""
+    """The batch sampler of a DataLoader, told by the training loop where it stands.
 
-    def __init__(self, plan: Plan, batch_size: int) -> None:
+    Of the batches of each step the process `rank` of `size` takes every one of `size`: so a step
+    learns from the same rows, however many processes share them.
+    """
+
+    def __init__(
+        self, plan: Plan, batch_size: int, per_step: int = 1, rank: int = 0, size: int = 1
+    ) -> None:
         self._plan = lru_cache(maxsize=1)(plan)
         self.batch_size = batch_size
+        self._per_step, self._rank, self._size = per_step, rank, size
         self._epoch = self._first = 0
 
     def begin(self, epoch: int, batches: int = 0) -> None:
@@ -100,7 +107,9 @@ class EpochBatches:
         self._epoch, self._first = epoch, batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self._plan(self._epoch)[self._first :])
+        batches = self._plan(self._epoch)
+        for start in range(self._first, len(batches), self._per_step):
+            yield from batches[start : start + self._per_step][self._rank :: self._size]
 
     def __len__(self) -> int:
         return len(self._plan(self._epoch))

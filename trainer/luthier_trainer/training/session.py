@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.training import Training
+from luthier_trainer.distributed.world import World
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.objective import Batch, Item
@@ -44,5 +45,6 @@ class Session:
     lower_is_better: bool = True
     place: Callable[[int], str] = field(default="row {}".format)
     packing: Packing | None = None
+    world: World = field(default_factory=World)
     # Told the step and values of each evaluation; False: the training isn't worth its other steps.
     goes_on: Callable[[int, Mapping[str, float]], bool] | None = None

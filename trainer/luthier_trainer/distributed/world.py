@@ -1,0 +1,180 @@
+"""The processes that train one model together: torch.distributed behind a few words.
+
+Between them goes JSON, and tensors. torch's own collectives for objects unpickle whatever comes.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
+
+from luthier_trainer.distributed.place import Place
+from luthier_trainer.errors import PeersLost
+from luthier_trainer.log import log
+
+# A collective waits for whoever saves or evaluates meanwhile; one that is gone is noticed sooner.
+_TIMEOUT = timedelta(minutes=30)
+# The first one downloads, prepares and claims before it is to be met.
+_MEET_SECONDS = 24 * 3600.0
+_ATTEMPT = timedelta(seconds=10)
+# Gradients that go together: large enough for the network, small enough for a copy.
+_BUCKET_BYTES = 64 * 2**20
+ALONE = Place(0, 1, "")
+
+
+class World:
+    """This process among all of them. What is said of all holds for one alone, at no cost."""
+
+    def __init__(self, place: Place = ALONE) -> None:
+        self.rank, self.size = place.rank, place.size
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that claims, reports, saves and publishes."""
+        return self.rank == 0
+
+    def share(self, document: Any = None) -> Any:
+        """The first one's document, JSON-ready, in all of them. Raises PeersLost."""
+        if self.size == 1:
+            return document
+        body = json.dumps(document).encode() if self.is_first else b""
+        with _together():
+            length = torch.tensor([len(body)])
+            dist.broadcast(length, 0)
+            content = torch.zeros(int(length), dtype=torch.uint8)
+            if self.is_first:
+                content = torch.frombuffer(bytearray(body), dtype=torch.uint8)
+            dist.broadcast(content, 0)
+        return json.loads(content.numpy().tobytes())
+
+    def gather(self, document: Any) -> list[Any]:
+        """Each one's document, JSON-ready, by rank. Raises PeersLost."""
+        if self.size == 1:
+            return [document]
+        body = json.dumps(document).encode()
+        with _together():
+            lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
+            dist.all_gather(lengths, torch.tensor([len(body)]))
+            longest = max(int(length) for length in lengths)
+            padded = torch.frombuffer(bytearray(body.ljust(longest)), dtype=torch.uint8)
+            found = [torch.zeros_like(padded) for _ in range(self.size)]
+            dist.all_gather(found, padded)
+        return [json.loads(it.numpy().tobytes()) for it in found]
+
+    def add(self, *numbers: float) -> list[float]:
+        """The sum over all of each number, exact for counts below 2^53. Raises PeersLost."""
+        if self.size == 1:
+            return list(numbers)
+        with _together():
+            total = torch.tensor(numbers, dtype=torch.float64)
+            dist.all_reduce(total)
+        return total.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so for one of them. Raises PeersLost."""
+        return self.add(float(flag))[0] > 0
+
+    def add_tensor(self, tensor: Tensor) -> None:
+        """Put the sum over all in its place. Raises PeersLost."""
+        if self.size > 1:
+            with _together():
+                dist.all_reduce(tensor)
+
+    def add_gradients(self, model: nn.Module) -> None:
+        """Each gradient becomes the sum over all: the losses were divided by the targets of all.
+
+        Not by DistributedDataParallel: its order of summation changes after its first step, so
+        that a training that goes on from a checkpoint would end otherwise than an undisturbed
+        one; and a process that has no rows in the last step of an epoch would have to make up
+        some. Raises PeersLost.
+        """
+        if self.size == 1:
+            return
+        for bucket in _buckets([p for p in model.parameters() if p.requires_grad]):
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+            flat = torch.cat([part.reshape(-1) for part in parts])
+            self.add_tensor(flat)
+            sums = torch.split(flat, [p.numel() for p in bucket])
+            for parameter, part in zip(bucket, sums, strict=True):
+                parameter.grad = part.view_as(parameter)
+
+    def leave(self) -> None:
+        """No more is done together."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def meet(place: Place, check: Callable[[], None]) -> World:
+    """Wait for all processes. `check` is called now and then, and may end the waiting by what it
+    raises. Gradients of a GPU go by NCCL, all else by gloo. Raises PeersLost."""
+    if place.size == 1:
+        return World()
+    host, _, port = place.master.rpartition(":")
+    log(f"process {place.rank} of {place.size}: meeting at {place.master}")
+    store = _store(host, int(port), place, check)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with _together():
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT
+        )
+    return World(place)
+
+
+def _store(host: str, port: int, place: Place, check: Callable[[], None]) -> Any:
+    """The first one's; the others try until it is there: its name may not even resolve yet."""
+    deadline = time.monotonic() + _MEET_SECONDS
+    while True:
+        try:
+            return TCPStore(
+                host,
+                port,
+                place.size,
+                place.is_first,
+                timeout=_TIMEOUT if place.is_first else _ATTEMPT,
+                wait_for_workers=False,
+            )
+        except (RuntimeError, ValueError) as error:
+            if place.is_first or time.monotonic() > deadline:
+                raise _lost(error) from error
+            check()
+            time.sleep(1)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of which torch's own are
+        raise _lost(error) from error
+
+
+def _lost(error: BaseException) -> PeersLost:
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    log(
+        f"a process that trains beside this one is gone ({first[:200]}): all go on from the last "
+        "checkpoint; the log of the one that ended first says why"
+    )
+    return PeersLost()
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Neighbours of one type and device, up to _BUCKET_BYTES."""
+    bucket: list[nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        first = bucket[0] if bucket else parameter
+        alike = (parameter.dtype, parameter.device) == (first.dtype, first.device)
+        if bucket and (not alike or size + parameter.nbytes > _BUCKET_BYTES):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(parameter)
+        size += parameter.nbytes
+    if bucket:
+        yield bucket
