@@ -28,6 +28,9 @@ CA_PATH = "/etc/luthier/ca/ca.crt"
 CLAIMS_PATH = "/var/lib/luthier/claims"
 CONFIG_MAPS_PATH = "/etc/luthier/configmaps"
 
+# Where the first pod of several waits for the others, if nothing else is said.
+MASTER_PORT = 29500
+
 # The audience of the token that a pod shows with its reports.
 PROGRESS_AUDIENCE = "luthier.dev/progress"
 # Pod-template annotation that holds the run spec (downward API).
@@ -81,7 +84,19 @@ class RunOrder(Model):
     progress: ProgressTarget | None = None
     cache_dir: str = CACHE_PATH
     scratch_dir: str = SCRATCH_PATH
-    gpus: int = Field(default=0, ge=0)
+    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of this pod.")
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Pods that train together, each with so many GPUs. Which of them a pod is, the "
+        "environment says (JOB_COMPLETION_INDEX, which Kubernetes sets).",
+    )
+    master: str | None = Field(
+        default=None,
+        max_length=253,
+        description="DNS name of the first of several pods: they meet at its MASTER_PORT.",
+    )
     grace_seconds: int = Field(
         default=120, ge=1, description="Time between SIGTERM and SIGKILL: the last checkpoint's."
     )
