@@ -88,7 +88,7 @@ WRONG_OPTIMIZE_JOBS = [
         "save it with the model's tokenizer",
     ),
     wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
-    wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "an OptimizeJob runs in one"),
+    wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "an OptimizeJob runs in"),
     wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "an OptimizeJob uses one GPU"),
 ]
 
