@@ -17,6 +17,7 @@ from e2e.processes import trainer_of
 from e2e.runs import Json, Run, eventually
 from e2e.specs import TINY
 from e2e.tenants import namespace_for
+from unit.cli import command
 
 from luthier_cluster import Cluster, jobset
 
@@ -89,6 +90,8 @@ def test_two_pods_meet_by_name_and_their_run_ends_well(runs: dict[str, Nodes]) -
     name = job_set["metadata"]["name"]
     assert run.status["jobName"] == name
     assert f"looks for {name}-node-0-0.{name}" in run.log(pods[1]["metadata"]["name"])
+    assert logs(run).count("has met all 2") == 1
+    assert logs(run, "--all-attempts").count("has met all 2") == 2
 
     for pod in reversed(pods):
         run.send(pod, meeting.WELL)
@@ -164,6 +167,14 @@ def test_two_pods_train_and_one_that_is_killed_costs_no_result(
     assert run.status["progress"]["step"] == TINY["training"]["maxSteps"]
     assert run.status["restarts"]["failures"] == 1
     assert run.restarts() == (1, 1)
+
+
+def logs(run: Run, *options: str) -> str:
+    """What `luthier logs` prints of a run."""
+    words = ("logs", run.name, "-n", run.namespace, *options)
+    done = command.luthier(*words, kubeconfig=run.cluster.kubeconfig)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
 
 
 def evict(run: Run, pod: Json) -> None:
