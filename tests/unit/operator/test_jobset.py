@@ -38,7 +38,8 @@ from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.status import compute
 from luthier_operator.resources import JOB_SETS, JOBS, QUEUE_LABEL, SUSPENDED_ANNOTATION, Obj
 from luthier_operator.run.actions import Delete, Ensure, Patch
-from luthier_operator.run.build import job_name
+from luthier_operator.run.adoption import is_leaving, obstacle
+from luthier_operator.run.build import handed_over, job_name
 from luthier_operator.run.interruptions import MOST_RESTARTS
 from luthier_operator.run.model import Owner
 from luthier_operator.run.workload import AT_ONCE
@@ -533,3 +534,29 @@ def test_a_pool_says_how_many_nodes_a_run_may_have() -> None:
     told = message(got, "Stalled")
     assert told.startswith("spec.placement.nodes: a run in pool 'cpu' has at most 4, not 5:")
     assert "maxNodes" in told
+
+
+# --- a namesake ---------------------------------------------------------------------------------
+
+
+def test_a_jobset_under_its_name_is_taken_if_it_is_the_same_and_ours() -> None:
+    wanted = built()
+    owner = resource()
+    assert obstacle(owner, wanted, wanted) == ""
+    others = {"ownerReferences": [{"uid": "somebody", "controller": True}]}
+    strange = wanted | {"metadata": wanted["metadata"] | others}
+    assert obstacle(owner, wanted, strange).startswith(
+        f"JobSet {wanted['metadata']['name']} exists and belongs to another owner"
+    )
+    three = built(placement={"nodes": 3})
+    assert "isn't what this run needs" in obstacle(owner, wanted, three)
+
+
+def test_its_run_spec_goes_with_it() -> None:
+    config_map = {"metadata": {"name": "tone-1", "uid": "u-map"}, "data": {}}
+    job_set = built()
+    job_set["metadata"] |= {"uid": "u-set", "name": "tone-1"}
+    [reference] = handed_over(config_map, job_set)["metadata"]["ownerReferences"]
+    assert (reference["apiVersion"], reference["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    left = config_map | {"metadata": config_map["metadata"] | {"ownerReferences": [reference]}}
+    assert is_leaving(config_map, left)
