@@ -137,7 +137,7 @@ def trim(resource: Resource, obj: Obj) -> Obj:
 
 def _job_set_spec(spec: Obj) -> Obj:
     """Of what it makes Jobs of no more than how many pods work together."""
-    first = next(iter(spec.get("replicatedJobs") or []), {})
+    first: Obj = next(iter(spec.get("replicatedJobs") or []), {})
     job = (first.get("template") or {}).get("spec") or {}
     return _pick(spec, _JOB_SET_SPEC) | {
         "failurePolicy": _pick(spec.get("failurePolicy") or {}, ("maxRestarts",)),

@@ -111,7 +111,7 @@ def _end(obj: Obj, inner: Obj | None, counted: int) -> JobEnd | None:
 
 
 def _pods(spec: Obj) -> int:
-    first = next(iter(spec.get("replicatedJobs") or []), {})
+    first: Obj = next(iter(spec.get("replicatedJobs") or []), {})
     job = (first.get("template") or {}).get("spec") or {}
     return job.get("completions") or 1
 
