@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from luthier_cluster import jobset
+from luthier_cluster import binaries, jobset
 from luthier_cluster.layout import Layout
 
 LAYOUT = Layout("demo", 7)
@@ -28,3 +28,12 @@ def test_the_api_server_asks_it_about_jobsets_and_their_pods_alone() -> None:
         assert of_pods["clientConfig"]["url"] == f"{url}-v1-pod"
         assert "objectSelector" not in of_job_sets
         assert of_pods["objectSelector"]["matchExpressions"][0]["operator"] == "Exists"
+
+
+def test_its_kind_is_of_the_version_that_is_built() -> None:
+    [named] = [
+        line.split()
+        for line in (binaries.MODULES / "jobset" / "go.mod").read_text().splitlines()
+        if line.strip().startswith("sigs.k8s.io/jobset ")
+    ]
+    assert "@".join(named[:2]) == binaries.JOBSET_MODULE
