@@ -12,6 +12,8 @@ from luthier_cli.text import duration
 
 CONTAINER = "trainer"
 UID_LABEL = "luthier.dev/uid"
+JOB_SET_LABEL = "jobset.sigs.k8s.io/jobset-name"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 _POLL_SECONDS = 1.0
 _QUIET_SECONDS = 60.0  # a silent stream is opened anew: it may be dead
@@ -32,7 +34,7 @@ class Logs:
     def show(self, *, follow: bool, all_attempts: bool, tail: int) -> None:
         """The newest pod's log, or all pods'; with `follow` to the run's end. Raises CliError."""
         try:
-            resource, pods = self._look()
+            resource, pods = self._look(all_attempts)
             if not all_attempts:
                 self._read |= {_uid(pod) for pod in pods[:-1]}
             if not follow and not any(_has_log(pod) for pod in pods):
@@ -46,19 +48,19 @@ class Logs:
                 if not follow or outcome(resource):
                     return
                 time.sleep(_POLL_SECONDS)
-                resource, pods = self._look()
+                resource, pods = self._look(all_attempts)
         except (ApiError, UnreachableError) as error:
             raise self.cluster.explain(error, str(self.target)) from None
 
-    def _look(self) -> tuple[Resource, list[Object]]:
-        """The resource and its pods, oldest first."""
+    def _look(self, every: bool) -> tuple[Resource, list[Object]]:
+        """The resource and its pods, oldest first. `every`: of pods that train together not the
+        first alone."""
         namespace = self.cluster.namespace
         resource = self.cluster.request("GET", self.target.path(namespace))
         selector = {"labelSelector": f"{UID_LABEL}={resource['metadata']['uid']}"}
         pods = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods", selector)
-        return resource, sorted(
-            pods["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])
-        )
+        shown = [pod for pod in pods["items"] if every or _speaks_for_all(pod)]
+        return resource, sorted(shown, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def _show_pod(self, pod: Object, follow: bool, tail: int) -> None:
         name = pod["metadata"]["name"]
@@ -95,6 +97,12 @@ class Logs:
 
 def _uid(pod: Object) -> str:
     return str(pod["metadata"]["uid"])
+
+
+def _speaks_for_all(pod: Object) -> bool:
+    """Whether it isn't one of the others of several that train together."""
+    labels = pod["metadata"].get("labels", {})
+    return JOB_SET_LABEL not in labels or labels.get(INDEX_LABEL) == "0"
 
 
 def _has_log(pod: Object) -> bool:

@@ -27,6 +27,7 @@ KUBERNETES_VERSION = "v1.34.4"
 _MINOR = KUBERNETES_VERSION.split(".")[1]
 HELM_VERSION = "v3.22.0"
 KUEUE_VERSION = "v0.17.0"
+JOBSET_VERSION = "v0.12.0"  # as in binaries/jobset/go.mod
 KWOK_VERSION = "v0.8.0"
 
 
@@ -84,6 +85,9 @@ KUEUE = Binary(
     6,
     (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE_VERSION}",),
 )
+# By a module of ours, which names it: `go install` would ask for a list of its versions.
+JOBSET_MODULE = f"sigs.k8s.io/jobset@{JOBSET_VERSION}"
+JOBSET = Binary("jobset", "jobset", 3, package="sigs.k8s.io/jobset")
 KWOK = Binary("kwok", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}", 3)
 # What GitOps engines say of objects, by their own code.
 FLUX_HEALTH = Binary("fluxhealth", "fluxhealth", 1)

@@ -54,7 +54,7 @@ def image(program: bytes, tag: str) -> bytes:
 
 
 def values(tag: str) -> Json:
-    """The chart's values: this image, Jobs alone. Pure."""
+    """The chart's values: this image, Jobs and JobSets alone. Pure."""
     return {
         "fullnameOverride": "kueue",
         "controllerManager": {
@@ -83,7 +83,7 @@ def configuration() -> Json:
         "leaderElection": {"leaderElect": False},
         "clientConnection": {"qps": 500, "burst": 1000},
         "managedJobsNamespaceSelector": {"matchLabels": {MANAGED_LABEL: "managed"}},
-        "integrations": {"frameworks": ["batch/job"]},
+        "integrations": {"frameworks": ["batch/job", "jobset.x-k8s.io/jobset"]},
     }
 
 

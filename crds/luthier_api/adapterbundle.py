@@ -7,6 +7,7 @@ from pydantic import Field
 from luthier_api.bounds import Count
 from luthier_api.meta import Model, Name, ObjectRef, Rule, SecretKeyRef, list_map
 from luthier_api.optimizejob import Int4, Target
+from luthier_api.placement import one_pod_rules
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
@@ -118,7 +119,10 @@ class AdapterBundleSpec(RunSettings, _OfAdapters):
     )
     serve: Serve | None = Field(default=None, description="Serve the bundle. Left out: don't.")
 
-    rules = (Rule("!has(self.serve)", "serve isn't built yet: remove it", field=".serve"),)
+    rules = (
+        *one_pod_rules("an AdapterBundle"),
+        Rule("!has(self.serve)", "serve isn't built yet: remove it", field=".serve"),
+    )
 
 
 class BundledRevision(Model):

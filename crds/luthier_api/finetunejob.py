@@ -98,6 +98,12 @@ class FineTuneJobSpec(RunSettings, FineTuning):
             field=".placement.gpus",
         ),
         Rule(
+            "!has(self.search) || self.placement.nodes == 1",
+            "a trial runs in one pod: set placement.nodes to 1, and search.parallelism to how many "
+            "run at a time",
+            field=".placement.nodes",
+        ),
+        Rule(
             "!has(self.promote) || !has(self.promote.metric) || "
             f"{_measured('self.promote.metric')}",
             _MEASURE_IT,

@@ -9,6 +9,7 @@ from luthier_api.dataset import Dataset
 from luthier_api.evaluation import Evaluation
 from luthier_api.finetuning import Task
 from luthier_api.meta import Matches, Model, ObjectRef, Rule, SecretKeyRef
+from luthier_api.placement import one_pod_rules
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, Uri, claim_rule, scheme_rule
@@ -250,6 +251,7 @@ class OptimizeJobSpec(RunSettings, _OfSource):
     """What to optimise, for which device, and what must not be lost."""
 
     rules = (
+        *one_pod_rules("an OptimizeJob"),
         Rule(
             "has(self.source.fineTuneJobRef) || has(self.evaluation) || !(has(self.gates.metric) "
             "|| has(self.gates.maxPerplexityIncrease))",

@@ -11,8 +11,14 @@ class Placement(Model):
     pool: Name | None = Field(
         default=None, description="Pool of luthier.yaml. Left out: the namespace's default."
     )
-    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of the pod.")
-    nodes: int = Field(default=1, ge=1, le=256, description="Pods that train together.")
+    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of a pod.")
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Pods that train together, each with `gpus` GPUs. Above 1 the cluster needs "
+        "JobSet.",
+    )
     queue_name: Name | None = Field(
         default=None,
         description="LocalQueue of Kueue that admits the run. Left out: the one that the platform "
@@ -24,9 +30,20 @@ class Placement(Model):
         "preempt whom.",
     )
 
-    rules = (
-        Rule("self.nodes == 1", "more than one node isn't built yet: set nodes to 1", ".nodes"),
-        Rule("self.gpus <= 1", "more than one GPU isn't built yet: set gpus to 0 or 1", ".gpus"),
+
+def one_pod_rules(what: str) -> tuple[Rule, ...]:
+    """Of a spec whose run is one process on one device. `what`: the run, as its user calls it."""
+    return (
+        Rule(
+            "self.placement.nodes == 1",
+            f"{what} runs in one pod: set placement.nodes to 1, or leave it out",
+            field=".placement.nodes",
+        ),
+        Rule(
+            "self.placement.gpus <= 1",
+            f"{what} uses one GPU: set placement.gpus to 0 or 1",
+            field=".placement.gpus",
+        ),
     )
 
 

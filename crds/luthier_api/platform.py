@@ -129,6 +129,13 @@ class Pool(Model):
         default="nvidia.com/gpu", description="Extended resource that placement.gpus counts."
     )
     max_gpus: int = Field(default=0, ge=0, description="GPUs that a pod may ask for.")
+    max_nodes: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Pods that a run may have train together (placement.nodes). Above 1 the "
+        "cluster needs JobSet.",
+    )
     queue: Name | None = Field(
         default=None,
         description="LocalQueue of Kueue in the run's namespace that all its runs go to.",
@@ -152,7 +159,11 @@ class Pool(Model):
         le=86400,
         description="Time between SIGTERM and SIGKILL: the last checkpoint must fit in.",
     )
-    shared_memory: str | None = Field(default=None, description="Size of /dev/shm, e.g. 1Gi.")
+    shared_memory: str | None = Field(
+        default=None,
+        description="Size of /dev/shm, e.g. 4Gi; what is in it counts as the pod's memory. Left "
+        "out: 1Gi for pods with several GPUs, else what the container runtime gives (64 MiB).",
+    )
     cache_size: str = Field(default="20Gi", description="Limit of the pod's own cache folder.")
     cache_claim: ObjectName | None = Field(
         default=None, description="A PersistentVolumeClaim instead: downloads outlive the pod."

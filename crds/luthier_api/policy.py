@@ -87,6 +87,19 @@ def _gpus(request: Request) -> Denied | None:
     )
 
 
+def _nodes(request: Request) -> Denied | None:
+    asked, pool = request.spec.placement.nodes, request.pool
+    if asked <= pool.max_nodes:
+        return None
+    return Denied(
+        reasons.TOO_MANY_NODES,
+        "spec.placement.nodes",
+        f"a run in pool {pool.name!r} has at most {pool.max_nodes}, not {asked}",
+        "ask for fewer, choose another pool, or ask the platform team for a larger maxNodes in "
+        "luthier.yaml",
+    )
+
+
 def _queue(request: Request) -> Denied | None:
     """Who names no queue goes to the platform's; another one must be on its lists."""
     asked, pool, access = request.spec.placement.queue_name, request.pool, request.access
@@ -270,6 +283,7 @@ def _below(path: str, root: str) -> bool:
 _SHOWN = 8
 CHECKS: tuple[Callable[[Request], Denied | None], ...] = (
     _gpus,
+    _nodes,
     _queue,
     _priority,
     _duration,

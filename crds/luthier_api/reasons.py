@@ -90,6 +90,7 @@ SERVICE_ACCOUNT_NOT_ALLOWED = _of(
 )
 SOURCE_NOT_ALLOWED = _of(_POLICY, "SourceNotAllowed", "A source isn't below `allowed.sources`.")
 TOO_MANY_GPUS = _of(_POLICY, "TooManyGpus", "placement.gpus is above the pool's `maxGpus`.")
+TOO_MANY_NODES = _of(_POLICY, "TooManyNodes", "placement.nodes is above the pool's `maxNodes`.")
 TOO_MANY_RUNS = _of(_POLICY, "TooManyRuns", "The namespace has `maxRuns`: it waits for its turn.")
 POOL_FULL = _of(_POLICY, "PoolFull", "The pool has `maxRuns`: it waits for its turn.")
 
@@ -116,6 +117,9 @@ CONFIG_MAP_NOT_FOUND = _of(_PLACE, "ConfigMapNotFound", "A ConfigMap isn't there
 CREATION_FORBIDDEN = _of(_PLACE, "CreationForbidden", "The API server refuses the Job or pod.")
 IMAGE_PULL_FAILED = _of(_PLACE, "ImagePullFailed", "The node can't get the pool's image.")
 JOB_REJECTED = _of(_PLACE, "JobRejected", "The API server can't take the Job as it is.")
+JOB_SET_NOT_INSTALLED = _of(
+    _PLACE, "JobSetNotInstalled", "A run of several nodes needs JobSet, which isn't there."
+)
 NAMESPACE_TERMINATING = _of(_PLACE, "NamespaceTerminating", "The namespace is being deleted.")
 NODE_CLOCK_AHEAD = _of(
     _PLACE, "NodeClockAhead", "The next pod waits for the clock of the last one's node."

@@ -16,7 +16,13 @@ BUILD_PROGRAMS = {
 TEST_PROGRAMS = {"prometheus": "prometheus", "shellcheck": "shellcheck"}
 PROGRAMS = (binaries.KUBERNETES, binaries.COREDNS, binaries.PAUSE, binaries.HELM)
 # What tests put beside the cluster, or ask about its objects.
-ENGINES = (binaries.KUEUE, binaries.KWOK, binaries.FLUX_HEALTH, binaries.ARGO_HEALTH)
+ENGINES = (
+    binaries.KUEUE,
+    binaries.JOBSET,
+    binaries.KWOK,
+    binaries.FLUX_HEALTH,
+    binaries.ARGO_HEALTH,
+)
 
 
 def prepare(for_tests: bool = False) -> None:

@@ -21,6 +21,7 @@ from luthier_operator.resources import (
     FIELD_MANAGER,
     OPTIONAL,
     TOKEN_REVIEWS,
+    WRITTEN,
     Key,
     Obj,
     Resource,
@@ -218,7 +219,8 @@ class Cluster:
         """An optional kind in the version to read it in, or None where the cluster lacks it.
 
         Of the versions that the group serves it is the best that we know, else the group's own
-        preferred one: what is read of the kind has been the same in all of them.
+        preferred one: what is read of the kind has been the same in all of them. One that is
+        written is written in a version that we know.
         """
         try:
             group = await self._request("GET", f"/apis/{resource.group}")
@@ -231,7 +233,7 @@ class Cluster:
         preferred = (group.get("preferredVersion") or {}).get("version")
         if preferred in known:
             known.sort(key=lambda version: version != preferred)
-        elif preferred:
+        elif preferred and resource not in WRITTEN:
             known.append(preferred)
         for version in known:
             if await self._serves(resource, version):

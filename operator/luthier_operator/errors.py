@@ -65,6 +65,7 @@ def refusal_of(error: ApiError) -> Refusal | None:
     # Of a quota all that wait are told in the same words: with a name in them, each probe's refusal
     # would be a change of every other's status.
     message = re.sub(r'jobs\.batch "[^"]*"', "its Job", error.message)
+    message = re.sub(r'jobsets\.jobset\.x-k8s\.io "[^"]*"', "its JobSet", message)
     return Refusal(creation_reason(error.message), message)
 
 

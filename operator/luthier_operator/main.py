@@ -29,6 +29,7 @@ from luthier_operator.receiver import Receiver
 from luthier_operator.reports import Reports
 from luthier_operator.resources import (
     FINE_TUNE_JOBS,
+    JOB_SETS,
     JOBS,
     OWNERS,
     Key,
@@ -212,8 +213,8 @@ class Operator:
             self._add(resource, key_of(obj))
             self._follow(resource, obj)
             return
-        if resource == JOBS:
-            removed = self._store.get(JOBS, key_of(obj)) is None
+        if resource in (JOBS, JOB_SETS):
+            removed = self._store.get(resource, key_of(obj)) is None
             self._slots.advance(key_of(obj)[0], removed=removed)
         if owner := self._store.owner(obj):
             self._add(owner[0], key_of(owner[1]))

@@ -21,20 +21,10 @@ from luthier_operator.errors import ApiError, ApiUnreachableError
 from luthier_operator.forwarding import Forward
 from luthier_operator.pace import Pace
 from luthier_operator.reports import INDICES, News, Reports, Speaker, resource_of
-from luthier_operator.resources import (
-    ATTEMPT_LABEL,
-    JOBS,
-    PODS,
-    REVISION_LABEL,
-    Key,
-    Obj,
-    Resource,
-    controller_uid,
-    key_of,
-    label_of,
-)
+from luthier_operator.resources import JOBS, PODS, Key, Obj, Resource, controller_uid, key_of
+from luthier_operator.run.carriers import CARRIERS
+from luthier_operator.run.model import Job
 from luthier_operator.run.observe import index_of, parse_any_status
-from luthier_operator.run.workload import JOB
 from luthier_operator.store import Store
 from luthier_operator.tokens import Authenticator, Caller, Refused, Reviewer
 
@@ -138,14 +128,15 @@ class Receiver:
         if report.pod != caller.pod or run.namespace != caller.namespace:
             raise denied
         pod = await self._find(PODS, (caller.namespace, caller.pod), caller.uid)
-        job = self._owner(pod)
-        if pod is None or job is None or controller_uid(job) != run.uid:
+        job = self._carrier(pod)
+        if pod is None or job is None or controller_uid(job.obj) != run.uid:
             raise denied
         if (index := index_of(pod)) not in INDICES:
             raise denied
-        of_job = (label_of(job, REVISION_LABEL), label_of(job, ATTEMPT_LABEL))
-        if of_job != (run.revision, str(run.attempt)):
+        if (job.revision, job.attempt) != (run.revision, run.attempt):
             raise denied
+        if job.together and index != 0:
+            raise Refused(403, f"of pods that train together the first reports, not {caller.pod}")
         resource = resource_of(report)
         owner = self._store.get(resource, (run.namespace, run.name))
         if owner is None or owner["metadata"]["uid"] != run.uid:
@@ -154,13 +145,22 @@ class Receiver:
             raise Refused(409, f"{run.revision}, attempt {run.attempt} is over")
         return Speaker(caller.uid, pod["metadata"].get("creationTimestamp", ""), index)
 
-    def _owner(self, pod: Obj | None) -> Obj | None:
-        uid = controller_uid(pod) if pod else None
-        found = self._store.find(uid) if uid else None
-        if pod is None or found is None or found[0] != JOBS:
+    def _carrier(self, pod: Obj | None) -> Job | None:
+        """What carries the run of a pod out: its Job, or the JobSet that made that."""
+        found = self._owner(pod)
+        if found is None or found[0] != JOBS:
             return None
-        # Owner references are words of the pod's creator.
-        return found[1] if key_of(found[1])[0] == key_of(pod)[0] else None
+        above = self._owner(found[1])
+        if above is not None and above[0] in CARRIERS:
+            return CARRIERS[above[0]].parse(above[1], [found[1]])
+        return CARRIERS[JOBS].parse(found[1], [])
+
+    def _owner(self, child: Obj | None) -> tuple[Resource, Obj] | None:
+        """What controls an object; its owner references are words of its creator."""
+        found = self._store.find(controller_uid(child) or "") if child else None
+        if child is None or found is None or key_of(found[1])[0] != key_of(child)[0]:
+            return None
+        return found
 
     async def _find(self, resource: Resource, key: Key, uid: str) -> Obj | None:
         known = self._store.get(resource, key)
@@ -172,10 +172,9 @@ class Receiver:
         return known if known and known["metadata"]["uid"] == uid else None
 
 
-def is_over(status: RunStatus, job: Obj, run: RunIdentity) -> bool:
+def is_over(status: RunStatus, job: Job, run: RunIdentity) -> bool:
     """Whether a newer revision or attempt has taken over, or this one's end is on record."""
-    parsed = JOB.parse(job)
-    if parsed is None or parsed.end is not None:
+    if job.end is not None:
         return True
     if status.revision is None:
         return False

@@ -18,7 +18,7 @@ from luthier_operator.errors import (
     VersionsWentBackError,
     WatchSilentError,
 )
-from luthier_operator.resources import CHILDREN, KIND_LABEL, Obj, Resource, key_of
+from luthier_operator.resources import KIND_LABEL, LABELLED, OPTIONAL, Obj, Resource, key_of
 from luthier_operator.store import Store, version_of
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Reflector:
     """One resource in one namespace, or in all (None).
 
     `synced` is set once the store has the first list, `settled` then, too, or once it is known that
-    there will be none soon: a named namespace that doesn't let us in. That a kind is served at
-    all, and that the whole cluster may be read where it is to be, is waited for.
+    there will be none soon: a named namespace, or an optional kind, that doesn't let us in. That a
+    kind is served at all, and that the whole cluster may be read where it is to be, is waited for.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Reflector:
         self._resource, self._namespace = resource, namespace
         self._changed = changed
         self._lists = lists or asyncio.Semaphore()
-        self._labels = labels or (KIND_LABEL if resource in CHILDREN else "")
+        self._labels = labels or (KIND_LABEL if resource in LABELLED else "")
         self._pauses = pauses or Pauses()
         self._version: int | None = None  # to watch from; None: list first
         self._newest = 0
@@ -183,7 +183,7 @@ class Reflector:
             return False
         if error.status == 403:
             self._down("forbidden", f"{error}; is the operator's role bound there?")
-            if self._namespace is not None:
+            if self._namespace is not None or self._resource in OPTIONAL:
                 self.settled.set()
             return True
         if error.status == 404:

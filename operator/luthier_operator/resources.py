@@ -37,9 +37,18 @@ TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenRe
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 
+JOB_SETS = Resource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet")
+
 CHILDREN = (JOBS, PODS)
+# What is found by the label of the resource that it serves.
+LABELLED = (*CHILDREN, JOB_SETS)
 # Kinds that a cluster may lack, with the versions of them that we can read, best first.
-OPTIONAL: dict[Resource, tuple[str, ...]] = {WORKLOADS: ("v1beta2", "v1beta1")}
+OPTIONAL: dict[Resource, tuple[str, ...]] = {
+    WORKLOADS: ("v1beta2", "v1beta1"),
+    JOB_SETS: ("v1alpha2",),
+}
+# Of these those that are written, in those versions alone, and looked for from the start.
+WRITTEN = (JOB_SETS,)
 
 KIND_LABEL = f"{GROUP}/kind"
 NAME_LABEL = f"{GROUP}/name"
@@ -50,6 +59,8 @@ ROLE_LABEL = f"{GROUP}/role"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 # Of a pod of an Indexed Job: which part of it; the Job controller sets it.
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+# Of what a JobSet makes.
+JOB_SET_LABEL = "jobset.sigs.k8s.io/jobset-name"
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"

@@ -8,13 +8,15 @@ from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     ARTIFACTS_FINALIZER,
     ATTEMPT_LABEL,
-    CHILDREN,
     ERRAND_ANNOTATION,
     FINE_TUNE_JOBS,
     INDEX_LABEL,
+    JOB_SET_LABEL,
+    JOB_SETS,
     JOB_UID_LABEL,
     JOBS,
     KIND_LABEL,
+    LABELLED,
     NAME_LABEL,
     NAMESPACES,
     OPTIMIZE_JOBS,
@@ -59,6 +61,7 @@ _LABELS = (
     ATTEMPT_LABEL,
     ROLE_LABEL,
     INDEX_LABEL,
+    JOB_SET_LABEL,
     QUEUE_LABEL,
 )
 _ANNOTATIONS = (
@@ -78,13 +81,21 @@ _JOB_SPEC = (
     "activeDeadlineSeconds",
     "backoffLimit",
 )
+_JOB_SET_SPEC = ("suspend", "ttlSecondsAfterFinished")
+_JOB_SET_STATUS = ("conditions", "restarts", "restartsCountTowardsMax")
 _POD_STATUS = ("phase", "conditions", "containerStatuses")
 _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef", "queueName")
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")
 MOST_CONDITIONS = 16
 MESSAGE_LENGTH = 1024
 _CONTAINER = ("name", "state")
-_CONDITIONS = {JOBS: ("Complete", "Failed"), PODS: ("PodScheduled", "DisruptionTarget")}
+_CONDITIONS = {
+    JOBS: ("Complete", "Failed"),
+    JOB_SETS: ("Completed", "Failed", "Suspended"),
+    PODS: ("PodScheduled", "DisruptionTarget"),
+}
+# Where Jobs take a run's place, and give it back.
+_WITH_PLACES = (JOBS, JOB_SETS)
 
 
 def _pick(source: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -96,7 +107,11 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     metadata = _metadata(obj["metadata"])
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if resource == JOBS:
-        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions",))
+        # Of a JobSet's Job when it began, too: its deadline is what is left of the JobSet's.
+        began = ("startTime",) if JOB_SET_LABEL in metadata.get("labels", {}) else ()
+        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions", *began))
+    elif resource == JOB_SETS:
+        spec, status = _job_set_spec(spec), _pick(status, _JOB_SET_STATUS)
     elif resource == PODS:
         spec, status = _pick(spec, ("nodeName",)), _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
@@ -118,6 +133,16 @@ def trim(resource: Resource, obj: Obj) -> Obj:
             if condition["type"] in _CONDITIONS[resource]
         ]
     return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _job_set_spec(spec: Obj) -> Obj:
+    """Of what it makes Jobs of no more than how many pods work together."""
+    first: Obj = next(iter(spec.get("replicatedJobs") or []), {})
+    job = (first.get("template") or {}).get("spec") or {}
+    return _pick(spec, _JOB_SET_SPEC) | {
+        "failurePolicy": _pick(spec.get("failurePolicy") or {}, ("maxRestarts",)),
+        "replicatedJobs": [{"template": {"spec": _pick(job, ("completions",))}}],
+    }
 
 
 def _workload_conditions(status: Obj) -> list[Obj]:
@@ -193,9 +218,9 @@ class Store:
         return (found[0], self._objects[found[0]][found[1]]) if found else None
 
     def children(self, resource: Resource, namespace: str, owner_uid: str) -> list[Obj]:
-        """The Jobs or pods of a namespace that carry the label of that owner.
+        """The Jobs, JobSets or pods of a namespace that carry the label of that owner.
 
-        Of a Job those Workloads that it controls.
+        Of a Job or JobSet those Workloads that it controls.
         """
         return list(self._children.get((resource, namespace, owner_uid), {}).values())
 
@@ -208,14 +233,14 @@ class Store:
     def owner(self, child: Obj) -> tuple[Resource, Obj] | None:
         """The resource of its own namespace that a child serves, or None.
 
-        Jobs and pods name it in a label, a Workload through the Job that controls it.
+        Jobs, JobSets and pods name it in a label, a Workload through what controls it.
         """
         uid = label_of(child, UID_LABEL)
         found = self.find(uid or controller_uid(child) or "")
         if found is None or key_of(found[1])[0] != key_of(child)[0]:
             return None
         if uid is None:
-            return self.owner(found[1]) if found[0] == JOBS else None
+            return self.owner(found[1]) if found[0] in _WITH_PLACES else None
         return found if found[0] in OWNERS else None
 
     def followers(self, fine_tune_job: Key) -> list[tuple[Resource, Key]]:
@@ -246,7 +271,7 @@ class Store:
         self._objects[resource][key] = trimmed
         self._running += _is_running(resource, trimmed)
         self._by_uid[trimmed["metadata"]["uid"]] = (resource, key)
-        if resource == JOBS:
+        if resource in _WITH_PLACES:
             self.live.count(trimmed, 1)
         if owner := _owner_uid(resource, trimmed):
             self._children.setdefault((resource, key[0], owner), {})[key] = trimmed
@@ -313,7 +338,7 @@ class Store:
         obj = self._objects[resource].pop(key)
         self._running -= _is_running(resource, obj)
         self._by_uid.pop(obj["metadata"]["uid"], None)
-        if resource == JOBS:
+        if resource in _WITH_PLACES:
             self.live.count(obj, -1)
         if owner := _owner_uid(resource, obj):
             siblings = self._children.get((resource, key[0], owner), {})
@@ -340,7 +365,7 @@ def _says_the_same(known: Obj, newer: Obj) -> bool:
 
 def _owner_uid(resource: Resource, obj: Obj) -> str | None:
     """What `children` finds an object by."""
-    if resource in CHILDREN:
+    if resource in LABELLED:
         return label_of(obj, UID_LABEL)
     return controller_uid(obj) if resource == WORKLOADS else None
 

@@ -10,7 +10,7 @@ from luthier_operator.cluster import Cluster
 from luthier_operator.errors import ApiError, ApiUnreachableError
 from luthier_operator.namespaces import Namespaces
 from luthier_operator.reflector import Changed, Reflector
-from luthier_operator.resources import CHILDREN, OPTIONAL, OWNERS, Resource
+from luthier_operator.resources import CHILDREN, OPTIONAL, OWNERS, WRITTEN, Resource
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Watches:
         self._served: set[str | None] = set()
         self._watched: dict[Domain, _Watched] = {}
         self._optional = {resource: _Optional() for resource in OPTIONAL}
+        for resource in WRITTEN:
+            self.want(resource)
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -95,6 +97,17 @@ class Watches:
     def served(self, resource: Resource) -> Resource | None:
         """An optional kind in the version that the cluster serves it in, or None."""
         return self._optional[resource].served
+
+    def watched(self, resource: Resource, namespace: str) -> bool | None:
+        """Whether the cluster has an optional kind, once the store has all of it in a namespace,
+        or may not; None until then."""
+        if not self.installed(resource):
+            return self.installed(resource)
+        for where in (namespace, None):
+            if (resource, where) in self._watched:
+                settled = self._watched[(resource, where)].reflector.settled.is_set()
+                return True if settled else None
+        return None
 
     def _enter(self, namespace: str | None) -> None:
         if namespace in self._served:
@@ -132,7 +145,7 @@ class Watches:
         )
         task = self._group.create_task(reflector.run())
         self._watched[(resource, namespace)] = _Watched(reflector, task)
-        if resource in REQUIRED:
+        if resource in (*REQUIRED, *WRITTEN):
             self._group.create_task(self._await_filled(reflector, namespace))
 
     async def _await_filled(self, reflector: Reflector, namespace: str | None) -> None:

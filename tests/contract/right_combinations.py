@@ -180,6 +180,8 @@ _OPTIMISATION: dict[str, Changes] = {
         "spec.training.evalEverySteps": 10,
         "spec.training.earlyStopping": {},
     },
+    "several nodes of several GPUs": {"spec.placement": {"nodes": 256, "gpus": 16}},
+    "several nodes without a GPU": {"spec.placement": {"nodes": 2}},
     "fp16 on a GPU": {"spec.training.precision": "fp16", "spec.placement.gpus": 1},
     "code of one's own": {"spec.training.loss": _CODE, "spec.evaluation.script": _CODE},
 }

@@ -292,8 +292,9 @@ _REST = [
     _wrong("dotted name", {".metadata.name": "tone.v2"}, "metadata.name", "no dots"),
     _wrong("name of a digit", {".metadata.name": "7b-tone"}, "metadata.name", "with a letter"),
     _wrong("no spec", {".spec": REMOVED}, "spec", "Required value"),
-    _wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "set nodes to 1"),
-    _wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "0 or 1"),
+    _wrong("no node", {"placement.nodes": 0}, "spec.placement.nodes", "greater than or equal to 1"),
+    _wrong("too many nodes", {"placement.nodes": 257}, "spec.placement.nodes", "equal to 256"),
+    _wrong("too many GPUs", {"placement.gpus": 17}, "spec.placement.gpus", "equal to 16"),
     _wrong("pool", {"placement.pool": "GPU_A100"}, "spec.placement.pool", "a-z, 0-9 and -"),
     _wrong(
         "queue", {"placement.queueName": "team/a"}, "spec.placement.queueName", "a-z, 0-9 and -"

@@ -88,6 +88,8 @@ WRONG_OPTIMIZE_JOBS = [
         "save it with the model's tokenizer",
     ),
     wrong("block", {"int4": {"blockSize": 33}}, "spec.int4.blockSize", "supported values"),
+    wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "an OptimizeJob runs in"),
+    wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "an OptimizeJob uses one GPU"),
 ]
 
 WRONG_ADAPTER_BUNDLES = [
@@ -105,4 +107,6 @@ WRONG_ADAPTER_BUNDLES = [
     wrong("serving", {"serve": {"replicas": 2}}, "spec.serve", "isn't built yet"),
     wrong("for a GPU", {"target": {"device": "cuda"}}, "spec.target.device", "leave target out"),
     wrong("keeps all", {"keepLast": 11}, "spec.keepLast", "less than or equal to 10"),
+    wrong("two nodes", {"placement.nodes": 2}, "spec.placement.nodes", "an AdapterBundle runs in"),
+    wrong("two GPUs", {"placement.gpus": 2}, "spec.placement.gpus", "an AdapterBundle uses one"),
 ]

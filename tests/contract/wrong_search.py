@@ -95,6 +95,13 @@ SEARCHES = [
         "set placement.gpus to 1",
         placement={"gpus": 2},
     ),
+    _search(
+        "two nodes for a trial",
+        {},
+        "placement.nodes",
+        "set placement.nodes to 1",
+        placement={"nodes": 2},
+    ),
     _search("trials by the thousand", {"trials": 5000}, "search.trials", "1000"),
     _search("no such strategy", {"strategy": "bayes"}, "search.strategy", "tpe"),
 ]

@@ -25,6 +25,7 @@ ORDER = [
     "test_retraining",
     "test_package_faults",
     "test_interruptions",
+    "test_nodes",
     "test_search",
     "test_package_refusals",
     "test_cluster_traces",

@@ -1,5 +1,6 @@
 """What is set up on a node: a model, the chart, and pools for many small pods."""
 
+import sys
 from pathlib import Path
 
 from e2e.runs import Json
@@ -8,6 +9,7 @@ from luthier_cluster import Cluster, kwok
 from luthier_demo import content, install
 
 HERE = Path(__file__).parent
+MEETING = [f"{sys.prefix}/bin/python", "-P", "-u", str(HERE / "meeting.py")]
 
 
 def set_up(cluster: Cluster) -> None:
@@ -22,7 +24,8 @@ def set_up(cluster: Cluster) -> None:
 
 def pools() -> list[Json]:
     """cpu, and for the tiny model: one that is too small for the trainer, one that gives up on
-    storage soon. `reserved` is another namespace's; nodes of `simulated` come with kwok.
+    storage soon. Pods of `meeting` train nothing (meeting.py); `reserved` is another namespace's;
+    nodes of `simulated` come with kwok.
 
     One thread each: two trainings at once with two threads each, on two cores, are many times
     slower than with one. By their requests a dozen pods fit on two cores: the others wait, else
@@ -39,7 +42,8 @@ def pools() -> list[Json]:
 
     return [
         one_thread("cpu", memory="4Gi"),
-        one_thread("tiny"),
+        {**one_thread("tiny"), "maxNodes": 2},
+        {**one_thread("meeting"), "command": MEETING, "maxNodes": 2},
         one_thread("small", memory="300Mi"),
         {**one_thread("impatient"), "storageRetrySeconds": 5},
         {**one_thread("reserved"), "namespaces": ["somebody-else"]},
@@ -56,6 +60,7 @@ def simulated() -> Json:
         "nodeSelector": {kwok.SIMULATED: "true"},
         "tolerations": [kwok.TOLERATION],
         "maxGpus": 1,
+        "maxNodes": 2,
         "resources": {
             "requests": {"cpu": "100m", "memory": "64Mi"},
             "limits": {"cpu": "1", "memory": "64Mi"},

@@ -26,7 +26,7 @@ from e2e.runs import Json, Run, eventually
 from e2e.specs import TINY
 from e2e.tenants import namespace_for
 
-from luthier_cluster import Cluster, kueue, kwok
+from luthier_cluster import Cluster, jobset, kueue, kwok
 
 MIDDLE = 100
 
@@ -190,3 +190,30 @@ def test_a_queue_that_isnt_there_is_named(team: Team) -> None:
     wait_for_pods(run)
     end(run)
     run.wait("Ready", within=60)
+
+
+def test_a_run_of_several_nodes_is_admitted_as_a_whole(team: Team) -> None:
+    jobset.start(team.cluster)
+    queue = team.gpu_queue("whole", gpus=3)
+    first, second = (team.run(f"whole-{name}", on_gpu(queue, nodes=2)) for name in ("one", "two"))
+    first.apply()
+    both_run(first)
+    second.apply()
+    waits(second, "quota", "nvidia.com/gpu")  # there is a GPU for one of its pods
+    assert second.status["phase"] == "Queued"
+    assert not second.pods()
+    second.apply({"suspend": True})
+    second.wait("Suspended", within=60)
+    for pod in first.pods():
+        first.kubectl("annotate", "pod", pod["metadata"]["name"], f"{kwok.END}=")
+    first.wait("Ready", within=60)
+    assert not second.pods(), "the place was free, and it isn't admitted"
+    second.apply({"suspend": False})
+    both_run(second)
+
+
+def both_run(run: Run) -> None:
+    def running() -> bool:
+        return [pod["status"].get("phase") for pod in run.pods()] == ["Running"] * 2
+
+    eventually(f"two pods of {run.name} run", running, within=60)

@@ -11,7 +11,7 @@ from integration.kubelet import Kubelet, node
 from integration.operatorprocess import OperatorProcess, make_lease
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User
 
-from luthier_cluster import Cluster
+from luthier_cluster import Cluster, jobset
 
 _numbers = itertools.count(1)
 
@@ -54,6 +54,14 @@ def shared_operator(
     """One process for all tests that leave it alone."""
     with OperatorProcess(control_plane.kubeconfig, tmp_path_factory.mktemp("operator")) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def job_sets(control_plane: Cluster) -> Iterator[None]:
+    """JobSet, installed."""
+    jobset.start(control_plane)
+    yield
+    jobset.stop(control_plane)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ PATHS = {
     "optimizejobs": "/apis/luthier.dev/v1alpha1",
     "adapterbundles": "/apis/luthier.dev/v1alpha1",
     "jobs": "/apis/batch/v1",
+    "jobsets": "/apis/jobset.x-k8s.io/v1alpha2",
     "events": "/apis/events.k8s.io/v1",
     "leases": "/apis/coordination.k8s.io/v1",
 }

@@ -24,6 +24,7 @@ pools:
   image: trainer:test
   resources: {requests: {cpu: 100m, memory: 128Mi}, limits: {memory: 128Mi}}
   terminationGracePeriodSeconds: 5
+  maxNodes: 4
   fileRoots: [/data]
 - name: elsewhere
   image: trainer:test

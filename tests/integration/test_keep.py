@@ -225,3 +225,25 @@ def test_a_namespace_that_ends_is_not_held_up(
 def _finalizers(user: User) -> list[str]:
     metadata = user.kube.get(user.kind.plural, user.namespace, "tone")["metadata"]
     return list(metadata.get("finalizers") or [])
+
+
+def test_an_errand_that_a_quota_holds_back_is_told_until_it_is_there(
+    operator: OperatorProcess, user: User, kubelet: Kubelet, kube: Kube
+) -> None:
+    user.create()
+    first = train(user, kubelet)["uri"].rpartition("/")[2]
+    user.change(training={"maxSteps": 200})
+    train(user, kubelet)
+    full = {"metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    kube.create("resourcequotas", user.namespace, full)
+    eventually(lambda: kube.get("resourcequotas", user.namespace, "full")["status"]["hard"])
+    user.change(promote={"pin": first})
+    told = user.sees("ErrandRefused", "True", "QuotaExceeded")
+    assert "keeps storage in order" in told["message"]
+    assert "exceeded quota: full" in told["message"]
+    user.sees("Ready", "True", "Pinned")
+
+    kube.delete("resourcequotas", user.namespace, "full")
+    carried_out(user, kubelet, errand(user))
+    user.sees("Kept", "True", "InOrder")
+    assert "ErrandRefused" not in {it["type"] for it in user.status()["conditions"]}

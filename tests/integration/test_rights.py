@@ -11,6 +11,7 @@ import yaml
 from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
 from integration.operatorprocess import ROOT, OperatorProcess
+from integration.test_nodes import inner, job_set
 from integration.test_progress import post, report, token
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User, published
 
@@ -83,12 +84,26 @@ def _started(user: User) -> bool:
     return "Started" in user.events()
 
 
+def several_nodes(user: User, kubelet: Kubelet) -> None:
+    """All that is done with a JobSet: made, read, changed, and deleted."""
+    user.create("wide", placement={"nodes": 2})
+    job = inner(user, "wide")
+    kubelet.run(job, 0)
+    kubelet.run(job, 1)
+    user.phase("Running", "wide")
+    user.change("wide", suspend=True)
+    eventually(lambda: job_set(user, "wide")["spec"]["suspend"])
+    user.change("wide", training={"maxSteps": 7})
+    eventually(lambda: "deletionTimestamp" in job_set(user, "wide")["metadata"])
+
+
 @pytest.mark.parametrize("mode", ["cluster", "namespaces"])
 def test_a_whole_run_with_the_charts_rights(
     control_plane: Cluster,
     kube: Kube,
     namespace: str,
     shared_operator: OperatorProcess,
+    job_sets: None,
     tmp_path: Path,
     mode: str,
 ) -> None:
@@ -142,5 +157,6 @@ def test_a_whole_run_with_the_charts_rights(
             assert post(operator, token(kube, pod), report(other, pod)) == 204
         for other in (optimizer, bundler):
             eventually(partial(_started, other))
+        several_nodes(user, kubelet)
         log = operator.log.read_text()
         assert "orbidden" not in log, log

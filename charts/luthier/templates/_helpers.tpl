@@ -164,6 +164,10 @@ matchExpressions. */}}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, delete, get, list, patch, watch]
+# Runs of several nodes. What it makes (a Job, a Service) JobSet makes by rights of its own.
+- apiGroups: [jobset.x-k8s.io]
+  resources: [jobsets]
+  verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]

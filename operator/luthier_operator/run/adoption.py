@@ -37,11 +37,12 @@ def is_the_same(wanted: Obj, found: Obj) -> bool:
 
 
 def is_leaving(wanted: Obj, found: Obj) -> bool:
-    """Whether it is the run spec of a Job that was deleted, and goes after it in a moment."""
+    """Whether it is the run spec of a Job or JobSet that was deleted, and goes after it in a
+    moment."""
     owners = found["metadata"].get("ownerReferences") or []
     name = wanted["metadata"]["name"]
     return "data" in wanted and any(
-        (owner.get("kind"), owner.get("name")) == ("Job", name) for owner in owners
+        owner.get("kind") in ("Job", "JobSet") and owner.get("name") == name for owner in owners
     )
 
 

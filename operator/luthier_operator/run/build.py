@@ -3,8 +3,8 @@
 import hashlib
 
 from luthier_api import API_VERSION, terms
+from luthier_api.placement import Limits
 from luthier_api.platform import Platform, Pool
-from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode
 from luthier_api.runsettings import RunSettings
 from luthier_api.runspec import (
     CA_PATH,
@@ -31,11 +31,12 @@ from luthier_operator.resources import (
     UID_LABEL,
     Obj,
 )
-from luthier_operator.run import drift
+from luthier_operator.run import drift, failure_policy
 from luthier_operator.run.adoption import marked
 from luthier_operator.run.memo import PARSED, Once
 from luthier_operator.run.model import Owner, Revision
-from luthier_operator.run.pod import CONTAINER, pod_spec
+from luthier_operator.run.nodes import LONGEST_NAME, job_set, master_of
+from luthier_operator.run.pod import pod_spec
 from luthier_operator.run.workload import RUN
 
 # All annotations of an object share 256 KiB; a larger run spec goes in a ConfigMap.
@@ -45,11 +46,13 @@ _MADE_OF: Once[dict[str, str]] = Once(PARSED)
 RUNSPEC_KEY = RUNSPEC_PATH.rsplit("/", 1)[1]
 
 
-def job_name(owner: Owner, revision: Revision) -> str:
-    """`<name>-<8 hex digits>`, at most 63 characters, another one for every uid and attempt."""
+def job_name(owner: Owner, revision: Revision, nodes: int = 1) -> str:
+    """`<name>-<8 hex digits>`, at most 63 characters, for several nodes fewer (nodes.py); another
+    one for every uid and attempt."""
     seed = f"{owner.uid}/{revision.name}/{revision.attempt}"
     digest = hashlib.sha256(seed.encode()).hexdigest()[:8]
-    return f"{owner.name.replace('.', '-')[:54].rstrip('-')}-{digest}"
+    most = (LONGEST_NAME if nodes > 1 else 63) - len(digest) - 1
+    return f"{owner.name.replace('.', '-')[:most].rstrip('-')}-{digest}"
 
 
 def pool_of(owner: Owner, spec: RunSettings, platform: Platform) -> Pool:
@@ -92,6 +95,7 @@ def run_order(
     """What the trainer is told, whatever it makes. It never holds a secret. `pool`: where it runs,
     if not in the run's own."""
     storage, pool = platform.storage, pool or pool_of(owner, spec, platform)
+    nodes = spec.placement.nodes
     return RunOrder(
         run=RunIdentity.model_validate(
             {
@@ -121,6 +125,8 @@ def run_order(
             else None
         ),
         gpus=spec.placement.gpus,
+        nodes=nodes,
+        master=master_of(job_name(owner, revision, nodes)) if nodes > 1 else None,
         grace_seconds=pool.termination_grace_period_seconds,
         file_roots=pool.file_roots,
         hub_endpoint=platform.hub.endpoint,
@@ -137,7 +143,7 @@ def build_run(
     reads: Reads,
     workers: int | None = None,
 ) -> list[Obj]:
-    """The objects of a run in the order of their creation; the Job comes last.
+    """The objects of a run in the order of their creation; the Job, or JobSet, comes last.
 
     `workers`: pods that work beside each other, each with an index of its own. Raises LookupError
     for an unknown pool.
@@ -145,7 +151,8 @@ def build_run(
     access, pool = platform.for_namespace(owner.namespace), pool_of(owner, spec, platform)
     text = write_order(order)
     fits = len(text.encode()) <= ANNOTATION_BYTES
-    name = job_name(owner, revision)
+    nodes = spec.placement.nodes
+    name = job_name(owner, revision, nodes)
     labels = _labels(owner, revision)
     pod = pod_spec(
         pool,
@@ -167,43 +174,28 @@ def build_run(
         "ownerReferences": [owner_reference(owner)],
     }
     queue = terms.queue_of(spec, owner.namespace, platform)
-    deadline = terms.deadline_of(spec, owner.namespace, platform)
-    job: Obj = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            **metadata,
-            "labels": labels | _kueue(queue, spec.placement.priority),
-            "annotations": {
-                POOL_ANNOTATION: pool.name,
-                SETTINGS_ANNOTATION: drift.format_settings(made_of(owner, spec, platform)),
-            },
-        },
-        "spec": {
-            "completions": workers or 1,
-            "parallelism": workers or 1,
-            "backoffLimit": terms.limits_of(spec, owner.namespace, platform).max_restarts,
-            # Two pods of a run, or of an index of it, never overlap: the next one comes when the
-            # last has ended.
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": failure_policy(),
-            # Kueue starts a queued Job; from then on `suspend` is Kueue's.
-            "suspend": queue is not None,
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {RUNSPEC_ANNOTATION: text} if fits else {},
-                },
-                "spec": pod,
-            },
+    template: Obj = {
+        "metadata": {"labels": labels, "annotations": {RUNSPEC_ANNOTATION: text} if fits else {}},
+        "spec": pod,
+    }
+    own_metadata: Obj = {
+        **metadata,
+        "labels": labels | _kueue(queue, spec.placement.priority),
+        "annotations": {
+            POOL_ANNOTATION: pool.name,
+            SETTINGS_ANNOTATION: drift.format_settings(made_of(owner, spec, platform)),
         },
     }
-    if workers is not None:
-        job["spec"]["completionMode"] = "Indexed"
-    if deadline is not None:
-        job["spec"]["activeDeadlineSeconds"] = deadline
+    limits = terms.limits_of(spec, owner.namespace, platform)
+    # Kueue starts what is queued; from then on `suspend` is Kueue's.
+    suspend = queue is not None
+    carrier = (
+        job_set(own_metadata, template, nodes, limits, suspend=suspend)
+        if nodes > 1
+        else _job(own_metadata, template, workers, limits, suspend=suspend)
+    )
     if fits:
-        return [marked(job)]
+        return [marked(carrier)]
     config_map: Obj = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -211,7 +203,28 @@ def build_run(
         "immutable": True,
         "data": {RUNSPEC_KEY: text},
     }
-    return [marked(config_map), marked(job)]
+    return [marked(config_map), marked(carrier)]
+
+
+def _job(
+    metadata: Obj, template: Obj, workers: int | None, limits: Limits, *, suspend: bool
+) -> Obj:
+    spec: Obj = {
+        "completions": workers or 1,
+        "parallelism": workers or 1,
+        "backoffLimit": limits.max_restarts,
+        # Two pods of a run, or of an index of it, never overlap: the next one comes when the
+        # last has ended.
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": failure_policy.of_job(),
+        "suspend": suspend,
+        "template": template,
+    }
+    if workers is not None:
+        spec["completionMode"] = "Indexed"
+    if limits.active_deadline_seconds is not None:
+        spec["activeDeadlineSeconds"] = limits.active_deadline_seconds
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
 def name_label(name: str) -> str:
@@ -243,12 +256,13 @@ def owner_reference(owner: Owner) -> Obj:
 
 
 def handed_over(config_map: Obj, job: Obj) -> Obj:
-    """Changes of a run spec's ConfigMap, both as created: it goes with its Job, not later.
+    """Changes of a run spec's ConfigMap, both as created: it goes with its Job, or JobSet, not
+    later.
 
     It must be there before the Job's pod, and until then the resource owns it.
     """
     owner = job["metadata"]
-    reference = _reference("batch/v1", "Job", owner["name"], owner["uid"])
+    reference = _reference(job["apiVersion"], job["kind"], owner["name"], owner["uid"])
     uid = config_map["metadata"]["uid"]
     return {"metadata": {"uid": uid, "ownerReferences": [reference]}}
 
@@ -261,28 +275,4 @@ def _reference(version: str, kind: str, name: str, uid: str) -> Obj:
         "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,
-    }
-
-
-def failure_policy() -> Obj:
-    """What the exit code of a trainer means to its Job."""
-
-    def on_exit(codes: list[int]) -> Obj:
-        return {"containerName": CONTAINER, "operator": "In", "values": codes}
-
-    return {
-        "rules": [
-            # Evicted, preempted, drained: not the run's fault.
-            {
-                "action": "Ignore",
-                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-            },
-            # Ended by SIGTERM, its checkpoint saved.
-            {"action": "Ignore", "onExitCodes": on_exit([int(ExitCode.INTERRUPTED)])},
-            # Trying again can't heal it.
-            {
-                "action": "FailJob",
-                "onExitCodes": on_exit(sorted(int(code) for code in TERMINAL_EXIT_CODES)),
-            },
-        ]
     }

@@ -11,12 +11,13 @@ from luthier_api import reasons, terms
 from luthier_api.runsettings import RunSettings
 from luthier_operator.conditions import is_true
 from luthier_operator.errors import Refusal
-from luthier_operator.resources import Obj
+from luthier_operator.resources import JOB_SETS, Obj
 from luthier_operator.run import drift, interruptions, kueue
 from luthier_operator.run.actions import Action, Delete, Ensure, Patch
+from luthier_operator.run.carriers import workload_of
 from luthier_operator.run.model import AnyObserved, Job, Revision
 from luthier_operator.run.revision import has_ended
-from luthier_operator.run.workload import AT_ONCE, JOB
+from luthier_operator.run.workload import Change
 
 NAMESAKE_SECONDS = 2.0
 
@@ -57,7 +58,8 @@ def await_deletion(it: Situation) -> Step | None:
     """Somebody deleted the Job: it is created anew when it and its pods are gone."""
     if it.job is None or not it.job.deleting:
         return None
-    return Step(hold=Refusal(reasons.STOPPING, "The run's Job is being deleted."))
+    kind = it.job.resource.kind
+    return Step(hold=Refusal(reasons.STOPPING, f"The run's {kind} is being deleted."))
 
 
 def record_end(it: Situation) -> Step | None:
@@ -70,10 +72,10 @@ def record_end(it: Situation) -> Step | None:
 def stop_endless_interruptions(it: Situation) -> Step | None:
     """A trainer that calls each of its ends an interruption runs for ever."""
     job = it.job
-    if job is None or not interruptions.too_many(it.observed.pods_of(job), it.spec.limits):
+    if job is None or not interruptions.too_many(job, it.observed.pods_of(job), it.spec.limits):
         return None
-    ending = job.deadline == AT_ONCE
-    return Step() if ending else Step(actions=(_patch(job, JOB.end(), "endless interruptions"),))
+    end = None if job.ending else workload_of(job).end(job)
+    return Step(actions=(_apply(end, "endless interruptions"),) if end else ())
 
 
 def suspend_in_queue(it: Situation) -> Step | None:
@@ -93,9 +95,9 @@ def suspend(it: Situation) -> Step | None:
     if job is None or job.queue is not None or it.observed.admission is not None:
         return None
     if wanted and not job.suspended:
-        return Step(actions=(_patch(job, JOB.suspend(True), "spec.suspend"),))
+        return Step(actions=(_patch(job, workload_of(job).suspend(True), "spec.suspend"),))
     if not wanted and job.suspended and was_suspended_by_us(it.observed, job):
-        return Step(actions=(_patch(job, JOB.suspend(False), "resumed"),), starts=True)
+        return Step(actions=(_patch(job, workload_of(job).suspend(False), "resumed"),), starts=True)
     return None
 
 
@@ -109,8 +111,8 @@ def apply_changed_settings(it: Situation) -> Step | None:
     if started or it.refuse() is not None:
         return Step(actions=_in_step(it, job), later=parts)
     why = f"{', '.join(parts)} changed before it started"
-    hold = Refusal(reasons.REPLACING, f"A new Job takes its place: {why}.")
-    return Step(hold=hold, actions=(Delete(JOB.resource, job.obj, why),))
+    hold = Refusal(reasons.REPLACING, f"A new {job.resource.kind} takes its place: {why}.")
+    return Step(hold=hold, actions=(Delete(job.resource, job.obj, why),))
 
 
 def keep_limits(it: Situation) -> Step | None:
@@ -156,6 +158,20 @@ def await_namesakes(it: Situation) -> Step | None:
     return Step(hold=Refusal(reasons.STOPPING, message), again=NAMESAKE_SECONDS)
 
 
+def await_jobset(it: Situation) -> Step | None:
+    """Pods that train together are a JobSet's. It comes into the store, and wakes its run, when
+    JobSet is installed."""
+    nodes = it.spec.placement.nodes
+    if nodes == 1 or it.observed.jobset is not False:
+        return None
+    message = (
+        f"spec.placement.nodes is {nodes}, and this cluster has no JobSet "
+        f"({JOB_SETS.group}/{JOB_SETS.version}): ask the platform team to install it, or set nodes "
+        "to 1."
+    )
+    return Step(hold=Refusal(reasons.JOB_SET_NOT_INSTALLED, message))
+
+
 def create(it: Situation) -> Step | None:
     """Nothing speaks against it."""
     return Step(actions=tuple(Ensure(obj) for obj in it.build()), starts=True)
@@ -174,6 +190,7 @@ CHECKS: tuple[Callable[[Situation], Step | None], ...] = (
     obey_platform,
     await_predecessors,
     await_namesakes,
+    await_jobset,
     create,
 )
 
@@ -188,7 +205,7 @@ def tidied(it: Situation, job: Job) -> tuple[Action, ...]:
     ttl = terms.ttl_of(it.spec, it.observed.platform, it.observed.owner.namespace)
     if job.end is None or job.deleting or job.ttl == ttl:
         return ()
-    return (_patch(job, JOB.ttl(ttl), "its time to live"),)
+    return (_patch(job, workload_of(job).ttl(ttl), "its time to live"),)
 
 
 def _unapplied(it: Situation, job: Job) -> tuple[str, ...]:
@@ -206,13 +223,17 @@ def _in_step(it: Situation, job: Job | None) -> tuple[Action, ...]:
         return ()
     actions: list[Action] = []
     namespace, platform = it.observed.owner.namespace, it.observed.platform
-    if changes := JOB.limit(job, terms.limits_of(it.spec, namespace, platform)):
-        actions.append(_patch(job, changes, "limits"))
+    if change := workload_of(job).limit(job, terms.limits_of(it.spec, namespace, platform)):
+        actions.append(_apply(change, "limits"))
     queue = terms.queue_of(it.spec, namespace, platform)
     if job.suspended and job.queue and queue and queue != job.queue:
-        actions.append(_patch(job, JOB.queue(queue), "placement.queueName"))
+        actions.append(_patch(job, workload_of(job).queue(queue), "placement.queueName"))
     return tuple(actions)
 
 
 def _patch(job: Job, changes: Obj, why: str) -> Patch:
-    return Patch(JOB.resource, job.obj, changes, why)
+    return Patch(job.resource, job.obj, changes, why)
+
+
+def _apply(change: Change, why: str) -> Patch:
+    return Patch(change.resource, change.obj, change.changes, why)

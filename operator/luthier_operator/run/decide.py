@@ -10,7 +10,6 @@ from luthier_operator.run.actions import Action, Delete, Ensure
 from luthier_operator.run.checks import Situation
 from luthier_operator.run.model import AnyObserved, Job, Revision
 from luthier_operator.run.tidy import surplus
-from luthier_operator.run.workload import JOB
 
 # It is found out within this time whether the cluster has Kueue.
 KUEUE_SECONDS = 5.0
@@ -29,6 +28,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     starts: bool = False  # pods may come of the actions that would not come without them
     beside: tuple[Action, ...] = ()  # errands: they hold up nothing of the run
+    unsent: Mapping[str, Refusal] = field(default_factory=dict)  # by role: what was said to them
     later: tuple[str, ...] = ()  # settings that the next attempt will be made of
     again: float | None = None  # seconds until it is to be looked at again
     # Fields of the status that the decision rests on, and that no run tells.
@@ -105,7 +105,7 @@ def _looked_for_kueue(observed: AnyObserved, job: Job | None) -> float | None:
 def _stopped(observed: AnyObserved, current: Job | None) -> tuple[Action, ...]:
     """What serves an older revision or attempt is deleted. One that has ended stays for its TTL."""
     return tuple(
-        Delete(JOB.resource, job.obj, f"{job.revision}, attempt {job.attempt} is wanted no more")
+        Delete(job.resource, job.obj, f"{job.revision}, attempt {job.attempt} is wanted no more")
         for job in observed.jobs
         if job is not current and job.end is None and not job.deleting
     )
@@ -116,6 +116,6 @@ def _tidied(it: Situation) -> tuple[Action, ...]:
     many = surplus(it.observed.jobs, it.job)
     older = (job for job in it.observed.jobs if job is not it.job and job not in many)
     return (
-        *(Delete(JOB.resource, job.obj, "more have ended than are kept") for job in many),
+        *(Delete(job.resource, job.obj, "more have ended than are kept") for job in many),
         *(action for job in older for action in checks.tidied(it, job)),
     )

@@ -154,10 +154,10 @@ class Departure(Generic[ObservedT]):
 
     async def _stop(self, observed: ObservedT) -> bool:
         """Delete what runs; whether something of it is still there."""
-        going = [it.obj for it in observed.jobs if not it.deleting]
-        going += [it.obj for it in observed.errands if not it.deleting]
-        for job in going:
-            await self._cluster.delete(JOBS, job)
+        going = [(it.resource, it.obj) for it in observed.jobs if not it.deleting]
+        going += [(JOBS, it.obj) for it in observed.errands if not it.deleting]
+        for resource, obj in going:
+            await self._cluster.delete(resource, obj)
         running = any(pod.alive for pod in observed.pods)
         return bool(observed.jobs or observed.errands or running)
 

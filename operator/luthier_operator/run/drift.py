@@ -20,6 +20,7 @@ OF_NO_POD = {
     "description",
     "namespaces",
     "max_gpus",
+    "max_nodes",
     "queue",
     "queues",
     "max_duration_seconds",
@@ -43,6 +44,10 @@ def settings_of(
     parts.pop("storage", None)
     placement = parts.pop("placement", {})
     parts["placement.gpus"] = placement.get("gpus")
+    parts["placement.nodes"] = placement.get("nodes")
+    # A JobSet's restarts are settled when it is made.
+    several = spec.placement.nodes > 1
+    parts["limits.maxRestarts"] = spec.limits.max_restarts if several else None
     # Another queue is another label; into a queue, or out of it, takes another Job.
     parts["placement.queueName"] = queued
     parts["placement.priority"] = placement.get("priority") if queued else None

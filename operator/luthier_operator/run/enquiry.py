@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from luthier_api.result import ExitCode
 from luthier_operator.cluster import Cluster
-from luthier_operator.run.model import AnyObserved, have_ended
+from luthier_operator.run.model import AnyObserved, Job, have_ended
 from luthier_operator.run.scheduling import TOLD_BY_EVENTS
 
 # In a burst the pods of a hundred Jobs come within some seconds: asking would slow that down.
@@ -108,7 +109,7 @@ class Enquiry:
 
 
 def find_stuck(observed: AnyObserved) -> Stuck | None:
-    """The Job without a pod, or the pod on a node whose container hasn't started."""
+    """The Job that lacks a pod, or the pod on a node whose container hasn't started."""
     for job in observed.jobs:
         if job.end is not None or job.deleting:
             continue
@@ -117,13 +118,21 @@ def find_stuck(observed: AnyObserved) -> Stuck | None:
         pods = observed.pods_of(job)
         if have_ended(pods, job.parts):
             continue  # its Job will say so
+        there = {pod.index for pod in pods if pod.alive or pod.exit_code == ExitCode.SUCCEEDED}
         pods = [pod for pod in pods if pod.alive]
         if not pods:
-            return Stuck(job.uid, _time(job.created) + PATIENCE)
-        pod = pods[-1]
+            return Stuck(_maker(job), _time(job.created) + PATIENCE)
+        pod = next((it for it in pods if not it.started), pods[-1]) if job.together else pods[-1]
         if pod.node and not pod.started:
             return Stuck(pod.uid, _time(pod.created) + START_PATIENCE)
+        if job.together and len(there) < job.parts:
+            return Stuck(_maker(job), _time(pods[-1].created) + PATIENCE)
     return None
+
+
+def _maker(job: Job) -> str:
+    """The uid of what is to make its pods, or the Job that does."""
+    return str(job.inner["metadata"]["uid"]) if job.inner else job.uid
 
 
 def _time(text: str) -> datetime:

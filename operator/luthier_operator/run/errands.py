@@ -6,6 +6,7 @@ happens once, whoever asks how often (docs/adr/0020).
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from luthier_api.result import RunEnd
 from luthier_api.runsettings import RunSettings
 from luthier_api.runspec import RUNSPEC_ANNOTATION, RunOrder, write_order
 from luthier_api.sources import Reads
+from luthier_operator.conditions import Conditions
+from luthier_operator.errors import Refusal
 from luthier_operator.resources import (
     ERRAND_ANNOTATION,
     JOBS,
@@ -26,12 +29,12 @@ from luthier_operator.resources import (
     UID_LABEL,
     Obj,
 )
+from luthier_operator.run import failure_policy
 from luthier_operator.run.actions import Delete, Ensure
 from luthier_operator.run.adoption import marked
 from luthier_operator.run.build import (
     ANNOTATION_BYTES,
     RUNSPEC_KEY,
-    failure_policy,
     name_label,
     owner_reference,
     run_order,
@@ -39,6 +42,7 @@ from luthier_operator.run.build import (
 from luthier_operator.run.model import AnyObserved, Errand, JobEnd, Owner, Revision
 from luthier_operator.run.observe import parse_result
 from luthier_operator.run.pod import pod_spec
+from luthier_operator.run.workload import KEEP, PROBE
 
 # Pods of an errand that may fail before it does.
 _RESTARTS = 2
@@ -49,6 +53,9 @@ _WORD = timedelta(seconds=30)
 WORD_SECONDS = 2.0
 # What an errand reads that is about storage alone.
 NOTHING = Reads()
+# The condition that says of an errand that there is none, and what it would be.
+REFUSED = "ErrandRefused"
+_MEANS = {PROBE: "for a look at the data", KEEP: "that keeps storage in order"}
 
 ResultT = TypeVar("ResultT", bound=RunEnd)
 
@@ -91,6 +98,14 @@ def result_of(observed: AnyObserved, errand: Errand, model: type[ResultT]) -> Re
     return next((it for it in told if it is not None), None)
 
 
+def tell(conditions: Conditions, unsent: Mapping[str, Refusal]) -> None:
+    """The condition about errands whose Job the API server didn't take, by role; none otherwise."""
+    for role, refusal in unsent.items():
+        what = f"The Job {_MEANS.get(role, 'beside the run')} isn't created"
+        message = f"{what}: {refusal.message.rstrip('.')}. It is tried again."
+        conditions.set(REFUSED, True, refusal.reason, message)
+
+
 def has_no_word_yet(observed: AnyObserved, end: JobEnd) -> bool:
     """Whether the result of one that has ended may still come: a Job's end may be seen before its
     pod's, which holds it."""
@@ -107,7 +122,8 @@ def order_fields(
     """What the order of any errand says. Raises LookupError without a pool for it."""
     pool = _pool(owner, spec, platform)
     common = dict(run_order(owner, spec, revision, platform, pool))
-    return common | {"role": role, "progress": None, "gpus": 0}
+    alone = {"gpus": 0, "nodes": 1, "master": None}
+    return common | {"role": role, "progress": None, **alone}
 
 
 def errand_job(
@@ -162,7 +178,7 @@ def errand_job(
                 "backoffLimit": _RESTARTS,
                 "activeDeadlineSeconds": platform.errands.deadline_seconds,
                 "podReplacementPolicy": "Failed",
-                "podFailurePolicy": failure_policy(),
+                "podFailurePolicy": failure_policy.of_job(),
                 "template": {
                     "metadata": {
                         "labels": labels,

@@ -6,7 +6,7 @@ from luthier_api.release import release
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunEnd, RunError
 from luthier_operator.conditions import reason_or
 from luthier_operator.run import interruptions
-from luthier_operator.run.model import JobEnd, Pod
+from luthier_operator.run.model import Job, JobEnd, Pod
 from luthier_operator.run.observe import parse_result
 from luthier_operator.run.sentences import BEGINS_AGAIN, Sentences
 
@@ -18,29 +18,21 @@ def explain(
     result: type[RunEnd],
     sentences: Sentences,
     *,
-    deadline: int | None,
+    job: Job,
     saved: bool,
 ) -> tuple[str, str]:
-    """Reason and message of `Failed`. `pods` are the Job's, oldest first; `deadline`: the Job's,
-    which the spec's may have left behind; `saved`: whether the run left anything that the next
-    attempt goes on from."""
-    if interruptions.too_many(pods, limits):
-        return (
-            reasons.TOO_MANY_INTERRUPTIONS,
-            f"{interruptions.unexplained(pods)} pods ended as if they had been interrupted (exit "
-            f"code {int(ExitCode.INTERRUPTED)}), but nobody evicted or deleted them: look for "
-            "what ends the trainer, e.g. code of your own.",
-        )
+    """Reason and message of `Failed`. `pods` are the Job's, oldest first; `saved`: whether the run
+    left anything that the next attempt goes on from."""
+    if interruptions.too_many(job, pods, limits):
+        return reasons.TOO_MANY_INTERRUPTIONS, _interrupted(job, pods)
     if end.reason == "DeadlineExceeded":
         return (
             reasons.DEADLINE_EXCEEDED,
-            f"The run is older than limits.activeDeadlineSeconds ({deadline}), time spent pending "
-            f"included. Raise it. {sentences.goes_on if saved else BEGINS_AGAIN}",
+            f"The run is older than limits.activeDeadlineSeconds ({job.deadline}), time spent "
+            f"pending included. Raise it. {sentences.goes_on if saved else BEGINS_AGAIN}",
         )
     ended = [pod for pod in pods if not pod.alive]
-    # Of several that worked beside each other the one that ended them all.
-    fatal = (it for it in reversed(ended) if it.exit_code in TERMINAL_EXIT_CODES)
-    last = next(fatal, ended[-1] if ended else None)
+    last = _decisive(ended, result, together=job.together)
     if last is None:
         return reason_or(end.reason, reasons.JOB_FAILED), end.message
     starved = [pod for pod in ended if pod.out_of_memory]
@@ -55,18 +47,51 @@ def explain(
         )
     left = parse_result(result, last.message)
     error = left.error if left else None
+    words = _words(error, last)
     if end.reason == "BackoffLimitExceeded":
-        failed = [pod for pod in ended if not (pod.disrupted or _was_interrupted(pod))]
-        return (
-            reasons.TOO_MANY_RESTARTS,
-            f"{len(failed)} pods failed (limits.maxRestarts is {limits.max_restarts}). The "
-            f"last one: {_words(error, last)}",
-        )
+        return reasons.TOO_MANY_RESTARTS, f"{_failures(end, ended, job, limits)} {words}"
     if stuck:
-        return reasons.NO_PROGRESS, _words(error, last)
-    return reason_or(
-        error.code, reasons.TRAINER_FAILED
-    ) if error else reasons.TRAINER_FAILED, _words(error, last)
+        return reasons.NO_PROGRESS, words
+    return reason_or(error.code, reasons.TRAINER_FAILED) if error else reasons.TRAINER_FAILED, words
+
+
+def _decisive(ended: list[Pod], result: type[RunEnd], *, together: bool) -> Pod | None:
+    """Of several that worked beside each other the one that ended them all. Of those that can't do
+    without each other the others fail after it, often without a word of their own."""
+    fatal = next((it for it in reversed(ended) if it.exit_code in TERMINAL_EXIT_CODES), None)
+    if fatal is not None or not ended:
+        return fatal
+    if not together:
+        return ended[-1]
+
+    def rank(pod: Pod) -> tuple[bool, bool, bool, str, int]:
+        told = parse_result(result, pod.message)
+        silent = told is None or told.error is None
+        spared = pod.disrupted or pod.exit_code in (ExitCode.SUCCEEDED, ExitCode.INTERRUPTED)
+        return spared, not pod.out_of_memory, silent, pod.finished or "", pod.index
+
+    return min(ended, key=rank)
+
+
+def _interrupted(job: Job, pods: list[Pod]) -> str:
+    look = "look for what ends the trainer, e.g. code of your own."
+    if job.uncounted > interruptions.MOST_RESTARTS:
+        return (
+            f"The run was restarted {job.uncounted} times because a pod was interrupted, which "
+            f"isn't counted by limits.maxRestarts: {look}"
+        )
+    return (
+        f"{interruptions.unexplained(pods)} pods ended as if they had been interrupted (exit "
+        f"code {int(ExitCode.INTERRUPTED)}), but nobody evicted or deleted them: {look}"
+    )
+
+
+def _failures(end: JobEnd, ended: list[Pod], job: Job, limits: Limits) -> str:
+    if end.failures is not None:
+        most = job.max_restarts
+        return f"The run failed {end.failures} times (limits.maxRestarts was {most}). At last:"
+    failed = [pod for pod in ended if not (pod.disrupted or _was_interrupted(pod))]
+    return f"{len(failed)} pods failed (limits.maxRestarts is {limits.max_restarts}). The last one:"
 
 
 def _was_interrupted(pod: Pod) -> bool:

@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 
 from luthier_api import reasons
 from luthier_api.meta import Condition
-from luthier_api.result import RunEnd
+from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runstatus import InUse
 from luthier_operator.conditions import Conditions, find, is_true, timestamp
 from luthier_operator.errors import Refusal
-from luthier_operator.run import failure, scheduling
+from luthier_operator.run import errands, failure, scheduling
 from luthier_operator.run.build import output_of
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.model import AnyObserved, Job, JobEnd, Pod, have_ended
@@ -29,11 +29,12 @@ SHARED = (
     "Failed",
     "Scheduled",
     "SettingsApplied",
+    errands.REFUSED,
 )
 
 
 # What moves on although the run's end is on record.
-_TOLD_ANEW = ("Suspended", "Scheduled", "SettingsApplied", "Promoted", "Kept")
+_TOLD_ANEW = ("Suspended", "Scheduled", "SettingsApplied", errands.REFUSED, "Promoted", "Kept")
 
 ObservedT = TypeVar("ObservedT", bound=AnyObserved, covariant=True)
 
@@ -76,8 +77,12 @@ class Run(Generic[ObservedT]):
 
     @property
     def running(self) -> bool:
-        """Whether the trainer runs."""
-        return any(pod.running and not pod.deleting for pod in self.pods)
+        """Whether the trainer runs: of several pods that can't do without each other, in all."""
+        working = [pod for pod in self.pods if pod.running and not pod.deleting]
+        if self.job is None or not self.job.together or not working:
+            return bool(working)
+        done = sum(pod.exit_code == ExitCode.SUCCEEDED for pod in self.pods)
+        return len(working) + done >= self.job.parts
 
 
 AnyRun = Run[AnyObserved]
@@ -136,8 +141,9 @@ def ended(
     `published`: the URI of its result. `saved`: whether there is something that another attempt
     goes on from.
     """
-    spec = run.observed.spec
+    spec, job = run.observed.spec, run.job
     assert spec is not None
+    assert job is not None
     complete = end.complete and published is not None
     if complete:
         conditions.set("Complete", True, reasons.COMPLETED, "The result is published.")
@@ -152,7 +158,7 @@ def ended(
                 spec.limits,
                 result,
                 sentences,
-                deadline=run.job.deadline if run.job else None,
+                job=job,
                 saved=saved,
             )
         )
@@ -202,20 +208,17 @@ def going_on(
     """
     observed, job, pods = run.observed, run.job, run.pods
     hold = run.refused or run.plan.hold
-    alive = [pod for pod in pods if pod.alive]
     _suspended(conditions, run, sentences)
     if hold is not None:
         conditions.set("Scheduled", False, hold.reason, hold.message)
     elif job is not None:
-        # Of several that work beside each other one that does speaks for them.
-        pod = next((it for it in reversed(alive) if it.running), alive[-1] if alive else None)
-        place = scheduling.explain(observed, job, pod)
+        place = scheduling.explain(observed, job, _speaker(job, pods))
         conditions.set("Scheduled", place.scheduled, place.reason, place.message)
     else:
         waiting = scheduling.WAITING
         conditions.set("Scheduled", waiting.scheduled, waiting.reason, waiting.message)
     if run.plan.later:
-        conditions.set("SettingsApplied", False, reasons.NEXT_ATTEMPT, _later(run.plan.later))
+        conditions.set("SettingsApplied", False, reasons.NEXT_ATTEMPT, _later(run))
     phase = _phase(run, hold)
     conditions.set("Running", run.running, reasons.TRAINER_RUNNING if run.running else phase)
 
@@ -232,10 +235,24 @@ def going_on(
     return phase
 
 
-def _later(parts: tuple[str, ...]) -> str:
+def _speaker(job: Job, pods: list[Pod]) -> Pod | None:
+    """Of several pods the one whose place is told. One that works speaks for those that do beside
+    it; of those that can't do without each other, one that doesn't work yet. `pods`: the Job's,
+    oldest first."""
+    alive = [pod for pod in pods if pod.alive]
+    if not job.together:
+        return next((it for it in reversed(alive) if it.running), alive[-1] if alive else None)
+    done = sum(pod.exit_code == ExitCode.SUCCEEDED for pod in pods)
+    if not alive or len(alive) + done < job.parts:
+        return None  # there is one to come
+    return next((it for it in alive if not it.running), alive[0])
+
+
+def _later(run: AnyRun) -> str:
+    kind = run.job.resource.kind if run.job else "Job"
     return (
-        f"Changed after the run's pod had started: {', '.join(parts)}. The next attempt is made of "
-        "it; to have one now, delete the run's Job."
+        f"Changed after the run's pod had started: {', '.join(run.plan.later)}. The next attempt "
+        f"is made of it; to have one now, delete the run's {kind}."
     )
 
 

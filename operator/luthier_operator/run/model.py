@@ -1,7 +1,7 @@
 """What a decision rests on: the resource, its Jobs and pods, the trainer's last report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -42,12 +42,14 @@ class JobEnd:
     reason: str
     message: str
     time: str
+    failures: int | None = None  # how often it failed, where pods of it are gone
 
 
 @dataclass(frozen=True)
 class Job:
     """A run's Job, or whatever else carries it out (workload.py)."""
 
+    resource: Resource
     obj: Obj
     name: str
     uid: str
@@ -64,7 +66,12 @@ class Job:
     deadline: int | None
     max_restarts: int | None
     end: JobEnd | None
+    ending: bool = False  # it has been told to fail
     parts: int = 1  # pods that work beside each other
+    together: bool = False  # none of these can do without the others
+    inner: Obj | None = None  # the Job that makes its pods, if it isn't itself
+    pod_owners: frozenset[str] = frozenset()  # uids of what makes its pods
+    uncounted: int = 0  # restarts that maxRestarts doesn't count, where it says so itself
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ class Around:
     platform: Platform
     now: datetime
     look_up: Callable[[str], Obj | None]  # a FineTuneJob of the namespace, by name
+    jobset: bool | None = False  # as kueue; None, too, until all of the namespace are known
+    job_sets: list[Obj] = field(default_factory=list)
     taken: Callable[[], list[str]] = list  # URIs that others of the namespace have taken
 
 
@@ -162,11 +171,12 @@ class Observed(Generic[SpecT, StatusT, SourcesT]):
     errands: tuple[Errand, ...] = ()
     errand_pods: tuple[Pod, ...] = ()  # oldest first
     taken: Callable[[], list[str]] = list
+    jobset: bool | None = False
     invalid_reason: str = reasons.INVALID_SPEC
 
     def pods_of(self, job: Job | None) -> list[Pod]:
         """The Job's pods, oldest first."""
-        return [pod for pod in self.pods if job is not None and pod.job_uid == job.uid]
+        return [pod for pod in self.pods if job is not None and pod.job_uid in job.pod_owners]
 
 
 def newest_of_each(pods: Sequence[Pod]) -> list[Pod]:

@@ -22,6 +22,7 @@ from luthier_operator.resources import (
     controller_uid,
     label_of,
 )
+from luthier_operator.run.carriers import carriers
 from luthier_operator.run.memo import PARSED, Memo
 from luthier_operator.run.model import (
     AnyObserved,
@@ -31,7 +32,7 @@ from luthier_operator.run.model import (
     Pod,
 )
 from luthier_operator.run.pod import CONTAINER
-from luthier_operator.run.workload import ERRANDS, JOB, parse_errand
+from luthier_operator.run.workload import ERRANDS, parse_errand
 
 _SPECS, _STATUSES = Memo(PARSED), Memo(PARSED)
 
@@ -62,9 +63,10 @@ def assemble(
     def here(child: Obj) -> bool:
         return bool(child["metadata"]["namespace"] == metadata["namespace"])
 
-    mine = (JOB.parse(it) for it in around.jobs if here(it) and controller_uid(it) == uid)
-    own_jobs = tuple(job for job in mine if job is not None)
-    job_uids = {job.uid for job in own_jobs}
+    own_jobs = tuple(
+        job for job in carriers(around) if here(job.obj) and controller_uid(job.obj) == uid
+    )
+    owners = {owner for job in own_jobs for owner in job.pod_owners}
     errands = tuple(
         errand
         for it in around.jobs
@@ -88,7 +90,7 @@ def assemble(
         # A pod whose Job is gone from the store still counts: it may still run.
         pods=tuple(
             sorted(
-                (pod for pod in own_pods if pod.job_uid in job_uids or pod.alive),
+                (pod for pod in own_pods if pod.job_uid in owners or pod.alive),
                 key=lambda pod: (pod.created, pod.name),
             )
         ),
@@ -107,6 +109,7 @@ def assemble(
         retrain_token=annotations.get(RETRAIN_ANNOTATION),
         errands=errands,
         taken=around.taken,
+        jobset=around.jobset,
         errand_pods=tuple(
             sorted(
                 (parse_pod(pod) for pod in beside if here(pod)),

@@ -43,6 +43,7 @@ def pod_spec(
         claims=claims,
         config_maps=config_maps,
         optional=optional,
+        gpus=gpus,
     )
     container: Obj = {
         "name": CONTAINER,

@@ -20,10 +20,12 @@ from luthier_operator.reports import Reports
 from luthier_operator.resources import (
     CONFIG_MAPS,
     FINE_TUNE_JOBS,
+    JOB_SETS,
     JOBS,
     KIND_LABEL,
     PODS,
     QUEUE_LABEL,
+    ROLE_LABEL,
     UID_LABEL,
     WORKLOADS,
     Key,
@@ -35,6 +37,7 @@ from luthier_operator.resources import (
 from luthier_operator.run import adoption, scheduling
 from luthier_operator.run.actions import Action, Delete, Ensure, Patch
 from luthier_operator.run.build import handed_over, name_label
+from luthier_operator.run.carriers import CARRIERS
 from luthier_operator.run.concurrency import (
     LOOK_SECONDS,
     POOL_FULL,
@@ -49,6 +52,7 @@ from luthier_operator.run.events import ConditionEvent, transitions
 from luthier_operator.run.kueue import Admission, parse_admission
 from luthier_operator.run.model import AnyObserved, Around, Observed, have_ended, newest_of_each
 from luthier_operator.run.taken import taken_in
+from luthier_operator.run.workload import job_end
 from luthier_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,9 @@ log = logging.getLogger(__name__)
 MOST_PODS = 500
 # A change that was refused is tried again after so long.
 UNPATCHED_SECONDS = 60.0
+# It is found out within this time whether the cluster has JobSet, and what there is of it.
+JOBSET_SECONDS = 2.0
+_CREATED = {it.kind: it for it in (CONFIG_MAPS, JOBS, JOB_SETS)}
 # How long a Job may take to tell what its pod's end means: in a rush its controller has much to do.
 ENDING_SECONDS = 30.0
 
@@ -114,6 +121,9 @@ class Optional(Protocol):
 
     def served(self, resource: Resource) -> Resource | None:
         """It, in the version that is served."""
+
+    def watched(self, resource: Resource, namespace: str) -> bool | None:
+        """Whether it is there; None: that, or what there is of it, isn't known yet."""
 
 
 class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
@@ -179,6 +189,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             memory = self._memories[key] = _Memory(obj["metadata"]["uid"])
 
         observed = await self._observe(key, obj, memory)
+        if observed.jobset is None and _has_several_nodes(observed):
+            return JOBSET_SECONDS
         plan = self._kind.decide(observed)
         if _lacks_result(observed, plan):
             # The Job's end may be seen before its pod's, which holds the result.
@@ -201,7 +213,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         held = self._departure is None or await self._departure.hold(obj, observed)
         memory.unpatched = not held
         refused = await self._act(obj, plan.actions, memory) or waits
-        not_sent = await self._act(obj, plan.beside, memory)
+        unsent = await self._send(obj, plan.beside, memory)
         if plan.starts and waits is None:
             self._slots.settle(self._resource, obj, refused)
         if plan.created and refused is None:
@@ -211,10 +223,10 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         ending = _ending(observed, plan)
         if ending and (left := memory.until_ended(ending, self._clock())) > 0:
             return left
-        status = self._kind.compute(observed, plan, refused)
+        status = self._kind.compute(observed, replace(plan, unsent=unsent), refused)
         return _soonest(
             await self._write_status(obj, observed, status),
-            _retry_refused(memory, refused or not_sent),
+            _retry_refused(memory, refused or next(iter(unsent.values()), None)),
             UNPATCHED_SECONDS if memory.unpatched else None,
             plan.again,
             scheduling.until_overdue(observed),
@@ -250,28 +262,31 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
     ) -> Observed[KindSpec, KindStatus, KindSources]:
         received = self._reports.get(self._resource, key)
         jobs = self._store.children(JOBS, key[0], memory.uid)
+        job_sets = self._store.children(JOB_SETS, key[0], memory.uid)
         around = Around(
             jobs=jobs,
             pods=self._store.children(PODS, key[0], memory.uid),
             namesakes=self._store.pods_for(self._resource.kind, key[0], name_label(key[1])),
             report=received.report if received else None,
             notes=memory.enquiry.notes,
-            admission=self._admission(jobs),
+            admission=self._admission([*jobs, *job_sets]),
             kueue=self._optional.installed(WORKLOADS),
             platform=self._platform,
             now=self._now(),
             look_up=lambda name: self._store.get(FINE_TUNE_JOBS, (key[0], name)),
+            jobset=self._optional.watched(JOB_SETS, key[0]),
+            job_sets=job_sets,
             taken=lambda: list(taken_in(self._store, key[0])),
         )
         return self._kind.observe(obj, around)
 
     def _admission(self, jobs: list[Obj]) -> Admission | None:
-        """Kueue's Workload of the Job that goes on. Watched once there is a use for it."""
+        """Kueue's Workload of the Job or JobSet that goes on. Watched once there is a use."""
         if any(label_of(job, QUEUE_LABEL) or job["spec"].get("suspend") for job in jobs):
             self._optional.want(WORKLOADS)
         served = self._optional.served(WORKLOADS)
         for job in sorted(jobs, key=lambda it: str(it["metadata"].get("creationTimestamp"))):
-            if job["status"].get("conditions"):
+            if job_end(job["status"].get("conditions") or []) is not None:
                 continue
             metadata = job["metadata"]
             of_it = self._store.children(WORKLOADS, metadata["namespace"], metadata["uid"])
@@ -302,6 +317,18 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             await self._cluster.patch(CONFIG_MAPS, config_map, handed_over(config_map, made[-1]))
         return None
 
+    async def _send(
+        self, obj: Obj, errands: tuple[Action, ...], memory: _Memory
+    ) -> dict[str, Refusal]:
+        """Carry out what is done about errands, of which none holds up another; what the API server
+        refused of them, by their roles."""
+        unsent: dict[str, Refusal] = {}
+        for action in errands:
+            refusal = await self._act(obj, (action,), memory)
+            if refusal is not None and isinstance(action, Ensure):
+                unsent[label_of(action.obj, ROLE_LABEL) or ""] = refusal
+        return unsent
+
     async def _patch(
         self, obj: Obj, resource: Resource, target: Obj, changes: Obj, why: str
     ) -> bool:
@@ -323,7 +350,7 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         log.info("%s %s %s child=%s: %s", kind, done, self._who(obj), name, why)
 
     async def _create(self, obj: Obj, child: Obj) -> Obj:
-        resource = JOBS if child["kind"] == "Job" else CONFIG_MAPS
+        resource = _CREATED[child["kind"]]
         name = child["metadata"]["name"]
         try:
             created = await self._cluster.create(resource, child)
@@ -338,8 +365,8 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
             if problem := adoption.obstacle(obj, child, found):
                 raise ApiError(422, "NameTaken", problem) from error
             created = found
-        if resource == JOBS:
-            self._store.put(JOBS, created)
+        if resource in CARRIERS:
+            self._store.put(resource, created)
         return created
 
     async def _write_status(
@@ -396,6 +423,10 @@ class Reconciler(Generic[KindSpec, KindStatus, KindSources]):
         metadata = obj["metadata"]
         kind = self._resource.kind
         return f"kind={kind} namespace={metadata['namespace']} name={metadata['name']}"
+
+
+def _has_several_nodes(observed: AnyObserved) -> bool:
+    return observed.spec is not None and observed.spec.placement.nodes > 1
 
 
 def _is_step(previous: RunStatus, status: RunStatus) -> bool:

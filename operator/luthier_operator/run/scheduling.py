@@ -18,7 +18,7 @@ IMAGE_REASONS = (
     "RegistryUnavailable",
 )
 # Reasons of Events: no object says so itself.
-_UNMADE = ("FailedCreate",)
+_UNMADE = ("FailedCreate", "JobCreationFailed", "HeadlessServiceCreationFailed")
 _UNMOUNTED = ("FailedMount", "FailedAttachVolume")
 TOLD_BY_EVENTS = frozenset((*_UNMADE, *_UNMOUNTED))
 
@@ -39,14 +39,6 @@ class Scheduling:
 
 # The first second of every run: one reason for all of it, so that it costs one write.
 WAITING = Scheduling(False, reasons.WAITING_FOR_POD, "The run's pod isn't on a node yet.")
-
-
-_SUSPENDED_ELSEWHERE = Scheduling(
-    False,
-    reasons.SUSPENDED_ELSEWHERE,
-    "Somebody else suspended the run's Job, e.g. Kueue where it manages Jobs without a queue, or "
-    "a user with kubectl. Who did so has to resume it.",
-)
 
 
 def explain(observed: AnyObserved, job: Job, pod: Pod | None) -> Scheduling:
@@ -107,9 +99,15 @@ def _pool_of(observed: AnyObserved, job: Job) -> Pool | None:
 
 def _no_pod(observed: AnyObserved, job: Job) -> Scheduling:
     if job.suspended:
+        kind = job.resource.kind
         if observed.spec is None or not observed.spec.suspend:
-            return _SUSPENDED_ELSEWHERE
-        return Scheduling(False, reasons.SUSPENDED, "The run's Job is suspended.")
+            return Scheduling(
+                False,
+                reasons.SUSPENDED_ELSEWHERE,
+                f"Somebody else suspended the run's {kind}, e.g. Kueue where it manages {kind}s "
+                "without a queue, or a user with kubectl. Who did so has to resume it.",
+            )
+        return Scheduling(False, reasons.SUSPENDED, f"The run's {kind} is suspended.")
     if refused := _first(observed.notes, _UNMADE):
         # The name is another one at each try: each would be a change of status.
         return Scheduling(
@@ -119,8 +117,9 @@ def _no_pod(observed: AnyObserved, job: Job) -> Scheduling:
 
 
 def _clock_ahead(observed: AnyObserved, job: Job) -> Scheduling | None:
-    """Kubernetes waits for some time from a pod's end until the next one, as its node told it."""
-    pods = observed.pods_of(job)
+    """Kubernetes waits for some time from a pod's end until the next one, as its node told it;
+    JobSet begins anew at once."""
+    pods = observed.pods_of(job) if not job.together else []
     try:
         ahead = datetime.fromisoformat(pods[-1].finished or "") - observed.now if pods else None
     except ValueError:

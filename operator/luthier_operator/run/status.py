@@ -13,7 +13,7 @@ from luthier_api.result import RunEnd
 from luthier_api.runstatus import ArtifactRef, InUse, RevisionRecord, RunStatus
 from luthier_operator.conditions import Conditions, find, is_true, timestamp
 from luthier_operator.errors import Refusal
-from luthier_operator.run import lifecycle
+from luthier_operator.run import errands, lifecycle
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import AnyRun, Run
 from luthier_operator.run.model import AnyObserved, Pod, Revision
@@ -103,6 +103,7 @@ def compute(
     previous = observed.previous
     assert isinstance(previous, rules.status)
     conditions = Conditions(previous.conditions, observed.generation, observed.now)
+    errands.tell(conditions, plan.unsent)
     if observed.spec is None:
         before = in_use_of(previous)
         changes = lifecycle.unreadable(observed, plan, conditions, before) | {"in_use": before}

@@ -20,6 +20,10 @@ from luthier_operator.resources import Obj
 # way can speak for that pod until its token ends. The kubelet renews the file in time.
 TOKEN_SECONDS = 600
 
+# /dev/shm, through which the processes of several GPUs talk (NCCL): a container has 64 MiB of it
+# otherwise. What is written there counts as the pod's memory.
+SHARED_BY_GPUS = "1Gi"
+
 
 def _folder(path: str) -> str:
     return path.rsplit("/", 1)[0]
@@ -34,6 +38,7 @@ def pod_volumes(
     claims: Sequence[str],
     config_maps: Mapping[str, Sequence[str]],
     optional: bool,
+    gpus: int = 0,
 ) -> tuple[list[Obj], list[Obj]]:
     """Volumes and mounts: the order, scratch, cache, token and CA; then the pool's and the spec's.
 
@@ -67,8 +72,8 @@ def pod_volumes(
         if pool.cache_claim
         else {"emptyDir": {"sizeLimit": pool.cache_size}},
     )
-    if pool.shared_memory:
-        memory = {"medium": "Memory", "sizeLimit": pool.shared_memory}
+    if size := pool.shared_memory or (SHARED_BY_GPUS if gpus > 1 else None):
+        memory = {"medium": "Memory", "sizeLimit": size}
         add("shm", "/dev/shm", {"emptyDir": memory})  # noqa: S108 - the pod's, not ours
     if reports:
         token = {

@@ -1,11 +1,12 @@
 """What carries a run out, and the changes that are made to it while it does. Pure.
 
-A Job today. Whatever else may carry one out (a JobSet, for several nodes) is another implementation
-of `Workload`: the decisions know the fields of neither.
+A Job, or for several nodes a JobSet (jobset.py): the decisions know the fields of neither.
 """
 
 import re
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from luthier_api.placement import Limits
 from luthier_api.revision import is_revision
@@ -21,6 +22,7 @@ from luthier_operator.resources import (
     SUSPENDED_ANNOTATION,
     Obj,
     Resource,
+    label_of,
 )
 from luthier_operator.run.drift import parse_settings
 from luthier_operator.run.model import Errand, Job, JobEnd
@@ -31,7 +33,18 @@ PROBE, KEEP = "probe", "keep"
 ERRANDS = (PROBE, KEEP)
 # A Job with this deadline ends at once, and its pods stay to tell why.
 AT_ONCE = 1
+# A Job completes, a JobSet is completed.
+_ENDS = ("Complete", "Completed", "Failed")
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Fields to change of an object that is there."""
+
+    resource: Resource
+    obj: Obj
+    changes: Obj
 
 
 class Workload(Protocol):
@@ -39,23 +52,24 @@ class Workload(Protocol):
 
     resource: Resource
 
-    def parse(self, obj: Obj) -> Job | None:
-        """An object of the store; None for one that isn't a run of ours."""
+    def parse(self, obj: Obj, jobs: Sequence[Obj], /) -> Job | None:
+        """An object of the store; None for one that isn't a run of ours. `jobs`: the Jobs that
+        serve the same resource, among them those that the object controls."""
 
     def suspend(self, suspend: bool) -> Obj:
-        """Changes that stop its pods, or let them start; marked as ours."""
+        """Changes of it that stop its pods, or let them start; marked as ours."""
 
     def ttl(self, seconds: int | None) -> Obj:
-        """Changes that remove it so long after its end."""
-
-    def end(self) -> Obj:
-        """Changes that let it fail at once."""
-
-    def limit(self, job: Job, limits: Limits) -> Obj:
-        """Changes that bring its limits in step; empty where they are."""
+        """Changes of it that remove it so long after its end."""
 
     def queue(self, name: str) -> Obj:
-        """Changes that move it, while it waits, to another queue."""
+        """Changes of it that move it, while it waits, to another queue."""
+
+    def end(self, job: Job) -> Change | None:
+        """What lets it fail at once; None: that can't be said now."""
+
+    def limit(self, job: Job, limits: Limits) -> Change | None:
+        """What brings its limits in step; None where they are."""
 
 
 class JobWorkload:
@@ -63,63 +77,89 @@ class JobWorkload:
 
     resource = JOBS
 
-    def parse(self, obj: Obj) -> Job | None:
+    def parse(self, obj: Obj, _jobs: Sequence[Obj] = (), /) -> Job | None:
         """None where its labels name no revision and attempt, or another role."""
-        metadata, spec, status = obj["metadata"], obj["spec"], obj["status"]
-        labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-        revision, attempt = labels.get(REVISION_LABEL) or "", labels.get(ATTEMPT_LABEL) or ""
-        if labels.get(ROLE_LABEL, RUN) != RUN:
+        attempt = attempt_of(obj)
+        if attempt is None:
             return None
-        if not (is_revision(revision) and _ATTEMPT.fullmatch(attempt)):
-            return None
+        spec, uid = obj["spec"], obj["metadata"]["uid"]
+        deadline = spec.get("activeDeadlineSeconds")
         return Job(
-            obj=obj,
-            name=metadata["name"],
-            uid=metadata["uid"],
-            revision=revision,
-            attempt=int(attempt),
-            created=metadata.get("creationTimestamp", ""),
-            suspended=bool(spec.get("suspend")),
-            suspended_by_us=SUSPENDED_ANNOTATION in annotations,
-            deleting="deletionTimestamp" in metadata,
-            queue=labels.get(QUEUE_LABEL),
-            pool=annotations.get(POOL_ANNOTATION),
-            settings=parse_settings(annotations.get(SETTINGS_ANNOTATION)),
-            ttl=spec.get("ttlSecondsAfterFinished"),
-            deadline=spec.get("activeDeadlineSeconds"),
+            **common_fields(JOBS, obj, attempt),
+            deadline=deadline,
             max_restarts=spec.get("backoffLimit"),
-            end=job_end(status.get("conditions") or []),
+            end=job_end(obj["status"].get("conditions") or []),
+            ending=deadline == AT_ONCE,
             parts=spec.get("completions") or 1,
+            pod_owners=frozenset((uid,)),
         )
 
     def suspend(self, suspend: bool) -> Obj:
         """The Job's own `suspend`."""
-        mark = {SUSPENDED_ANNOTATION: "true" if suspend else None}
-        return {"metadata": {"annotations": mark}, "spec": {"suspend": suspend}}
+        return suspended(suspend)
 
     def ttl(self, seconds: int | None) -> Obj:
         """The Job's own TTL."""
         return {"spec": {"ttlSecondsAfterFinished": seconds}}
 
-    def end(self) -> Obj:
-        """By a deadline that is over."""
-        return {"spec": {"activeDeadlineSeconds": AT_ONCE}}
+    def queue(self, name: str) -> Obj:
+        """Kueue's label."""
+        return {"metadata": {"labels": {QUEUE_LABEL: name}}}
 
-    def limit(self, job: Job, limits: Limits) -> Obj:
+    def end(self, job: Job) -> Change | None:
+        """By a deadline that is over."""
+        return Change(JOBS, job.obj, {"spec": {"activeDeadlineSeconds": AT_ONCE}})
+
+    def limit(self, job: Job, limits: Limits) -> Change | None:
         """Deadline and restarts. A Job whose restarts the store doesn't know is left alone."""
         changes: Obj = {}
         if job.deadline != limits.active_deadline_seconds:
             changes["activeDeadlineSeconds"] = limits.active_deadline_seconds
         if job.max_restarts not in (None, limits.max_restarts):
             changes["backoffLimit"] = limits.max_restarts
-        return {"spec": changes} if changes else {}
-
-    def queue(self, name: str) -> Obj:
-        """Kueue's label."""
-        return {"metadata": {"labels": {QUEUE_LABEL: name}}}
+        return Change(JOBS, job.obj, {"spec": changes}) if changes else None
 
 
-JOB: Workload = JobWorkload()
+JOB = JobWorkload()
+
+
+def attempt_of(obj: Obj) -> tuple[str, int] | None:
+    """Revision and attempt that an object's labels name; None for what is no run of ours."""
+    labels = obj["metadata"].get("labels") or {}
+    revision, attempt = labels.get(REVISION_LABEL) or "", labels.get(ATTEMPT_LABEL) or ""
+    if labels.get(ROLE_LABEL, RUN) != RUN:
+        return None
+    if not (is_revision(revision) and _ATTEMPT.fullmatch(attempt)):
+        return None
+    return revision, int(attempt)
+
+
+def common_fields(resource: Resource, obj: Obj, attempt: tuple[str, int]) -> dict[str, Any]:
+    """The fields of `Job` that are read alike of all that may carry a run out."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    annotations = metadata.get("annotations") or {}
+    return {
+        "resource": resource,
+        "obj": obj,
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "revision": attempt[0],
+        "attempt": attempt[1],
+        "created": metadata.get("creationTimestamp", ""),
+        "suspended": bool(spec.get("suspend")),
+        "suspended_by_us": SUSPENDED_ANNOTATION in annotations,
+        "deleting": "deletionTimestamp" in metadata,
+        "queue": label_of(obj, QUEUE_LABEL),
+        "pool": annotations.get(POOL_ANNOTATION),
+        "settings": parse_settings(annotations.get(SETTINGS_ANNOTATION)),
+        "ttl": spec.get("ttlSecondsAfterFinished"),
+    }
+
+
+def suspended(suspend: bool) -> Obj:
+    """Changes of `suspend`, with the mark that they are ours."""
+    mark = {SUSPENDED_ANNOTATION: "true" if suspend else None}
+    return {"metadata": {"annotations": mark}, "spec": {"suspend": suspend}}
 
 
 def parse_errand(obj: Obj) -> Errand | None:
@@ -142,11 +182,11 @@ def parse_errand(obj: Obj) -> Errand | None:
 
 
 def job_end(conditions: list[dict[str, str]]) -> JobEnd | None:
-    """How a Job ended, by its conditions; None as long as it hasn't."""
+    """How a Job or JobSet ended, by its conditions; None as long as it hasn't."""
     for condition in conditions:
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+        if condition["type"] in _ENDS and condition["status"] == "True":
             return JobEnd(
-                complete=condition["type"] == "Complete",
+                complete=condition["type"] != "Failed",
                 reason=condition.get("reason", ""),
                 message=condition.get("message", ""),
                 time=condition.get("lastTransitionTime", ""),

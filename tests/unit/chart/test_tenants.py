@@ -147,8 +147,8 @@ def test_the_metadata_of_all_that_the_operator_reads_is_bounded(render: Render) 
         for rule in spec["matchConstraints"]["resourceRules"]
         for resource in rule["resources"]
     }
-    assert read == {"finetunejobs", "optimizejobs", "adapterbundles", "jobs", "pods"}
-    # Of everybody's Jobs and pods those with our label.
+    assert read == {"finetunejobs", "optimizejobs", "adapterbundles", "jobs", "jobsets", "pods"}
+    # Of everybody's Jobs, JobSets and pods those with our label.
     (selector,) = [
         spec["matchConstraints"]["objectSelector"]
         for spec in specs.values()

@@ -28,4 +28,4 @@ def test_kueue_looks_only_at_namespaces_that_ask_for_it() -> None:
     assert config["managedJobsNamespaceSelector"] == {
         "matchLabels": {"luthier.dev/kueue": "managed"}
     }
-    assert config["integrations"]["frameworks"] == ["batch/job"]
+    assert config["integrations"]["frameworks"] == ["batch/job", "jobset.x-k8s.io/jobset"]

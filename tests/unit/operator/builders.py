@@ -170,10 +170,12 @@ def observed(
     *,
     jobs: list[dict[str, Any]] | None = None,
     pods: list[dict[str, Any]] | None = None,
+    job_sets: list[dict[str, Any]] | None = None,
     **changes: Any,
 ) -> Observed:
     """What a reconciliation sees."""
-    return replace(observe(obj or resource(), around(jobs=jobs, pods=pods)), **changes)
+    there = around(jobs=jobs, pods=pods, job_sets=job_sets)
+    return replace(observe(obj or resource(), there), **changes)
 
 
 def around(
@@ -181,6 +183,7 @@ def around(
     jobs: list[dict[str, Any]] | None = None,
     pods: list[dict[str, Any]] | None = None,
     fine_tune_jobs: list[dict[str, Any]] | None = None,
+    job_sets: list[dict[str, Any]] | None = None,
 ) -> Around:
     """What the store knows beside the resource."""
     named = {it["metadata"]["name"]: it for it in fine_tune_jobs or []}
@@ -195,6 +198,7 @@ def around(
         platform=platform(),
         now=NOW,
         look_up=named.get,
+        job_sets=job_sets or [],
     )
 
 
@@ -211,6 +215,10 @@ class NothingOptional:
     def served(self, resource: Resource) -> Resource | None:
         """In no version."""
         return None
+
+    def watched(self, resource: Resource, namespace: str) -> bool | None:
+        """It isn't there."""
+        return False
 
 
 def fine_tune_job(

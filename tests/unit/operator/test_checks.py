@@ -170,7 +170,7 @@ def test_endless_interruptions_end_the_job_once() -> None:
     borne = situation(observed(jobs=[job], pods=pods[:-1]))
     assert checks.stop_endless_interruptions(borne) is None
     step = checks.stop_endless_interruptions(situation(observed(jobs=[job], pods=pods)))
-    assert patches(step) == [JOB.end()]
+    assert patches(step) == [{"spec": {"activeDeadlineSeconds": AT_ONCE}}]
     job["spec"]["activeDeadlineSeconds"] = AT_ONCE
     # Nor does a later check give it its deadline back.
     assert not [

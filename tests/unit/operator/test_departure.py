@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from unit.operator.builders import NOW, ended, job_of, observed, platform, pod_of
+from unit.operator.jobset_support import inner_of, job_set_of, node_of
 from unit.operator.promotion_support import Life
 
 from luthier_operator.cluster import Cluster
@@ -15,7 +16,14 @@ from luthier_operator.errors import ApiError
 from luthier_operator.events import Note, Recorder
 from luthier_operator.finetunejob.keeping import deletion, is_to_delete
 from luthier_operator.finetunejob.observe import Observed
-from luthier_operator.resources import ARTIFACTS_FINALIZER, FINE_TUNE_JOBS, JOBS, PODS, Resource
+from luthier_operator.resources import (
+    ARTIFACTS_FINALIZER,
+    FINE_TUNE_JOBS,
+    JOB_SETS,
+    JOBS,
+    PODS,
+    Resource,
+)
 from luthier_operator.run.departure import LOOK_SECONDS, REFUSED_SECONDS, Artifacts, Departure
 from luthier_operator.store import Store
 
@@ -35,6 +43,7 @@ class World:
         self.pods: list[dict[str, Any]] = []
         self.refusal: ApiError | None = None
         self.deleted: list[str] = []
+        self.deleted_of: list[Resource] = []
         self.notes: list[Note] = []
         self.departure = Departure[Observed](
             FINE_TUNE_JOBS,
@@ -61,6 +70,7 @@ class World:
 
     async def delete(self, resource: Resource, obj: Any) -> None:
         self.deleted.append(obj["metadata"]["name"])
+        self.deleted_of.append(resource)
         self.jobs.pop(obj["metadata"]["name"], None)
 
     async def pages(self, resource: Resource, *_: Any, **__: Any) -> AsyncIterator[Any]:
@@ -160,6 +170,20 @@ def test_a_quota_may_find_room_until_time_is_over() -> None:
     assert world.look(now=NOW + timedelta(hours=2)) is None
     assert not world.held
     assert "no time" in world.notes[0].message
+
+
+def test_a_jobset_stops_with_all_its_pods_first() -> None:
+    world = leaving()
+    job_set = job_set_of()
+    inner = inner_of(job_set)
+    pods = [node_of(inner, 0), node_of(inner, 1)]
+    assert world.look(job_sets=[job_set], jobs=[inner], pods=pods) == LOOK_SECONDS
+    assert world.deleted == [job_set["metadata"]["name"]]
+    assert world.deleted_of == [JOB_SETS]
+    assert world.look(pods=pods) == LOOK_SECONDS
+    assert not world.jobs, "the errand waits for the pods"
+    world.look()
+    assert len(world.jobs) == 1
 
 
 def test_an_errand_and_pods_that_never_end_hold_it_for_a_time() -> None:

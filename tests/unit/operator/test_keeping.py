@@ -1,14 +1,17 @@
 """Order in storage: who asks for an errand, when, and what comes of it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from unit.operator.builders import NOW, ended, message, observed, pod_of, reasons
 from unit.operator.promotion_support import BETTER, Life
 
 from luthier_api.runspec import KeepOrder, read_order
+from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob.decide import decide
 from luthier_operator.finetunejob.keeping import deletion
+from luthier_operator.finetunejob.status import compute
 from luthier_operator.resources import label_of
 from luthier_operator.run.actions import Delete, Ensure
 from luthier_operator.run.decide import Plan
@@ -205,3 +208,25 @@ def test_a_run_that_was_told_that_its_result_is_in_use_is_put_right() -> None:
     in_use = order_of(errand(life)).in_use
     assert in_use is not None
     assert in_use.revision == first
+
+
+def test_an_errand_that_the_api_server_refuses_is_told_until_it_is_there() -> None:
+    life = Life()
+    life.run()
+    first = life.in_use()
+    life.train(200)
+    life.edit(promote={"pin": first})
+    seen = observed(life.obj)
+    plan = decide(seen)
+    assert created(plan)
+    refusal = Refusal("QuotaExceeded", "jobs is forbidden: exceeded quota: few")
+    held = compute(seen, replace(plan, unsent={"keep": refusal}))
+    assert reasons(held)["ErrandRefused"] == "True QuotaExceeded"
+    assert message(held, "ErrandRefused") == (
+        "The Job that keeps storage in order isn't created: jobs is forbidden: exceeded quota: "
+        "few. It is tried again."
+    )
+    assert reasons(held)["Ready"].startswith("True"), "it holds up nothing of the run"
+    life.status = held
+    again = observed(life.obj)
+    assert "ErrandRefused" not in reasons(compute(again, decide(again)))

@@ -4,12 +4,14 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
 import pytest
 from unit.operator.builders import SPEC, UID, job_of, pod_of
+from unit.operator.jobset_support import FIRST as SEVERAL
+from unit.operator.jobset_support import inner_of, job_set_of, node_of
 from unit.operator.test_reports import Reviewer, jwt, report
 
 from luthier_operator import receiver
@@ -19,7 +21,15 @@ from luthier_operator.http import Served, health_app, progress_app, serve
 from luthier_operator.pace import Pace
 from luthier_operator.receiver import Receiver
 from luthier_operator.reports import Reports
-from luthier_operator.resources import FINE_TUNE_JOBS, INDEX_LABEL, JOBS, PODS
+from luthier_operator.resources import (
+    FINE_TUNE_JOBS,
+    INDEX_LABEL,
+    JOB_SETS,
+    JOBS,
+    PODS,
+    Obj,
+    Resource,
+)
 from luthier_operator.run.model import Revision
 from luthier_operator.store import Store
 from luthier_operator.tokens import WRONG_BURST, Authenticator, Refused
@@ -146,6 +156,31 @@ class Api(Reviewer):
 PARTS = {"part-0": "0", "part-1": "1", "part-x": "x", "part-many": "64", "part-minus": "-1"}
 
 
+def of_several_nodes() -> Iterator[tuple[Resource, Obj]]:
+    """A run's JobSet of two pods, and one whose JobSet is nobody's."""
+    job_set = job_set_of()
+    inner = inner_of(job_set)
+    yield JOB_SETS, job_set
+    yield JOBS, inner
+    for index in (0, 1):
+        yield PODS, named(node_of(inner, index), f"node-{index}")
+    astray = inner_of({"metadata": {"name": "gone", "uid": "gone"}}, uid="astray")
+    astray["metadata"]["name"] = "astray"
+    yield JOBS, astray
+    yield PODS, named(node_of(astray, 0), "astray-0")
+    elsewhere = job_set_of()
+    elsewhere["metadata"] |= {"namespace": "other", "uid": "elsewhere"}
+    yield JOB_SETS, elsewhere
+    there = inner_of(elsewhere, uid="there")
+    there["metadata"]["name"] = "there"
+    yield JOBS, there
+    yield PODS, named(node_of(there, 0), "there-0")
+
+
+def named(pod: Obj, name: str) -> Obj:
+    return pod | {"metadata": pod["metadata"] | {"name": name, "uid": f"uid-{name}"}}
+
+
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
@@ -169,6 +204,8 @@ async def served(lifetime: float, reports: Reports) -> AsyncIterator[Served]:
         pod = pod_of(job, name, created="2026-01-02T03:04:09Z")
         pod["metadata"]["labels"] = pod["metadata"]["labels"] | {INDEX_LABEL: index}
         store.put(PODS, pod)
+    for obj in of_several_nodes():
+        store.put(obj[0], obj[1])
     pace = Pace(lambda: store.running)
     receiver = Receiver(Api(), store, reports, pace, ready=lambda: True, look=lambda *_: None)
     limits = Limits(lifetime=lifetime, of_one_address=8)
@@ -218,6 +255,25 @@ async def test_each_pod_speaks_for_its_part_and_of_a_part_the_newest(
         for pod in ("part-x", "part-many", "part-minus"):
             assert await post(session, served.port, pod, 1) == 403
     assert [index for index in range(-1, 99) if told(index)] == [0, 1]
+
+
+async def test_of_pods_that_train_together_the_first_reports(
+    served: Served, reports: Reports
+) -> None:
+    async with aiohttp.ClientSession() as session:
+
+        async def told(pod: str) -> int:
+            body = report(1, pod=pod, revision=SEVERAL.name).to_json()
+            return await post(session, served.port, pod, 1, body)
+
+        assert await told("node-0") == 204
+        assert await told("node-1") == 403
+        # Nor who says that a JobSet owns it which isn't there, or is another namespace's.
+        assert await told("astray-0") == 403
+        assert await told("there-0") == 403
+    received = reports.get(FINE_TUNE_JOBS, ("team", "tone"))
+    assert received is not None
+    assert received.report.pod == "node-0"
 
 
 async def test_a_standby_forwards_what_comes_with_a_good_token_and_nothing_else(

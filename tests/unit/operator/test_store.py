@@ -6,6 +6,8 @@ from typing import Any
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     FINE_TUNE_JOBS,
+    JOB_SET_LABEL,
+    JOB_SETS,
     JOB_UID_LABEL,
     JOBS,
     OPTIMIZE_JOBS,
@@ -239,3 +241,68 @@ def test_pods_are_found_by_the_name_that_they_run_for() -> None:
     for pod in found:
         store.remove(PODS, pod)
     assert store.pods_for("FineTuneJob", "team", "tone") == []
+
+
+def job_set(version: int, **spec: Any) -> dict[str, Any]:
+    found = obj(version, uid="job-set", name="tone-1", owner="owner")
+    job = {"completions": 2, "template": "much"}
+    replicated = [{"name": "node", "template": {"spec": job}}, {"name": "more"}]
+    policy = {"maxRestarts": 3, "rules": ["much"]}
+    found["spec"] = {"suspend": False, "replicatedJobs": replicated, "failurePolicy": policy} | spec
+    found["status"] = {
+        "restarts": 1,
+        "conditions": [{"type": "Suspended", "status": "False"}, {"type": "RestartingJobSet"}],
+        "replicatedJobsStatus": "much",
+    }
+    return found
+
+
+def test_of_a_jobset_what_is_read_is_kept() -> None:
+    kept = trim(JOB_SETS, job_set(3, ttlSecondsAfterFinished=7))
+    assert kept["spec"] == {
+        "suspend": False,
+        "ttlSecondsAfterFinished": 7,
+        "failurePolicy": {"maxRestarts": 3},
+        "replicatedJobs": [{"template": {"spec": {"completions": 2}}}],
+    }
+    assert kept["status"] == {
+        "restarts": 1,
+        "conditions": [{"type": "Suspended", "status": "False"}],
+    }
+    assert trim(JOB_SETS, kept) == kept
+
+
+def test_when_a_job_began_is_kept_of_a_jobsets_alone() -> None:
+    began = obj(3) | {"status": {"startTime": "2026-01-02T03:00:00Z", "active": 1}}
+    assert trim(JOBS, began)["status"] == {}
+    began["metadata"]["labels"] = {JOB_SET_LABEL: "tone-1"}
+    assert trim(JOBS, began)["status"] == {"startTime": "2026-01-02T03:00:00Z"}
+
+
+def test_a_jobset_and_its_workload_belong_to_their_owner() -> None:
+    store = Store()
+    store.put(FINE_TUNE_JOBS, obj(1, uid="owner", name="tone"))
+    store.put(JOB_SETS, job_set(2))
+    store.put(WORKLOADS, workload(3, "job-set"))
+    [kept] = store.children(JOB_SETS, "team", "owner")
+    [admission] = store.children(WORKLOADS, "team", "job-set")
+    for child in (kept, admission):
+        found = store.owner(child)
+        assert found is not None
+        assert found[1]["metadata"]["name"] == "tone"
+
+
+def test_a_run_of_several_nodes_takes_one_place() -> None:
+    store = Store()
+    store.put(JOB_SETS, job_set(2))
+    inner = obj(3, uid="inner", name="tone-1-node-0", owner="owner")
+    store.put(JOBS, inner)
+    assert store.live.owners("team") == {"owner"}
+    store.remove(JOBS, inner)
+    assert store.live.owners("team") == {"owner"}, "between two Jobs, too"
+    ended = job_set(4)
+    ended["status"] = {"conditions": [{"type": "Completed", "status": "True"}]}
+    store.put(JOB_SETS, ended)
+    assert store.live.owners("team") == set()
+    store.put(JOB_SETS, job_set(5, suspend=True))
+    assert store.live.owners("team") == set()

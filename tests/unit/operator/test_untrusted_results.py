@@ -32,7 +32,7 @@ from luthier_operator.resources import INDEX_LABEL, Obj
 from luthier_operator.run import adoption
 from luthier_operator.run.interruptions import BORNE
 from luthier_operator.run.model import Revision
-from luthier_operator.run.workload import JOB
+from luthier_operator.run.workload import AT_ONCE
 
 SHAPE = shape_hash(spec(), spec().output.uri)
 FIRST = Revision(revision_name(1, SHAPE), 1, SHAPE)
@@ -162,7 +162,9 @@ DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 def test_an_interruption_that_nobody_made_is_borne_a_few_times() -> None:
     assert not changes_in(decide(interrupted(BORNE)))
-    assert changes_in(decide(interrupted(BORNE + 1))) == [JOB.end()]
+    assert changes_in(decide(interrupted(BORNE + 1))) == [
+        {"spec": {"activeDeadlineSeconds": AT_ONCE}}
+    ]
 
 
 @pytest.mark.parametrize(

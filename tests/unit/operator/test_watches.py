@@ -11,7 +11,9 @@ from luthier_operator.cluster import Cluster
 from luthier_operator.errors import VersionsWentBackError
 from luthier_operator.resources import (
     FINE_TUNE_JOBS,
+    JOB_SETS,
     JOBS,
+    KIND_LABEL,
     NAMESPACES,
     OWNERS,
     UID_LABEL,
@@ -200,3 +202,66 @@ async def test_what_ends_one_reflector_ends_them_all(api: ApiServer, start: Star
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(watching.task, 10)
     assert all(isinstance(it, VersionsWentBackError) for it in causes(raised.value))
+
+
+async def test_jobsets_are_looked_for_from_the_start_and_watched_when_they_come(
+    api: ApiServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches_module, "LOOK_SECONDS", 0.05)
+    await api.put(JOB_SETS, "team", "tone-1", metadata={"labels": {KIND_LABEL: "FineTuneJob"}})
+    watching = start("team")
+    watches = watching.watches
+    assert watches.watched(JOB_SETS, "team") is None, "it isn't known yet"
+    await watching.warm()
+    await until(lambda: watches.watched(JOB_SETS, "team") is False)
+    assert api.count("jobsets") == 0
+
+    # Who waits for them is told when they are all in the store.
+    await until(lambda: watching.filled != [])
+    watching.filled.clear()
+    api.groups["jobset.x-k8s.io"] = {"v1alpha2": ["jobsets"]}
+    await until(lambda: watches.watched(JOB_SETS, "team") is True)
+    assert watching.has(JOB_SETS, "team", "tone-1")
+    assert api.count("jobsets", "labelSelector=luthier.dev") > 0
+    await until(lambda: watching.filled == ["team"])
+
+    api.groups.clear()
+    refuse(api, "team", 404, JOB_SETS)
+    await api.cut()
+    await until(lambda: watches.watched(JOB_SETS, "team") is False)
+    assert not watching.has(JOB_SETS, "team", "tone-1")
+    assert "tone-1" in watching.told
+
+
+async def test_jobsets_of_a_version_that_we_cannot_write_are_none(
+    api: ApiServer, start: Start
+) -> None:
+    api.groups["jobset.x-k8s.io"] = {"v1": ["jobsets"]}
+    watching = start()
+    await until(lambda: watching.watches.watched(JOB_SETS, "team") is False)
+
+
+@pytest.mark.parametrize("namespaces", [(), ("team",)])
+async def test_jobsets_that_may_not_be_read_hold_up_nothing(
+    api: ApiServer, start: Start, namespaces: tuple[str, ...]
+) -> None:
+    api.groups["jobset.x-k8s.io"] = {"v1alpha2": ["jobsets"]}
+    api.refused[JOB_SETS.path(*namespaces)] = 403
+    watching = start(*namespaces)
+    await watching.warm()
+    assert not watching.watches.filling("team")
+    # Creating one is refused by the API server, in its own words.
+    await until(lambda: watching.watches.watched(JOB_SETS, "team") is True)
+
+
+async def test_jobsets_that_cannot_be_listed_now_are_not_known(
+    api: ApiServer, start: Start
+) -> None:
+    api.groups["jobset.x-k8s.io"] = {"v1alpha2": ["jobsets"]}
+    refuse(api, "team", 500, JOB_SETS)
+    watching = start("team")
+    await watching.warm()
+    await until(lambda: api.count("jobsets") > 0)
+    assert watching.watches.watched(JOB_SETS, "team") is None
+    api.refused.clear()
+    await until(lambda: watching.watches.watched(JOB_SETS, "team") is True)
