@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import binaries, processes, supervise
+from . import binaries, supervise, wait
 from .cluster import Cluster
 from .components import Component
+from .errors import ClusterError
 from .layout import Layout
 from .output import step
 
@@ -29,7 +30,7 @@ def start(cluster: Cluster) -> None:
     """The kind is served, and the controller makes Jobs. Can be repeated. `down` of the cluster
     ends it, too.
 
-    `ComponentError` if it doesn't get ready; `CommandError` with what Go said.
+    `ClusterError` if it doesn't get ready; `CommandError` with what Go said.
     """
     layout = cluster.layout
     program = binaries.ensure(binaries.JOBSET)
@@ -54,16 +55,12 @@ def install_kind(cluster: Cluster) -> None:
     """Its CRD alone: JobSets can be made, and nothing comes of them."""
     folder = binaries.module_folder(binaries.JOBSET_MODULE) / "config/components/crd/bases"
     cluster.kubectl("apply", "--server-side", "-f", str(folder / f"{GROUP}_jobsets.yaml"))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    if not wait.until(lambda: _is_served(cluster), within=30, every=0.2):
+        raise ClusterError(f"JobSets aren't served: `kubectl get crd {CRD} -o yaml`")
 
 
-def stop(cluster: Cluster) -> None:
-    """No JobSet is left, nor its kind."""
-    kinds = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
-    cluster.kubectl("delete", "--ignore-not-found", *(f"{kind}/{NAME}" for kind in kinds))
-    cluster.kubectl("delete", "--ignore-not-found", f"crd/{CRD}", within=120)
-    if process := supervise.running(cluster.layout, NAME):
-        processes.stop(process)
+def _is_served(cluster: Cluster) -> bool:
+    return cluster.kubectl("get", CRD, "--all-namespaces", check=False).returncode == 0
 
 
 def configuration(address: str, certificates: Path) -> Json:

@@ -27,6 +27,8 @@ def control_plane() -> Iterator[Cluster]:
         )
     with Cluster(clusters.own("integration"), "control-plane") as cluster:
         clusters.apply_crds(cluster)
+        # Before an operator looks for it: it does so once a minute.
+        jobset.install_kind(cluster)
         yield cluster
 
 
@@ -56,12 +58,10 @@ def shared_operator(
         yield process
 
 
-@pytest.fixture(scope="module")
-def job_sets(control_plane: Cluster) -> Iterator[None]:
-    """JobSet, installed."""
+@pytest.fixture(scope="session")
+def job_sets(control_plane: Cluster) -> None:
+    """JobSet's controller."""
     jobset.start(control_plane)
-    yield
-    jobset.stop(control_plane)
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ import json
 import signal
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from clusters import apply_crds, own
 from integration.kube import Kube, Obj, eventually
 from integration.kubelet import Kubelet
-from integration.operatorprocess import OperatorProcess
+from integration.operatorprocess import OperatorProcess, make_lease
 from integration.test_progress import post, report, token
 from integration.user import User, published
 
@@ -40,24 +42,25 @@ def both(kubelet: Kubelet, job: str) -> list[Obj]:
     return [kubelet.run(job, index) for index in (0, 1)]
 
 
-def test_a_cluster_without_jobset_says_so_until_it_comes(
-    control_plane: Cluster, operator: OperatorProcess, user: User
-) -> None:
-    jobset.stop(control_plane)
-    user.create(placement=TWO)
-    told = user.sees("Scheduled", "False", "JobSetNotInstalled")
-    assert "install it" in told["message"]
-    assert user.status()["phase"] == "Pending"
-    assert user.jobs() == []
-    user.create("other")
-    assert user.job("other"), "who needs none of it goes on"
-    jobset.install_kind(control_plane)
-    try:
-        # The operator looks for it once a minute.
-        eventually(partial(job_set, user), 90)
-        eventually(lambda: user.condition("Scheduled")["reason"] == "WaitingForPod")
-    finally:
-        jobset.stop(control_plane)
+def test_a_cluster_without_jobset_says_so_until_it_comes(tmp_path: Path) -> None:
+    with Cluster(own("jobless"), "control-plane") as cluster:
+        apply_crds(cluster)
+        kube = Kube(str(cluster.kubeconfig))
+        make_lease(kube)
+        kube.create("namespaces", None, {"metadata": {"name": "team"}})
+        user = User(kube, "team")
+        with OperatorProcess(cluster.kubeconfig, tmp_path):
+            user.create(placement=TWO)
+            told = user.sees("Scheduled", "False", "JobSetNotInstalled")
+            assert "install it" in told["message"]
+            assert user.status()["phase"] == "Pending"
+            user.create("other")
+            assert user.job("other"), "who needs none of it goes on"
+            assert user.jobs("tone") == []
+            jobset.install_kind(cluster)
+            # The operator looks for it once a minute.
+            eventually(lambda: user.condition("Scheduled")["reason"] == "WaitingForPod", 90)
+            assert job_set(user)
 
 
 def test_a_whole_run(
