@@ -47,3 +47,9 @@ def file_uri(path: Path) -> str:
     whole = path.resolve() if ".." in path.parts else path.absolute()
     # A path may begin with two slashes, which are one.
     return "file:///" + quote(os.fsencode(whole).lstrip(b"/"))
+
+
+def pattern_uri(path: Path) -> str:
+    """file:// of the files of a folder whose names are like the last part: a star in it is any
+    letters."""
+    return f"{file_uri(path.parent).rstrip('/')}/{quote(os.fsencode(path.name), safe='*')}"

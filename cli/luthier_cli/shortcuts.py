@@ -64,6 +64,8 @@ def _uri(given: str, option: str, place: str | None) -> str:
     if paths.is_uri(given):
         return given
     path = paths.path_of(given)
+    if option == "--dataset" and "*" in path.name and not path.exists():
+        return paths.pattern_uri(path)
     if not path.exists():
         of_hub = paths.looks_like_hub(given) and place
         hub = f"; of a hub: --set {place}=hf://{given}" if of_hub else ""

@@ -98,4 +98,6 @@ def dataset(facts: Mapping[str, Any]) -> str:
             parts.append(f"{count:,} {words}")
     if cut := facts.get("truncatedPercent"):
         parts.append(f"{cut:.3g}% cut at maxLength")
+    if chunked := facts.get("chunked"):
+        parts.append(f"{chunked:,} long rows in {facts.get('chunks', 0):,} chunks")
     return "; ".join(parts)

@@ -54,25 +54,34 @@ SplitExpression = Annotated[
 ]
 
 
-_SUFFIX = "(?i)[.](jsonl|json|csv|tsv|parquet)([.](gz|zst))?$"
+_FORMAT = "[.](jsonl|json|csv|tsv|txt|md|parquet)([.](gz|zst))?"
+_SUFFIX = f"(?i){_FORMAT}$"
+# One file, or those of a folder whose names are like a pattern: a split, in either case.
+_ONE_SPLIT = f"(?i)({_FORMAT}|[*][^/]*)$"
 # What a URI of examples and its revision must keep, wherever they stand.
 _SOURCE_RULES = (
     scheme_rule("datasets", DATASET_SCHEMES),
     *OBJECT_RULES,
     Rule(
         "!self.uri.matches("
-        "'(?i)[.](arrow|feather|orc|avro|txt|xlsx?|ods|bz2|xz|zip|7z|tar|tgz)$') && "
+        "'(?i)[.](arrow|feather|orc|avro|xlsx?|ods|bz2|xz|zip|7z|tar|tgz)$') && "
         f"!(self.uri.matches('(?i)[.](gz|zst)$') && !self.uri.matches('{_SUFFIX}')) && "
         "!self.uri.matches('(?i)[.]parquet[.](gz|zst)$')",
-        "this format isn't read: convert it to .jsonl, .json, .csv, .tsv (plain, .gz or .zst) or "
-        ".parquet",
+        "this format isn't read: convert it to .jsonl, .json, .csv, .tsv, .txt, .md (plain, .gz or "
+        ".zst) or .parquet",
         field=".uri",
     ),
     Rule(
         "!(self.uri.startsWith('https://') || self.uri.startsWith('configmap://')) || "
         f"self.uri.matches('{_SUFFIX}')",
-        "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv, .tsv "
-        "(plain, .gz or .zst) or .parquet",
+        "https:// and configmap:// name one file: end the URI with .jsonl, .json, .csv, .tsv, "
+        ".txt, .md (plain, .gz or .zst) or .parquet",
+        field=".uri",
+    ),
+    Rule(
+        "!self.uri.contains('*') || self.uri.matches('^(s3|hf|pvc|file)://[^*]+/[^/]*$')",
+        "a star stands for any letters of a file's name, in the last part of s3://, hf://, pvc:// "
+        "and file://: name the folder instead, or write %2A for a star in a name",
         field=".uri",
     ),
     Rule(
@@ -135,9 +144,9 @@ def _split_rules(field: str) -> tuple[Rule, ...]:
             field=f".{field}",
         ),
         Rule(
-            f"!has({split}) || !self.uri.matches('{_SUFFIX}') || {_name(split)} == 'train'",
-            "a single file holds only the split train: take a slice of it, e.g. train[90%:], or "
-            "name a folder with one file per split",
+            f"!has({split}) || !self.uri.matches('{_ONE_SPLIT}') || {_name(split)} == 'train'",
+            "a single file, or a star, holds only the split train: take a slice of it, e.g. "
+            "train[90%:], or name a folder with one file per split",
             field=f".{field}",
         ),
     )
@@ -287,10 +296,11 @@ class Dataset(Model):
     """The examples, and how one becomes text."""
 
     uri: Uri = Field(
-        description="A file (.jsonl, .json, .csv, .tsv, .parquet; all but the last also .gz or "
-        ".zst) or a folder that holds one file per split (train.jsonl, test.jsonl). A single file "
-        "is the split `train`. s3:// hf://OWNER/NAME[/PATH] https:// pvc://CLAIM/PATH "
-        "configmap://NAME/KEY file://."
+        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .txt, .md: one text; all but "
+        ".parquet also .gz or .zst), a folder that holds one file per split (train.jsonl, "
+        "test.jsonl) or texts, or the files that a star in the last part stands for (*.txt). A "
+        "single file, or a star, is the split `train`. s3:// hf://OWNER/NAME[/PATH] https:// "
+        "pvc://CLAIM/PATH configmap://NAME/KEY file://."
     )
     revision: str | None = Field(
         default=None,
@@ -347,8 +357,23 @@ class Dataset(Model):
         "else Completion (of messages: the assistant's turns).",
     )
 
+    long_rows: Literal["Cut", "Chunk", "Refuse"] = Field(
+        default="Cut",
+        description="What becomes of rows with more than training.maxLength tokens. Cut: they lose "
+        "the rest. Chunk: each becomes consecutive rows, and every token is learnt once; for "
+        "texts that are learnt as a whole, by a template of the task generation. Refuse: the run "
+        "ends before it trains, and names them.",
+    )
+
     rules = (
         *_SOURCE_RULES,
+        Rule(
+            "self.longRows != 'Chunk' || (has(self.template) && self.lossOn != 'Completion')",
+            "Chunk is for texts that are learnt as a whole: an answer in another row than its "
+            'question would be learnt without it. Set template, e.g. "{text}", with lossOn Auto '
+            "or All; or set longRows to Cut or Refuse",
+            field=".longRows",
+        ),
         Rule(
             "has(self.template) != has(self.columns)",
             'say how a row reads: set either template, e.g. "{text}\\nCategory: {label}", or '

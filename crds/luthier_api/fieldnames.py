@@ -94,6 +94,7 @@ _ELSEWHERE = {
     "dataset.test": "test_split dataset_test_split test_file",
     "dataset.lossOn": "train_on_inputs completion_only_loss assistant_only_loss mask_inputs "
     "train_on_prompt",
+    "dataset.longRows": "excess_length_strategy truncation_strategy",
     "evaluation.metrics": "metric compute_metrics eval_metrics",
     "evaluation.batchSize": "per_device_eval_batch_size eval_batch_size val_batch_size",
     "evaluation.maxSamples": "max_eval_samples eval_samples max_test_samples",

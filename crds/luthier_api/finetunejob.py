@@ -220,11 +220,19 @@ class DatasetFacts(Model):
     duplicates: Count = Field(default=0, description="Training rows that occur before.")
     leaked: Count = Field(default=0, description="Rows of eval and test that are in train too.")
     truncated_percent: float | None = Field(
-        default=None, description="Rows that maxLength cuts (of a sample, where there are many)."
+        default=None, description="Training rows that maxLength cuts, of all."
+    )
+    truncated: Count | None = Field(default=None, description="Training rows that it cuts.")
+    chunked: Count = Field(
+        default=0, description="Training rows that are longer, and learnt in chunks."
+    )
+    chunks: Count = Field(default=0, description="The chunks that they are learnt in.")
+    tokens: Count | None = Field(
+        default=None, description="Tokens of all training rows, without what is cut."
     )
     tokens_median: Count | None = Field(default=None, description="Tokens of a row: the median.")
     tokens_p95: Count | None = Field(default=None, description="Tokens of a row: 95% have no more.")
-    tokens_max: Count | None = Field(default=None, description="Tokens of the longest row seen.")
+    tokens_max: Count | None = Field(default=None, description="Tokens of the longest row.")
     tokens_learnt_percent: float | None = Field(
         default=None, description="Of the tokens of those rows, how many the loss counts."
     )

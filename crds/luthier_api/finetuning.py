@@ -292,6 +292,12 @@ class FineTuning(Model):
             field=".training.packing",
         ),
         Rule(
+            "self.dataset.longRows != 'Chunk' || self.task == 'generation'",
+            "longRows Chunk is for texts that are learnt as a whole, which is the task "
+            "generation: set task to it, or longRows to Cut or Refuse",
+            field=".dataset.longRows",
+        ),
+        Rule(
             f"self.dataset.lossOn == 'Auto' || {_IN_WORDS}",
             "lossOn is for examples in words (template, prompt and completion, messages): remove "
             "it",

@@ -115,6 +115,14 @@ _FORMS: dict[str, Changes] = {
     },
 }
 
+_FORMS["texts in chunks"] = {
+    "spec.task": "generation",
+    "spec.dataset.uri": "s3://datasets/books/*.txt",
+    "spec.dataset.template": "{text}",
+    "spec.dataset.longRows": "Chunk",
+}
+_FORMS["no row too long"] = {**_PAIRS, "spec.dataset.longRows": "Refuse"}
+
 _SOURCES: dict[str, Changes] = {
     "hub": {
         "spec.model": {

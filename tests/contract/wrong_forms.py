@@ -85,6 +85,18 @@ FORMS = [
         "in_batch_negatives",
     ),
     wrong(
+        "answers in chunks",
+        {"task": "generation", "dataset.longRows": "Chunk", "dataset.lossOn": "Completion"},
+        "spec.dataset.longRows",
+        "learnt as a whole",
+    ),
+    wrong(
+        "classes in chunks",
+        {"task": "classification", "dataset.longRows": "Chunk"},
+        "spec.dataset.longRows",
+        "set task to it",
+    ),
+    wrong(
         "loss on the completion of a class",
         {**CLASSES, "dataset.lossOn": "Completion"},
         "spec.dataset.lossOn",

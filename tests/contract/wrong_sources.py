@@ -46,7 +46,25 @@ SOURCES = [
     ),
     wrong("zip", {"dataset.uri": "s3://data/a.zip"}, "spec.dataset.uri", "convert it to .jsonl"),
     wrong(
-        "text.gz", {"dataset.uri": "s3://data/a.txt.gz"}, "spec.dataset.uri", "convert it to .jsonl"
+        "log.gz", {"dataset.uri": "s3://data/a.log.gz"}, "spec.dataset.uri", "convert it to .jsonl"
+    ),
+    wrong(
+        "a star of the web",
+        {"dataset.uri": "https://example.com/*.txt"},
+        "spec.dataset.uri",
+        "name the folder instead",
+    ),
+    wrong(
+        "folders by a star",
+        {"dataset.uri": "s3://data/*/a.txt"},
+        "spec.dataset.uri",
+        "name the folder instead",
+    ),
+    wrong(
+        "a split of a star",
+        {"dataset.uri": "s3://data/*.jsonl", "dataset.train": "dev"},
+        "spec.dataset.train",
+        "holds only the split train",
     ),
     wrong(
         "Parquet packed twice",

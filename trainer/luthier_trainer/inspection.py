@@ -1,46 +1,53 @@
-"""What the rows are to the model: their lengths in tokens, and how many are cut."""
+"""What the rows are to the model: their lengths in tokens, and how many are cut or chunked."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Example
-from luthier_trainer.objectives.items import LazyItems, characters
-from luthier_trainer.objectives.objective import CutItem, ShownObjective
+from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.objectives.items import counts
+from luthier_trainer.objectives.objective import Item, ShownObjective
 
-# Of rows that are encoded when they are read, a sample drawn by the seed is counted: so many rows,
-# or those with so many characters (some 5 s).
-_MOST, _MOST_CHARACTERS = 20_000, 16 * 10**6
 _SHOWN = 5
+_NAMED = 5  # rows that a message names
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """`lengths` of the counted rows in tokens, before the cut to training.maxLength, which
-    `truncated` of them need. `shown`: the first rows as the model sees them: (token, whether it
-    counts). `kept`: tokens of the counted rows behind the cut, of which the loss counts `learnt`
-    (None: it counts no tokens). `turns_cut`: whole turns that conversations lost, `chats_cut` of
-    them."""
+    """`lengths` of the training rows in tokens, before the cut to training.maxLength, which
+    `truncated` of them need. `chunked` of them are learnt in `chunks`. `shown`: the first rows as
+    the model sees them: (token, whether it counts). `kept`: tokens of the rows behind the cut, of
+    which the loss counts `learnt` (None: it counts no tokens). `turns_cut`: whole turns that
+    conversations lost, `chats_cut` of them."""
 
-    lengths: list[int]
+    lengths: NDArray[np.int64]
     truncated: int
     shown: list[list[tuple[str, bool]]]
     kept: int = 0
     learnt: int | None = None
     turns_cut: int = 0
     chats_cut: int = 0
+    chunked: int = 0
+    chunks: int = 0
 
     def complete(self, facts: DatasetFacts) -> DatasetFacts:
         """Preflight's facts with those about tokens."""
-        ordered = sorted(self.lengths)
+        ordered = np.sort(self.lengths)
+        count = len(ordered)
         return facts.model_copy(
             update={
-                "truncated_percent": round(100 * self.truncated / len(ordered), 2),
-                "tokens_median": ordered[len(ordered) // 2],
-                "tokens_p95": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
-                "tokens_max": ordered[-1],
+                "truncated": self.truncated,
+                "truncated_percent": round(100 * self.truncated / count, 2),
+                "chunked": self.chunked,
+                "chunks": self.chunks,
+                "tokens": self.kept,
+                "tokens_median": int(ordered[count // 2]),
+                "tokens_p95": int(ordered[min(count - 1, round(0.95 * count))]),
+                "tokens_max": int(ordered[-1]),
                 "tokens_learnt_percent": self._percent,
             }
         )
@@ -59,6 +66,11 @@ class Inspection:
                 f"{self.chats_cut:,} conversations are too long and lose {self.turns_cut:,} turns, "
                 "the oldest first"
             )
+        if self.chunked:
+            lines.append(
+                f"{self.chunked:,} rows are longer than maxLength, and learnt in {self.chunks:,} "
+                "chunks, each token once"
+            )
         return lines
 
     @property
@@ -66,32 +78,53 @@ class Inspection:
         return None if self.learnt is None else round(100 * self.learnt / max(self.kept, 1), 2)
 
 
-def inspect(
-    objective: ShownObjective, examples: Sequence[Example], items: Sequence[CutItem], seed: int
-) -> Inspection:
-    """Count the training rows. `items` are the encoded examples."""
-    counted = items
-    if isinstance(items, LazyItems):
-        counted = objective.encode([examples[index] for index in _sample(examples, seed)])
+def inspect(objective: ShownObjective, items: Sequence[Item]) -> Inspection:
+    """Count the training rows, of which `items` are made."""
+    found = counts(items)
+    continues = found["continues"].astype(np.int64)
+    rows = rows_of(items)
+    # Each chunk but the first begins with a token of the one before.
+    own = found["length"] - continues
+    lengths = np.zeros(rows[-1] + 1, np.int64)
+    np.add.at(lengths, rows, own + found["cut"])
+    chunked = np.unique(rows[continues > 0])
+    learnt = found["learnt"]
     first = [items[index] for index in range(min(_SHOWN, len(items)))]
-    # Of lazy items each read encodes again.
-    counted = list(counted)
-    turns = [getattr(item, "turns_cut", 0) for item in counted]
-    learns = [getattr(item, "learnt_count", None) for item in counted]
     return Inspection(
-        lengths=[len(item) + item.cut for item in counted],
-        truncated=sum(item.cut > 0 for item in counted),
+        lengths=lengths,
+        truncated=int((found["cut"] > 0).sum()),
         shown=objective.mask_view(first, len(first)),
-        kept=sum(map(len, counted)),
-        learnt=None if None in learns else sum(it for it in learns if it is not None),
-        turns_cut=sum(turns),
-        chats_cut=sum(count > 0 for count in turns),
+        kept=int(own.sum(dtype=np.int64)),
+        learnt=None if (learnt < 0).any() else int(learnt.sum(dtype=np.int64)),
+        turns_cut=int(found["turns_cut"].sum(dtype=np.int64)),
+        chats_cut=int((found["turns_cut"] > 0).sum()),
+        chunked=len(chunked),
+        chunks=len(chunked) + int(continues.sum()),
     )
 
 
-def _sample(examples: Sequence[Example], seed: int) -> list[int]:
-    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    drawn = rng.sample(range(len(examples)), min(_MOST, len(examples)))
-    so_far = accumulate(characters(examples[index]) for index in drawn)
-    within = sum(1 for _ in takewhile(lambda total: total <= _MOST_CHARACTERS, so_far))
-    return sorted(drawn[: max(within, 1)])
+def rows_of(items: Sequence[Item]) -> NDArray[np.int64]:
+    """The example that each item is of."""
+    return np.cumsum(counts(items)["continues"] == 0, dtype=np.int64) - 1
+
+
+def check_whole(
+    examples: Sequence[Example], items: Sequence[Item], max_length: int
+) -> TrainerError | None:
+    """What a run is told that refuses rows of more than `max_length` tokens."""
+    found = counts(items)
+    long = np.flatnonzero(found["cut"] > 0)
+    if not len(long):
+        return None
+    named = ", ".join(
+        f"{examples[row].place} ({found['length'][row] + found['cut'][row]:,})"
+        for row in long[:_NAMED].tolist()
+    )
+    more = f" and {len(long) - _NAMED:,} more" if len(long) > _NAMED else ""
+    return data_error(
+        "RowsTooLong",
+        f"rows of more than {max_length:,} tokens: {named}{more}; shorten or remove them, raise "
+        "training.maxLength as far as the model reads so many, or set longRows to Cut or, for "
+        "texts that are learnt as a whole, to Chunk",
+        "dataset.longRows",
+    )

@@ -32,6 +32,7 @@ from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.save import write_ends
 from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import unwrapped
+from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.report import ask as asking
 from luthier_trainer.report.ask import Ask
@@ -92,9 +93,9 @@ class Results:
         self.run.reporter.stage("Evaluating")
         started = time.monotonic()
         rows = stages.examples.reported
-        self.items = stages.objective.encode(rows)
+        self.items = stages.encoded("reported", rows)
         check = self.run.interrupt.check
-        progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(rows), check)
+        progress = RowProgress(self.run.reporter, "Evaluating", 2 * len(self.items), check)
         tuned = self._measured(stages.tuned.model, progress)
         with stages.tuned.base() as model:
             base = self._measured(model, progress)
@@ -166,7 +167,7 @@ class Results:
             stages.objective,
             stages.tokenizer,
             [stages.examples.reported[index] for index in range(len(self.answers))],
-            [self.items[index] for index in range(len(self.answers))],
+            [self.items[index] for index in begins(self.items)[: len(self.answers)]],
             self.answers,
             stages.examples.train[0],
             end_tokens(model, stages.tokenizer) if generates else [],

@@ -87,6 +87,11 @@ class Run:
             newest_revision=self._newest_revision,
         )
 
+    def refuse_data(self) -> None:
+        """Say that the data is at fault for the end of this run."""
+        self._data_valid = False
+        self.reporter.set(dataset_valid=False)
+
     def save_what_waits(self) -> None:
         """Upload a checkpoint that still waits: within the rest of the grace period if SIGTERM
         came, or comes meanwhile. Raises Superseded."""
@@ -216,8 +221,7 @@ class Run:
         except TrainerError as failure:
             # Access that is denied or down says nothing about the data.
             if failure.exit_code in (ExitCode.DATA, ExitCode.NOT_FOUND):
-                self._data_valid = False
-                self.reporter.set(dataset_valid=False)
+                self.refuse_data()
             raise
         self.examples, self._data_valid = examples, True
         log(f"data: {examples.summary}, {examples.digest}")

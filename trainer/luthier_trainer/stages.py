@@ -32,7 +32,7 @@ from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer,
 from luthier_trainer.models.precision import resolve_precision
 from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.choose import choose, packs
-from luthier_trainer.objectives.items import lengths
+from luthier_trainer.objectives.items import lengths, were_estimated
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.owntemplate import use_own_template
 from luthier_trainer.objectives.packing import pack
@@ -47,6 +47,7 @@ from luthier_trainer.run import Run
 from luthier_trainer.runtime import has_tcmalloc, resident_bytes, threads
 from luthier_trainer.startfrom import fetch_start
 from luthier_trainer.storage.objectstore import ObjectStore
+from luthier_trainer.tokencache import TokenCache, shape_of
 from luthier_trainer.training import checkpoint, memory
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -184,6 +185,19 @@ class Stages:
             )
             self.on_eval = list(dict.fromkeys([self.watched, sought]))
         self._check_gold(self.on_eval, self.examples.watched)
+        spec = self.run.spec
+        self.cache = TokenCache(
+            Path(spec.cache_dir, "tokens"),
+            self.folder,
+            shape_of(
+                spec,
+                self.examples,
+                self.objective,
+                self.tokenizer,
+                model_folder,
+                self.run.pod.began,
+            ),
+        )
         self._encode_rows()
         self.facts = self.inspection.complete(self.examples.facts)
         self.run.reporter.set(dataset=self.facts)
@@ -194,21 +208,43 @@ class Stages:
         if known := self._encodings.get(key):
             self.items, self.eval_items, self.inspection = known
             return
-        self.items = self.objective.encode(self.examples.train)
-        found = inspection.inspect(
-            self.objective, self.examples.train, self.items, self.tuning.training.seed
-        )
-        self.inspection = found
-        self.eval_items = self.objective.encode(self.examples.watched)
+        self.items = self.encoded("train", self.examples.train)
+        self.inspection = found = inspection.inspect(self.objective, self.items)
+        self.eval_items = self.encoded("watched", self.examples.watched)
+        if self.tuning.dataset.long_rows == "Refuse":
+            self._refuse_long_rows()
         self._encodings[key] = (self.items, self.eval_items, found)
         if found.truncated:
             share = 100 * found.truncated / len(found.lengths)
             log(
                 f"warning: data: {share:.1f}% of the rows are longer than "
-                f"{self.objective.max_length:,} tokens, up to {max(found.lengths):,}: cut"
+                f"{self.objective.max_length:,} tokens, up to {found.lengths.max():,}: cut"
             )
         for line in found.told:
             log(line)
+
+    def encoded(self, part: str, examples: Sequence[Example]) -> Sequence[Item]:
+        """Examples as tokens; `part`: train, watched or reported."""
+        if part != "train":  # drawn
+            part = f"{part} {self.tuning.evaluation.max_samples} {self.tuning.training.seed}"
+        told = RowProgress(
+            self.run.reporter, "Preparing rows", len(examples), self.run.interrupt.check
+        )
+        stage = self.run.reporter.progress.stage
+        items = self.cache.items(part, self.objective, examples, told)
+        self.run.reporter.update(stage=stage)
+        return items
+
+    def _refuse_long_rows(self) -> None:
+        """Also those that the result is measured on, which are else encoded at the end."""
+        for examples, items in (
+            (self.examples.train, self.items),
+            (self.examples.watched, self.eval_items),
+            (self.examples.reported, self.encoded("reported", self.examples.reported)),
+        ):
+            if failure := inspection.check_whole(examples, items, self.objective.max_length):
+                self.run.refuse_data()
+                raise failure
 
     def _check_gold(self, values: Sequence[str], rows: Sequence[Example]) -> None:
         gold = [self.objective.gold(rows[index]) for index in range(len(rows))]
@@ -224,7 +260,7 @@ class Stages:
         self.source = BaseSource(
             folder=model_folder,
             head=self.objective.head,
-            longest=max([*lengths(self.items), *lengths(self.eval_items)]),
+            longest=max(max(lengths(self.items)), max(lengths(self.eval_items), default=0)),
             seed=training.seed,
             dropout=training.dropout,
             pad_id=pad_token(self.tokenizer),
@@ -240,6 +276,9 @@ class Stages:
             self.custom_loss.to(self.tuned.model.device)
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
         kept = self.snapshot.document["resolved"] if self.snapshot else {}
+        if self.snapshot and "lengths" not in kept and were_estimated(self.examples.train):
+            # Its batches were others: who goes on says so.
+            self.snapshot.document["environment"]["lengths"] = "estimated"
         if not self.world.is_first:  # the first one has measured what fits, and read the snapshot
             kept = self._follow()
         packed = packs(
@@ -341,7 +380,6 @@ class Stages:
             self.examples,
             self.facts,
             self.inspection.lengths,
-            self.inspection.truncated,
             self.inspection.shown,
             self.inspection.told,
             max_length=self.objective.max_length,
@@ -354,6 +392,7 @@ class Stages:
         from luthier_trainer.training.loop import train
         from luthier_trainer.training.session import Packing, Session
 
+        rows = inspection.rows_of(self.items)
         resumed = self._resumed_step
         self.attempts.resume_from(resumed)
         if self.snapshot:
@@ -380,7 +419,7 @@ class Stages:
             measure=self._measure_eval,
             watched=self.watched,
             lower_is_better=self.lower_is_better,
-            place=lambda index: self.examples.train[index].place,
+            place=lambda index: self.examples.train[int(rows[index])].place,
             packing=Packing(pack, self.objective.collate) if self.resolved.packed else None,
             goes_on=self.trial.goes_on if self.trial else None,
             world=self.world,

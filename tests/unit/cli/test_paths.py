@@ -70,3 +70,14 @@ def test_every_name_comes_back(name: bytes) -> None:
     if name not in (b".", b".."):
         path = Path("/data") / os.fsdecode(name)
         assert folder_of(file_uri(path)) == path
+
+
+def test_files_by_a_star(here: Path) -> None:
+    """One that is part of a folder's or file's name stays what it is."""
+    (here / "a*b").mkdir()
+    (here / "a*b" / "x*.txt").write_text("")
+    assert (
+        read(dataset="../a*b/größe *.txt")[1] == f"{file_uri(here / 'a*b')}/gr%C3%B6%C3%9Fe%20*.txt"
+    )
+    assert read(dataset="../a*b/x*.txt")[1] == file_uri(here / "a*b" / "x*.txt")
+    assert "*" not in file_uri(here / "a*b")

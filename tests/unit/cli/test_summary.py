@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 from unit.cli.statuses import complete, condition, failed, resource, running
 
-from luthier_cli import view
+from luthier_cli import text, view
 from luthier_cli.summary import Extras, Sample, metrics_table, render, summarize
 from luthier_cli.text import duration, parse_time, size
 
@@ -207,3 +207,8 @@ def test_warnings_and_the_estimate_while_it_runs() -> None:
     assert view.plain_line(body, NOW).endswith("Overfitting: eval loss rises")
     body["status"]["progress"]["step"] = 1
     assert "expected" not in text_of(view.Live().frame(body, NOW))
+
+
+def test_rows_in_chunks() -> None:
+    facts = {"train": 12, "chunked": 9, "chunks": 1200, "truncatedPercent": 0}
+    assert text.dataset(facts) == "12 train rows; 9 long rows in 1,200 chunks"

@@ -17,7 +17,6 @@ from unit.trainer.objectives_support import (
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.training import Similarity
 from luthier_trainer import inspection
-from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
@@ -56,28 +55,10 @@ OBJECTIVES: dict[str, tuple[Make, Any]] = {
 def test_lengths_are_those_before_the_cut(name: str) -> None:
     make, examples = OBJECTIVES[name]
     short, whole = make(SHORT), make(LONG).encode(examples)
-    found = inspection.inspect(short, examples, short.encode(examples), seed=1)
+    found = inspection.inspect(short, short.encode(examples))
     assert not any(item.cut for item in whole)
-    assert found.lengths == [len(item) for item in whole]
+    assert found.lengths.tolist() == [len(item) for item in whole]
     assert found.truncated == sum(item.cut > 0 for item in short.encode(examples)) > 0
     facts = found.complete(DatasetFacts(train=len(examples)))
     assert facts.tokens_max == max(map(len, whole)) > SHORT
     assert facts.truncated_percent == round(100 * found.truncated / len(examples), 2)
-
-
-def test_many_rows_are_counted_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    make, examples = OBJECTIVES["classes"]
-    many = [examples[i % 4] for i in range(200)]
-    objective = make(SHORT)
-    assert len(inspection.inspect(objective, many, objective.encode(many), seed=3).lengths) == 200
-    monkeypatch.setattr(inspection, "_MOST", 50)
-    monkeypatch.setattr(items_module, "LAZY_ABOVE", 100)
-    items = objective.encode(many)
-    one, again = (inspection.inspect(objective, many, items, seed=3) for _ in range(2))
-    assert one == again
-    assert len(one.lengths) == 50
-    assert one.lengths != inspection.inspect(objective, many, items, seed=4).lengths
-    known = {len(item) for item in make(LONG).encode(examples)}
-    assert set(one.lengths) <= known
-    monkeypatch.setattr(inspection, "_MOST_CHARACTERS", 20 * len(many[0].text))
-    assert 1 < len(inspection.inspect(objective, many, items, seed=3).lengths) < 50

@@ -7,7 +7,7 @@ import pytest
 from unit.trainer.data_support import GOOD, lines
 from unit.trainer.support import MakeSpec
 
-from luthier_trainer.data.layout import Splits, check, find_splits, is_data
+from luthier_trainer.data.layout import Splits, check, find_splits, find_texts, is_table
 from luthier_trainer.data.prepare import load
 from luthier_trainer.errors import TrainerError
 
@@ -52,7 +52,7 @@ HASHED = [
 def test_layouts(
     keys: list[str], wanted: set[str], expected: dict[str, int | tuple[int, ...]]
 ) -> None:
-    found = find_splits(filter(is_data, keys), wanted)
+    found = find_splits(filter(is_table, keys), wanted)
     named: Splits = {
         split: [keys[index] for index in ((which,) if isinstance(which, int) else which)]
         for split, which in expected.items()
@@ -60,6 +60,28 @@ def test_layouts(
     assert found == named
     for split, members in found.items():
         check("s3://x", split, members, "dataset.uri")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["a.txt", "b.md", "README.md", "LICENSE.txt"], {"train": ["a.txt", "b.md"]}),
+        (["train.txt", "test.txt"], {"train": ["train.txt"], "test": ["test.txt"]}),
+        (
+            ["train/a/1.txt", "train/b.txt", "test/c.txt", "notes.txt"],
+            {"train": ["train/a/1.txt", "train/b.txt"], "test": ["test/c.txt"]},
+        ),
+        (["en/a.txt", "fr/a.txt", "test/b.txt"], {"train": [0, 1], "test": ["test/b.txt"]}),
+        (["data/dev/a.txt", "data/b.txt"], {"dev": ["data/dev/a.txt"], "train": ["data/b.txt"]}),
+        (["README.md"], {}),
+    ],
+)
+def test_layouts_of_texts(keys: list[str], expected: dict[str, list[str | int]]) -> None:
+    named = {
+        split: [keys[key] if isinstance(key, int) else key for key in members]
+        for split, members in expected.items()
+    }
+    assert find_texts(keys, {"train"}) == named
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which objective a task gets, losses of the user's own, lazy encoding, what is shown."""
+"""Which objective a task gets, losses of the user's own, what is shown."""
 
 import os
 import pickle
@@ -35,7 +35,6 @@ from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.choose import choose, completions_of, packs
-from luthier_trainer.objectives.items import LazyItems, exact_lengths, lengths
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tagger import Tagger
@@ -290,22 +289,6 @@ def test_the_first_token_of_a_word_carries_its_tag(name: str) -> None:
         assert named == list(example.tags)
 
 
-@pytest.mark.parametrize("limit", ["LAZY_ABOVE", "LAZY_ABOVE_CHARACTERS"])
-def test_many_examples_are_encoded_when_they_are_read(
-    limit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    objective = chosen("generation", COMPLETIONS, [], "llama")
-    eager = objective.encode(COMPLETIONS)
-    monkeypatch.setattr(items_module, limit, 3)
-    lazy = objective.encode(COMPLETIONS)
-    assert isinstance(lazy, LazyItems)
-    assert [lazy[index] for index in range(len(lazy))] == list(eager)
-    assert lengths(eager) == [len(item) for item in eager]
-    assert lengths(lazy) == lengths(objective.encode(COMPLETIONS))
-    assert lengths(lazy).index(max(lengths(lazy))) == 3
-    assert exact_lengths(lazy) == exact_lengths(eager) == lengths(eager)
-
-
 @pytest.mark.parametrize("before", [None, "false"])
 def test_the_tokenizer_has_all_threads_only_while_examples_are_encoded(
     before: str | None, monkeypatch: pytest.MonkeyPatch
@@ -324,9 +307,9 @@ def test_the_tokenizer_has_all_threads_only_while_examples_are_encoded(
             raise ValueError("no prompt")
         return list(examples)
 
-    items_module.encoded(COMPLETIONS, encode, 64)
+    items_module.encoded(COMPLETIONS, encode)
     with pytest.raises(ValueError, match="no prompt"):
-        items_module.encoded([Completion("", "red", "red", "row 1")], encode, 64)
+        items_module.encoded([Completion("", "red", "red", "row 1")], encode)
     assert seen == ["true", "true"]
     assert os.environ.get(name) == before
 

@@ -3,11 +3,12 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Examples, Findings
-from luthier_trainer.data.page import interval, write_page
+from luthier_trainer.data.page import write_page
 
 
 class Page(HTMLParser):
@@ -47,6 +48,7 @@ def test_the_page(tmp_path: Path) -> None:
         tokens_median=50,
         tokens_p95=95,
         tokens_max=3000,
+        truncated=1,
     )
     findings = Findings(
         columns=["text", "<b>label"],
@@ -55,7 +57,7 @@ def test_the_page(tmp_path: Path) -> None:
         leaked=["b.jsonl:9"],
     )
     examples = Examples([], [], [], ["a", "b"], "sha256:x", facts, ["careful & so"], {}, findings)
-    lengths = [*range(1, 100), 3000]
+    lengths = np.array([*range(1, 100), 3000])
     samples = [[("Text:", False), (" <img src=x>", True)]]
     needs = "1 GB of memory (there are 2 GB) & 3 min"
     write_page(
@@ -63,7 +65,6 @@ def test_the_page(tmp_path: Path) -> None:
         examples,
         facts,
         lengths,
-        1,
         samples,
         max_length=256,
         expected=needs,
@@ -74,8 +75,7 @@ def test_the_page(tmp_path: Path) -> None:
     for words in ("1,000 train", "<script>", "700", "a.jsonl:7", "b.jsonl:9", "careful & so"):
         assert words in page.text
     assert needs in page.text
-    assert "1.0% of the rows are cut" in page.text
-    assert "sample of 100" in page.text
+    assert "1.0% of the rows (1 of 100) are cut" in page.text
     assert "at most 95, the longest has 3,000" in page.text
     assert "maxLength 256" in page.text
     assert "line" in page.tags
@@ -83,29 +83,26 @@ def test_the_page(tmp_path: Path) -> None:
     assert "Text:" not in page.marked
 
 
-def test_a_page_of_all_rows_speaks_of_no_sample(tmp_path: Path) -> None:
-    """Rows of eval and test aren't counted: that makes no sample of those of train."""
-    facts = DatasetFacts(train=3, eval=10, tokens_median=64, tokens_p95=64, tokens_max=64)
+@pytest.mark.parametrize(
+    ("become", "words"),
+    [
+        ({"truncated": 2}, "66.7% of the rows (2 of 3) are cut: longer than maxLength 64"),
+        ({"chunked": 2, "chunks": 7}, "(2 of 3) are learnt in 7 chunks: longer than maxLength 64"),
+    ],
+)
+def test_what_becomes_of_long_rows(become: dict[str, int], words: str, tmp_path: Path) -> None:
+    tokens = {"tokens_median": 64, "tokens_p95": 64, "tokens_max": 64}
+    facts = DatasetFacts(train=3, eval=10, **tokens, **become)
     write_page(
         tmp_path / "data.html",
         Examples([], [], [], [], "sha256:x", facts),
         facts,
-        [1, 64, 64],
-        2,
+        np.array([1, 64, 64]),
         [],
         max_length=64,
         expected="1 GB",
     )
     page = Page((tmp_path / "data.html").read_text())
-    assert "66.7% of the rows are cut" in page.text
-    assert "sample" not in page.text
+    assert words in page.text
     assert "64 to 65 tokens: 2 rows" in page.text
     assert page.text.count("None.") == 2
-
-
-@pytest.mark.parametrize(
-    ("hits", "count", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (50, 100, 0.4038, 0.5962)],
-)
-def test_the_interval_is_that_of_the_books(hits: int, count: int, low: float, high: float) -> None:
-    assert interval(hits, count) == pytest.approx((low, high), abs=5e-4)

@@ -155,7 +155,7 @@ def executed(case: Case, place: Path) -> Run:
     run = Run(spec(case, place))
     with pytest.MonkeyPatch.context() as patch:
         if case.name.startswith("streamed"):
-            patch.setattr(items, "LAZY_ABOVE", 0)
+            patch.setattr(items, "FEW", 0)
             patch.setattr(data, "prepare", partial(data.prepare, in_memory_bytes=0))
         run.execute()
     return run

@@ -20,7 +20,7 @@ def test_what_is_learnt_of_the_tokens_is_told() -> None:
     for learn_all, share in ((False, None), (True, 1)):
         objective = Causal(tokenizer, ChatEncoder(tokenizer, 256, learn_all), 256)
         items = objective.encode(CHATS)
-        found = inspect(objective, CHATS, items, seed=0)
+        found = inspect(objective, items)
         counted = sum(target != -100 for item in items for target in item.targets[1:])
         assert found.learnt == counted
         assert found.kept == sum(map(len, items))
@@ -31,7 +31,7 @@ def test_what_is_learnt_of_the_tokens_is_told() -> None:
         ]
         assert share is None or counted == found.kept - len(items)
     short = Causal(tokenizer, ChatEncoder(tokenizer, 30, False), 30)
-    lost = inspect(short, CHATS, short.encode(CHATS), seed=0)
+    lost = inspect(short, short.encode(CHATS))
     assert lost.told[1:] == [
         f"{lost.chats_cut} conversations are too long and lose {lost.turns_cut} turns, the oldest "
         "first"

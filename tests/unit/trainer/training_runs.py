@@ -15,6 +15,7 @@ from luthier_api.training import Training
 from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.objective import Batch, Head, Prediction
+from luthier_trainer.objectives.packing import pack
 from luthier_trainer.progress import Reporter
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
@@ -139,29 +140,13 @@ def lora_llama(dropout: float = 0.1) -> Any:
     )
 
 
-def pack_first_fit(
-    lengths: Sequence[int], max_length: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """Rows of at most max_length tokens, in an order of seed and epoch."""
-    order = list(range(len(lengths)))
-    random.Random(f"{seed}/{epoch}").shuffle(order)
-    found: list[list[int]] = []
-    for index in order:
-        row = found[-1] if found else None
-        if row and sum(lengths[i] for i in row) + lengths[index] <= max_length:
-            row.append(index)
-        else:
-            found.append([index])
-    return found
-
-
 def collate_packed(packed: Sequence[Sequence[Tokens]]) -> Batch:
     """As if the examples of a row were one text: enough to follow what was seen."""
     joined = [Tokens([token for item in row for token in item.ids]) for row in packed]
     return collate(joined)
 
 
-PACKING = Packing(pack_first_fit, collate_packed)
+PACKING = Packing(pack, collate_packed)
 
 
 def measured_loss(model: Any, items: Sequence[Tokens]) -> dict[str, float]:

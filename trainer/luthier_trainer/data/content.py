@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from luthier_trainer.data.row import TEXT_FORMATS, LocalFile, malformed
+from luthier_trainer.data.row import TEXT_FORMATS, WHOLE_TEXTS, LocalFile, malformed
 from luthier_trainer.errors import TrainerError
 
 _HEAD = 4096
@@ -55,7 +55,11 @@ _CALLED = {
     ".csv": "CSV",
     ".tsv": "TSV",
     ".parquet": "Parquet",
+    ".txt": "plain text",
+    ".md": "Markdown",
 }
+# First bytes that no text begins with, letters or not.
+_NO_TEXT = (b"%PDF-", b"version https://git-lfs")
 
 
 def check_content(file: LocalFile) -> None:
@@ -63,7 +67,7 @@ def check_content(file: LocalFile) -> None:
     with file.path.open("rb") as stream:
         head = stream.read(_HEAD)
     suffix = file.suffix
-    if found := _binary(head, suffix) or _text(head, suffix):
+    if found := _binary(head, suffix) or (suffix not in WHOLE_TEXTS and _text(head, suffix)):
         what, remedy = found
         raise malformed(f"{file.name}:1", f"not {_CALLED[suffix]}, but {what}", _for(file, remedy))
 
@@ -89,7 +93,15 @@ def _binary(head: bytes, suffix: str) -> tuple[str, str] | None:
         return "a tar archive", _UNPACK
     if head.startswith(b"PK\x03\x04") and (b"xl/" in head or b"[Content_Types]" in head):
         return "an Excel workbook (.xlsx)", _AS_CSV
-    found = next(((what, do) for magic, what, do in _MAGIC if head.startswith(magic)), None)
+    any_text = suffix in WHOLE_TEXTS  # which may begin with ORC or BZh
+    found = next(
+        (
+            (what, do)
+            for magic, what, do in _MAGIC
+            if head.startswith(magic) and not (any_text and _is_text(magic, head))
+        ),
+        None,
+    )
     if found:
         return found
     if suffix in TEXT_FORMATS:
@@ -100,6 +112,11 @@ def _binary(head: bytes, suffix: str) -> tuple[str, str] | None:
         if head.count(0) > max(_FEW_NULS, len(head) / 50):  # a stray one is told with its line
             return "binary", "export it as .jsonl or CSV"
     return None
+
+
+def _is_text(magic: bytes, head: bytes) -> bool:
+    letters = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in magic)
+    return letters and not head.startswith(_NO_TEXT)
 
 
 def _text(head: bytes, suffix: str) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from itertools import chain
 from pathlib import PurePosixPath
 
-from luthier_trainer.data.row import data_suffix
+from luthier_trainer.data.row import WHOLE_TEXTS, data_suffix
 from luthier_trainer.errors import data_error
 
 Splits = dict[str, list[str]]
@@ -16,6 +16,8 @@ Splits = dict[str, list[str]]
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")
 # What the package datasets writes about data.
 _ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+# What lies beside texts, and is none of them.
+_ABOUT_TEXTS = {"readme", "license", "licence", "copying", "notice", "changelog", "citation"}
 # Folders so named hold a split each; others may be anything, a subset in another language too.
 _NAMES = {"train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing"}
 # Below these, the first that has what is wanted.
@@ -28,6 +30,11 @@ def is_data(key: str) -> bool:
     return bool(data_suffix(key)) and not hidden and path.name not in _ABOUT
 
 
+def is_table(key: str) -> bool:
+    """Whether it is a file of rows, and not a text by itself."""
+    return is_data(key) and data_suffix(key) not in WHOLE_TEXTS
+
+
 def split_of(name: str) -> str:
     """The split that a file belongs to: train of train-00000-of-00002.parquet."""
     shard = _SHARD.fullmatch(_stem(name))
@@ -35,7 +42,7 @@ def split_of(name: str) -> str:
 
 
 def find_splits(keys: Iterable[str], wanted: Collection[str]) -> Splits:
-    """Split → keys of its files, sorted, of those that is_data accepts; {}: there are none.
+    """Split → keys of its files, sorted, of those that is_table accepts; {}: there are none.
 
     A split is a file, its shards, or a folder of that name. Files of other names, where there are
     no others, are `train`, all of them, as the package datasets has it.
@@ -48,6 +55,27 @@ def find_splits(keys: Iterable[str], wanted: Collection[str]) -> Splits:
     if not splits.keys() & {*_NAMES, *wanted} and not any(map(_tells_a_split, splits)):
         splits["train"] = sorted(chain(*splits.values()))
     return splits
+
+
+def find_texts(keys: Iterable[str], wanted: Collection[str]) -> Splits:
+    """Split → keys of files that are a text each, sorted; {}: there are none.
+
+    Those in a folder that is named as a split are of that, at any depth, as is a file that is
+    itself so named; all others are `train`, unless that is there by name.
+    """
+    splits, others = defaultdict(list), []
+    for key in sorted(keys):
+        top, _, rest = key.removeprefix("data/").partition("/")
+        if _stem(key).lower() in _ABOUT_TEXTS:
+            continue
+        split = top if rest else split_of(top)
+        if split in _NAMES or split in wanted:
+            splits[split].append(key)
+        else:
+            others.append(key)
+    if others:
+        splits.setdefault("train", others)
+    return dict(splits)
 
 
 def check(uri: str, split: str, keys: list[str], param: str) -> None:

@@ -6,6 +6,9 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.pages import document
@@ -21,18 +24,16 @@ def write_page(
     path: Path,
     examples: Examples,
     facts: DatasetFacts,
-    token_lengths: Sequence[int],
-    truncated: int,
+    token_lengths: NDArray[np.int64],
     samples: Sequence[Sample],
     told: Sequence[str] = (),
     *,
     max_length: int,
     expected: str,
 ) -> None:
-    """`token_lengths`: tokens of the training rows that were counted, before the cut to
-    `max_length`, which `truncated` of them need. `samples`: tokens as text, and whether the
-    loss counts each. `told`: what else is to be said of the tokens. `expected`: what the training
-    will need."""
+    """`token_lengths`: tokens of the training rows, before the cut to `max_length`; `facts` says
+    how many are cut or chunked. `samples`: tokens as text, and whether the loss counts each.
+    `told`: what else is to be said of the tokens. `expected`: what the training will need."""
     sections = [
         f'<h1>The data</h1><p>{escape(examples.summary)}</p><p class="dim">'
         f"{escape(examples.digest)}</p>",
@@ -52,22 +53,12 @@ def write_page(
             facts.leaked,
             examples.findings.leaked,
         ),
-        _lengths(token_lengths, truncated, facts, max_length),
+        _lengths(token_lengths, facts, max_length),
         *(f"<p>{escape(line[:1].upper() + line[1:])}.</p>" for line in told),
         _samples(samples),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document("The data", "\n".join(filter(None, sections))), encoding="utf-8")
-
-
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (https://doi.org/10.1080/01621459.1927.10502953)."""
-    z = 1.96
-    share = hits / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    whole = 1 + z * z / count
-    return max(0.0, (centre - half) / whole), min(1.0, (centre + half) / whole)
 
 
 def _columns(columns: Sequence[str]) -> str:
@@ -106,30 +97,24 @@ def _places(title: str, what: str, count: int, places: Sequence[str]) -> str:
     return f"<h2>{title}</h2><p>{what}: {count:,}</p>{shown}"
 
 
-def _lengths(lengths: Sequence[int], truncated: int, facts: DatasetFacts, max_length: int) -> str:
-    if not lengths:
+def _lengths(lengths: NDArray[np.int64], facts: DatasetFacts, max_length: int) -> str:
+    if not len(lengths):
         return ""
-    share = 100 * truncated / len(lengths)
-    text = f"{share:.1f}% of the rows are cut: longer than maxLength {max_length}"
-    if len(lengths) < facts.train:
-        low, high = interval(truncated, len(lengths))
-        text += (
-            f" (of a sample of {len(lengths):,}; {100 * low:.1f} to {100 * high:.1f}% with 95% "
-            "confidence)"
-        )
-    text += (
-        f". The median is {facts.tokens_median:,} tokens, 95% of the rows have at most "
-        f"{facts.tokens_p95:,}, the longest has {facts.tokens_max:,}."
+    long = facts.chunked or facts.truncated or 0
+    share = 100 * long / len(lengths)
+    become = f"learnt in {facts.chunks:,} chunks" if facts.chunked else "cut"
+    text = (
+        f"{share:.1f}% of the rows ({long:,} of {len(lengths):,}) are {become}: longer than "
+        f"maxLength {max_length}. The median is {facts.tokens_median:,} tokens, 95% of the rows "
+        f"have at most {facts.tokens_p95:,}, the longest has {facts.tokens_max:,}."
     )
     return f"<h2>Tokens of a row of train</h2><p>{text}</p>{_histogram(lengths, max_length)}"
 
 
-def _histogram(lengths: Sequence[int], max_length: int) -> str:
+def _histogram(lengths: NDArray[np.int64], max_length: int) -> str:
     """Inline SVG, 640 × 220."""
-    step = math.ceil((max(lengths) + 1) / _BARS)
-    counts = [0] * (max(lengths) // step + 1)
-    for length in lengths:
-        counts[length // step] += 1
+    step = math.ceil((int(lengths.max()) + 1) / _BARS)
+    counts = np.bincount(lengths // step).tolist()
     marks, end = ticks(0, max(counts), whole=True), len(counts) * step
     x, y = Axis(0, end, 50, 620), Axis(0, marks[-1], 180, 30)
     bars = "".join(

@@ -31,7 +31,7 @@ from luthier_trainer.data.row import LocalFile, shown
 from luthier_trainer.data.scan import Scan, unread_words
 from luthier_trainer.data.sources import Source, stored_columns, total_size
 from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, sample, select
-from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_rows
+from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_split
 from luthier_trainer.errors import data_error
 from luthier_trainer.log import log
 
@@ -155,7 +155,7 @@ class _Preflight:
             key = tuple(str(file.path) for file in files)
             if key not in opened:  # a single file is train, and what its name says
                 folder = self.scratch / str(number)
-                rows = [open_rows(f, self._columns(f), self.table.in_memory, folder) for f in files]
+                rows = open_split(files, self._columns, self.table.in_memory, folder)
                 name = f"{number}/{split}"
                 self.table.add(name, rows)
                 opened[key] = self.table.splits[name]

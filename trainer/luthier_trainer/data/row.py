@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from luthier_trainer.errors import TrainerError, data_error
 from luthier_trainer.log import log
 
+# A text each.
+WHOLE_TEXTS = (".txt", ".md")
 # What may be packed, and what packs itself.
-TEXT_FORMATS = (".jsonl", ".json", ".csv", ".tsv")
+TEXT_FORMATS = (".jsonl", ".json", ".csv", ".tsv", *WHOLE_TEXTS)
 FORMATS = (*TEXT_FORMATS, ".parquet")
 PACKED = (".gz", ".zst")
 # No example is longer: what is, is a file without line ends, a quote that never closes, or meant

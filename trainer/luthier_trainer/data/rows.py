@@ -1,4 +1,4 @@
-"""Rows of a dataset's files: .jsonl, .json (one array, or lines), .csv, .tsv, .parquet.
+"""Rows of a dataset's files: .jsonl, .json (one array, or lines), .csv, .tsv, .parquet; .txt, .md.
 
 Values keep their types until a form of examples needs text. Every error names file and line.
 """
@@ -26,6 +26,7 @@ from luthier_trainer.data.row import (
     row_too_large,
 )
 from luthier_trainer.data.textfile import BOM, TO_UTF8, not_utf8
+from luthier_trainer.data.texts import text_row
 from luthier_trainer.errors import TrainerError
 
 __all__ = ["LocalFile", "Row", "json_lines", "json_row", "malformed", "read_rows"]
@@ -43,6 +44,8 @@ def read_rows(file: LocalFile, columns: Collection[str] | None = None) -> Iterat
             yield from _json(file)
         case ".csv" | ".tsv":
             yield from read_csv(file, columns or ())
+        case ".txt" | ".md":
+            yield text_row(file)
         case _:
             from luthier_trainer.data.parquet import read_parquet
 

@@ -1,9 +1,11 @@
-"""The files of a dataset, made local: one file, or those of a folder's splits (layout.py)."""
+"""The files of a dataset, made local: one file, those of a folder's splits (layout.py), or those
+of a folder whose names are like a pattern."""
 
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,8 +13,8 @@ from pathlib import Path
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder
 from luthier_trainer.data.content import check_content
-from luthier_trainer.data.layout import check, find_splits, is_data, split_of
-from luthier_trainer.data.row import FORMATS, ROW_BYTES, LocalFile, data_suffix
+from luthier_trainer.data.layout import check, find_splits, find_texts, is_data, is_table, split_of
+from luthier_trainer.data.row import FORMATS, ROW_BYTES, WHOLE_TEXTS, LocalFile, data_suffix
 from luthier_trainer.data.unpack import unpacked
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
@@ -49,6 +51,8 @@ def total_size(sources: Sequence[Source], enough: int) -> int:
             from luthier_trainer.data.parquet import decoded_bytes
 
             size += decoded_bytes(file, enough - size)
+        elif file.suffix in WHOLE_TEXTS:
+            size += file.path.stat().st_size + ROW_BYTES
         else:
             size += file.path.stat().st_size
             if size <= enough:
@@ -105,6 +109,9 @@ def fetch(
     Raises TrainerError.
     """
     base, name = last_part(uri)
+    if _is_pattern(uri):
+        store = open_source(base, "datasets", order, param, revision)
+        return _of_pattern(store, uri, name, folder, param)
     if data_suffix(name):
         store = open_source(base, "datasets", order, param, revision)
         validators = _of_one(store, name, uri)
@@ -119,14 +126,44 @@ def fetch(
     found, entries = _find(store, param, wanted)
     used = {split: keys for split, keys in found.items() if wanted is None or split in wanted}
     for split, keys in used.items():
-        check(store.uri, split, keys, param)
+        if is_table(keys[0]):
+            check(store.uri, split, keys, param)
     chosen = [entries[key] for key in sorted(set(chain(*used.values())))]
-    paths = _local(store, chosen, folder)
+    files, digests = _opened(store, chosen, folder)
+    split_files = {split: [files[key] for key in used.get(split, ())] for split in found}
+    return Source(uri, split_files, digests, param, _validators(chosen))
+
+
+def _is_pattern(uri: str) -> bool:
+    """Whether its last part is one. A star that is meant stands as %2A."""
+    return "*" in uri.rstrip("/").rpartition("/")[2]
+
+
+def _of_pattern(store: ReadableStore, uri: str, pattern: str, folder: Path, param: str) -> Source:
+    """The files of a folder whose names are like it: they are train, all of them."""
+    chosen = _matching(store, pattern)
+    if not chosen:
+        raise _no_data(uri, [], [entry.key for entry in store.entries()][:_NAMED], param)
+    files, digests = _opened(store, chosen, folder)
+    return Source(uri, {"train": list(files.values())}, digests, param, _validators(chosen))
+
+
+def _matching(store: ReadableStore, pattern: str) -> list[Entry]:
+    """Data files of the folder itself, in the order of their names."""
+    pattern = pattern.replace("[", "[[]")  # a star alone is one
+    names = (it for it in store.entries() if "/" not in it.key and is_data(it.key))
+    return sorted((it for it in names if fnmatchcase(it.key, pattern)), key=lambda it: it.key)
+
+
+def _opened(
+    store: ReadableStore, entries: Sequence[Entry], folder: Path
+) -> tuple[dict[str, LocalFile], tuple[str, ...]]:
+    """Key → file, plain; and the digests of the files as they are stored."""
+    paths = _local(store, entries, folder)
     digests = tuple(sha256_of(path) for path in paths.values())
     names = {key: key.removeprefix("data/") for key in paths}
     files = {key: _plain(LocalFile(names[key], path), folder) for key, path in paths.items()}
-    split_files = {split: [files[key] for key in used.get(split, ())] for split in found}
-    return Source(uri, split_files, digests, param, _validators(chosen))
+    return files, digests
 
 
 def look(
@@ -142,6 +179,9 @@ def look(
     Raises TrainerError.
     """
     base, name = last_part(uri)
+    if _is_pattern(uri):
+        store = open_source(base, "datasets", order, param, revision)
+        return _validators(_matching(store, name))
     if data_suffix(name):
         return _of_one(open_source(base, "datasets", order, param, revision), name, uri)
     found, entries = _find(open_source(uri, "datasets", order, param, revision), param, wanted)
@@ -152,10 +192,12 @@ def look(
 def _find(
     store: ReadableStore, param: str, wanted: Collection[str] | None
 ) -> tuple[dict[str, list[str]], dict[str, Entry]]:
-    """The files of a folder by split, and all of its data files. Raises TrainerError."""
+    """The files of a folder by split, and all of its data files. Texts are its data where there
+    is no table: else they are about it. Raises TrainerError."""
     stored = {entry.key: entry for entry in store.entries()}
     entries = {key: entry for key, entry in stored.items() if is_data(key)}
-    found = find_splits(entries, wanted or ())
+    tables = [key for key in entries if is_table(key)]
+    found = find_splits(tables, wanted or ()) if tables else find_texts(entries, wanted or ())
     if not found:
         raise _no_data(store.uri, entries, sorted(stored), param)
     return found, entries
@@ -195,7 +237,7 @@ def _fetch_one(store: ReadableStore, uri: str, name: str, folder: Path, param: s
 
 
 def _no_data(uri: str, keys: Iterable[str], stored: Sequence[str], param: str) -> TrainerError:
-    folders = sorted({key.rpartition("/")[0] for key in keys})
+    folders = sorted({key.rpartition("/")[0] for key in keys if "/" in key})
     if folders:
         remedy = f"there are some in {', '.join(folders[:10])}: name that folder"
     elif stored:

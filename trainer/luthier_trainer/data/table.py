@@ -10,12 +10,13 @@ import os
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier_trainer.data.row import UNPACKED_BYTES, LocalFile, Row
+from luthier_trainer.data.row import UNPACKED_BYTES, WHOLE_TEXTS, LocalFile, Row
 from luthier_trainer.data.rows import json_lines, json_row, read_rows
+from luthier_trainer.data.texts import TextRows
 from luthier_trainer.storage.keys import below
 
 # Bytes of all values up to which rows are kept as Python objects (some 5 times as large).
@@ -111,6 +112,19 @@ class Table:
     def __getitem__(self, index: int) -> Row:
         part = bisect_right(self._starts, index) - 1
         return self._parts[part][index - self._starts[part]]
+
+
+def open_split(
+    files: Sequence[LocalFile],
+    columns: Callable[[LocalFile], Collection[str]],
+    in_memory: bool,
+    scratch: Path,
+) -> list[Rows]:
+    """Rows of the files of a split; `columns`: those that are read of each. Raises TrainerError,
+    as open_rows."""
+    if files and files[0].suffix in WHOLE_TEXTS and not in_memory:
+        return [TextRows(files)]
+    return [open_rows(file, columns(file), in_memory, scratch) for file in files]
 
 
 def open_rows(file: LocalFile, columns: Collection[str], in_memory: bool, scratch: Path) -> Rows:

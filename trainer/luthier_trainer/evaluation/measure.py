@@ -13,6 +13,7 @@ from luthier_trainer.data.examples import Example
 from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
+from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
 
 # Told of each batch that is done: how many rows it had.
@@ -50,19 +51,21 @@ def measure(
     on_rows: OnRows | None = None,
     world: World | None = None,
 ) -> Measurement:
-    """Run `model` over `items`, the encoded `examples`, to measure `values` (metrics.chosen).
+    """Run `model` over `items`, the encoded `examples`, to measure `values` (metrics.chosen). An
+    example of several items is one with the losses of all, and is asked with its first.
 
     Answers cost more than losses: only where a value needs them are all answered; else the
     first `samples`. `autocast`: the arithmetic's type; None: that of the weights. `world`: the
     processes that share the rows, and all learn what came out.
     """
     started = monotonic()
-    answered = len(items) if needs_answers(values) else min(samples, len(items))
+    firsts = begins(items)
+    answered = firsts if needs_answers(values) else firsts[:samples]
     predictions = _predict(model, objective, items, answered, batch_size, autocast, on_rows, world)
     return Measurement(
         kind=objective.answer_kind,
-        gold=[objective.gold(examples[index]) for index in range(len(items))],
-        predictions=predictions,
+        gold=[objective.gold(examples[index]) for index in range(len(firsts))],
+        predictions=_by_example(predictions, firsts),
         seconds=monotonic() - started,
     )
 
@@ -76,7 +79,7 @@ def mean_loss(
     autocast: torch.dtype | None = None,
 ) -> float:
     """Mean loss per target: what `eval_loss` is."""
-    found = _predict(model, objective, items, 0, batch_size, autocast)
+    found = _predict(model, objective, items, (), batch_size, autocast)
     return sum(each.loss for each in found) / max(sum(each.targets for each in found), 1)
 
 
@@ -112,20 +115,18 @@ def _predict(
     model: nn.Module,
     objective: Objective,
     items: Sequence[Item],
-    answered: int,
+    answered: Sequence[int],
     batch_size: int,
     autocast: torch.dtype | None,
     on_rows: OnRows | None = None,
     world: World | None = None,
 ) -> list[Prediction]:
-    """One prediction per item, in order; the first `answered` with an answer."""
+    """One prediction per item, in order; those that are `answered` with an answer."""
     world = world or World()
     found: dict[int, Prediction] = {}
+    rest = sorted(set(range(len(items))).difference(answered))
     with _evaluating(model, autocast):
-        for indices, answers in (
-            (range(answered), True),
-            (range(answered, len(items)), False),
-        ):
+        for indices, answers in ((answered, True), (rest, False)):
             for number, batch in enumerate(_by_length(items, indices, batch_size)):
                 if number % world.size != world.rank:
                     continue
@@ -139,6 +140,21 @@ def _predict(
         all_found = world.gather([[index, *astuple(it)] for index, it in found.items()])
         found = {index: Prediction(*it) for part in all_found for index, *it in part}
     return [found[index] for index in range(len(items))]
+
+
+def _by_example(predictions: Sequence[Prediction], firsts: Sequence[int]) -> Sequence[Prediction]:
+    """One prediction per example, of its items' (the first of which are at `firsts`)."""
+    if len(firsts) == len(predictions):
+        return predictions
+    ends = [*firsts[1:], len(predictions)]
+    return [
+        Prediction(
+            sum(each.loss for each in predictions[begin:end]),
+            sum(each.targets for each in predictions[begin:end]),
+            predictions[begin].answer,
+        )
+        for begin, end in zip(firsts, ends, strict=True)
+    ]
 
 
 @contextmanager

@@ -4,22 +4,18 @@ A cached folder is named by its content's identity, appears by one rename, and i
 changed after: pods may share it and may be killed at any moment.
 """
 
-import errno
-import fcntl
 import hashlib
-import os
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder, RunSpec
+from luthier_trainer.cachefolder import locked, remove
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
@@ -33,7 +29,6 @@ from luthier_trainer.storage.uri import split
 
 _SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 _ADAPTER = "adapter_config.json"
-_LOCK_SECONDS = 3600
 _COMMIT = "commit:"
 
 
@@ -139,12 +134,12 @@ def local_folder(model: BaseModel, order: RunOrder) -> Path:
     models = Path(order.cache_dir, "models")
     target = models / name.hexdigest()[:32]
     models.mkdir(parents=True, exist_ok=True)
-    with _locked(models / f"{target.name}.lock"):
+    with locked(models / f"{target.name}.lock", "downloading the model"):
         if _is_whole(target, model):
             log(f"model: {path.strip('/') or bucket} is in the cache")
             return target
         for leftover in [*models.glob(f".{target.name}-*"), target]:
-            _remove(leftover)
+            remove(leftover)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=models))
         try:
             _download(model, partial)
@@ -166,45 +161,6 @@ def _is_whole(folder: Path, model: BaseModel) -> bool:
         name: each.st_size for name, each in found.items()
     }
     return same and all(stat.S_ISREG(each.st_mode) for each in found.values())
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """The lock file, which is followed nowhere, and held."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, flags, 0o666)
-    try:
-        _acquire(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _acquire(descriptor: int) -> None:
-    """Wait for the lock in steps that a signal can interrupt."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError("another pod has been downloading the model for 1 h") from None
-            time.sleep(0.2)
-        else:
-            return
 
 
 def _download(model: BaseModel, folder: Path) -> None:

@@ -35,6 +35,7 @@ class Causal:
     """
 
     head = Head("AutoModelForCausalLM")
+    item = Tokens
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Causal:
         self.answer_kind: AnswerKind = "label" if labels else "text"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
-        return encoded(examples, cast(Encode, self.encoder.encode), self.max_length)
+        return encoded(examples, cast(Encode, self.encoder.encode))
 
     def collate(self, items: Sequence[Any]) -> Batch:
         """Items, or rows of several items each (packing.pack)."""

@@ -46,12 +46,14 @@ def choose(
 
     `positions`: how many tokens the model can read, see positions_of; `custom`: the loss of
     the user's own. Raises TrainerError: WrongForm, WrongArchitecture, WrongPooling,
-    MissingLabel, NoChatTemplate, NoRoomForText.
+    MissingLabel, NoChatTemplate, NoRoomForText, ChunkNotSupported.
     """
     training = spec.training
     max_length = longest(spec, tokenizer, positions)
     common: dict[str, Any] = {"custom": custom}
     example = examples.train[0]
+    if spec.dataset.long_rows == "Chunk":
+        _check_chunks(spec, example, architecture)
     if isinstance(example, Pair):
         _require(spec, example, "similarity")
         architecture.require(Pairs.head.auto_class)
@@ -114,13 +116,13 @@ def choose(
         completions = completions_of(examples.train, labels)
         return Seq2Seq(tokenizer, max_length, labels=completions, **common)
     architecture.require(Causal.head.auto_class)
-    dataset = spec.dataset
-    learn_prompt = learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
+    learn_prompt = _learns_whole(spec)
     shown = shown_of(examples.train, labels)
     ids = Encoder(tokenizer, max_length, learn_prompt).answers(list(shown.values()))
     scored = label_completions(dict(zip(shown, ids, strict=True)), end_token(tokenizer))
     longest_label = max(map(len, scored.values()), default=0)
-    encoder = Encoder(tokenizer, max_length, learn_prompt, longest_label)
+    chunk = spec.dataset.long_rows == "Chunk"
+    encoder = Encoder(tokenizer, max_length, learn_prompt, longest_label, chunk=chunk)
     return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
@@ -184,6 +186,24 @@ def packs(
         return True
     auto = kept == "on" if kept else on_gpu
     return wanted == "Auto" and auto and possible and isolates(model, autocast)
+
+
+def _learns_whole(spec: FineTuning) -> bool:
+    """Whether the loss counts a text from its first token to its last."""
+    dataset = spec.dataset
+    return learns_prompt(dataset.loss_on, spec.task, dataset.template is not None)
+
+
+def _check_chunks(spec: FineTuning, example: Example, architecture: Architecture) -> None:
+    whole = isinstance(example, Completion) and spec.task != "classification"
+    if not whole or not _learns_whole(spec) or architecture.kind == "encoder-decoder":
+        raise unsupported(
+            "ChunkNotSupported",
+            "longRows Chunk is for texts that a decoder learns as a whole: an answer in another "
+            "row than its question would be learnt without it. Set longRows to Cut or Refuse, or "
+            "raise training.maxLength",
+            "dataset.longRows",
+        )
 
 
 def _require(spec: FineTuning, example: Example, *tasks: str) -> None:

@@ -18,6 +18,7 @@ from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
 from luthier_trainer.objectives.tokens import pad_token, token_texts
@@ -34,6 +35,15 @@ class Classed:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def numbers(self) -> array[int]:
+        return joined([self.label, self.cut], self.ids)
+
+    @classmethod
+    def of_numbers(cls, numbers: array[int]) -> Classed:
+        (label, cut), [ids] = parted(numbers, 2, 1)
+        return cls(ids, label, cut)
+
 
 class Classifier:
     """The answer is the class of the largest logit. A decoder's head looks at the last token
@@ -43,6 +53,7 @@ class Classifier:
     """
 
     answer_kind: AnswerKind = "label"
+    item = Classed
 
     def __init__(
         self,
@@ -63,7 +74,7 @@ class Classifier:
         self._custom = custom
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
-        return encoded(examples, self._encode, self.max_length)
+        return encoded(examples, self._encode)
 
     def _encode(self, examples: Sequence[Labelled]) -> list[Classed]:
         texts = self._texts.encode([example.text for example in examples])

@@ -1,93 +1,81 @@
-"""Encoded examples: all at once, or each when it is read."""
+"""Encoded examples: how many are encoded at a time, and what is counted of them."""
 
 import json
 import os
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged, Turn
 from luthier_trainer.objectives.objective import Item
+from luthier_trainer.objectives.tokenstore import COUNTS, StoredItems
 
-# Above this many examples, or characters (which take some 20 s to encode), tokens are made when a
-# batch needs them, by its worker.
-LAZY_ABOVE, LAZY_ABOVE_CHARACTERS = 200_000, 64 * 10**6
-# Examples that go to the tokenizer in one call.
-_CHUNK = 1024
+# What goes to the tokenizer in one call: of each token it makes some 100 bytes for a while.
+_EXAMPLES, _CHARACTERS = 1024, 4 * 10**6
+# Fewer than these are encoded in about a second.
+FEW, FEW_CHARACTERS = 20_000, 2 * 10**6
+# Above these, lengths were estimated before there were stores.
+_ESTIMATED, _ESTIMATED_CHARACTERS = 200_000, 64 * 10**6
 # What tokenizers read at each call.
 _PARALLEL = "TOKENIZERS_PARALLELISM"
-# An estimate, for batches of similar length only; English has 4 to 5.
-_CHARACTERS_PER_TOKEN = 4
 
-Encode = Callable[[Sequence[Any]], list[Any]]
+Encode = Callable[[Sequence[Any]], Sequence[Any]]
 
 
-class LazyItems(Sequence[Any]):
-    """Examples that are encoded whenever they are read. `lengths` are estimated."""
-
-    def __init__(self, examples: Sequence[Example], encode: Encode, max_length: int) -> None:
-        self._examples = examples
-        self._encode = encode
-        self._max_length = max_length
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> "LazyItems": ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            chosen = [self._examples[each] for each in range(*index.indices(len(self)))]
-            return LazyItems(chosen, self._encode, self._max_length)
-        return self._encode([self._examples[index]])[0]
-
-    @property
-    def exact_lengths(self) -> list[int]:
-        """All are encoded for it, and none is kept."""
-        chunks = _encoded_in_chunks(self._examples, self._encode)
-        return [len(item) for some in chunks for item in some]
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """From the number of characters, the same each time: nothing is encoded for it."""
-        return [
-            min(1 + characters(self._examples[index]) // _CHARACTERS_PER_TOKEN, self._max_length)
-            for index in range(len(self))
-        ]
+def encoded(examples: Sequence[Example], encode: Encode) -> list[Any]:
+    """`encode` of all examples: their items, in order."""
+    return [item for some in in_batches(examples, encode) for item in some]
 
 
-def encoded(examples: Sequence[Example], encode: Encode, max_length: int) -> Sequence[Any]:
-    """`encode` of all examples; lazily where they are many (then what it counts, such as
-    examples that it cut, is counted where it runs: in the processes that load data)."""
-    if _many(examples):
-        return LazyItems(examples, encode, max_length)
-    return [item for some in _encoded_in_chunks(examples, encode) for item in some]
-
-
-def _many(examples: Sequence[Example]) -> bool:
-    if len(examples) > LAZY_ABOVE:
-        return True
-    so_far = accumulate(characters(examples[index]) for index in range(len(examples)))
-    return any(total > LAZY_ABOVE_CHARACTERS for total in so_far)
-
-
-def _encoded_in_chunks(examples: Sequence[Example], encode: Encode) -> Iterator[list[Any]]:
-    count = len(examples)
-    for start in range(0, count, _CHUNK):
-        some = [examples[index] for index in range(start, min(start + _CHUNK, count))]
+def in_batches(examples: Sequence[Example], encode: Encode) -> Iterator[Sequence[Any]]:
+    """The same, batch by batch; of the examples, too, there is no more than a batch at a time."""
+    for batch in _batches(examples):
         with _all_threads():
-            chunk = encode(some)
-        yield chunk
+            found = encode(batch)
+        yield found
+
+
+def few(examples: Sequence[Example]) -> bool:
+    """Whether encoding them takes no time to speak of."""
+    return _within(examples, FEW, FEW_CHARACTERS)
+
+
+def were_estimated(examples: Sequence[Example]) -> bool:
+    """Whether a run that was begun without a store of tokens has batches by estimated lengths."""
+    return not _within(examples, _ESTIMATED, _ESTIMATED_CHARACTERS)
+
+
+def _within(examples: Sequence[Example], most: int, most_characters: int) -> bool:
+    if len(examples) > most:
+        return False
+    so_far = accumulate(characters(examples[index]) for index in range(len(examples)))
+    return all(total <= most_characters for total in so_far)
+
+
+def _batches(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    batch: list[Example] = []
+    size = 0
+    for index in range(len(examples)):
+        example = examples[index]
+        more = characters(example)
+        if batch and (len(batch) == _EXAMPLES or size + more > _CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(example)
+        size += more
+    if batch:
+        yield batch
 
 
 @contextmanager
 def _all_threads() -> Iterator[None]:
-    """The tokenizer may use them: not otherwise, as it would hang in a process that is forked
-    from one in which it did."""
+    """The tokenizer may use as many as the pod has CPUs (RAYON_NUM_THREADS): not otherwise, as it
+    would hang in a process that is forked from one in which it did."""
     before = os.environ.get(_PARALLEL)
     os.environ[_PARALLEL] = "true"
     try:
@@ -99,14 +87,37 @@ def _all_threads() -> Iterator[None]:
             os.environ[_PARALLEL] = before
 
 
-def lengths(items: Sequence[Item]) -> list[int]:
-    """Tokens of each item; estimated for lazy ones."""
-    return items.lengths if isinstance(items, LazyItems) else [len(item) for item in items]
+def counts(items: Sequence[Item]) -> NDArray[np.void]:
+    """What is counted of each item: COUNTS [items]."""
+    if isinstance(items, StoredItems):
+        return items.counts
+    return np.array([count(items[index]) for index in range(len(items))], COUNTS)
 
 
-def exact_lengths(items: Sequence[Item]) -> list[int]:
-    """Tokens of each item, for those who fill a row with them."""
-    return items.exact_lengths if isinstance(items, LazyItems) else lengths(items)
+def count(item: Any) -> tuple[int, int, int, int, int]:
+    """A line of `counts`."""
+    return (
+        len(item),
+        item.cut,
+        getattr(item, "learnt_count", -1),
+        getattr(item, "turns_cut", 0),
+        getattr(item, "continues", False),
+    )
+
+
+def lengths(items: Sequence[Item]) -> Sequence[int]:
+    """Tokens of each item."""
+    if isinstance(items, StoredItems):
+        return items.lengths
+    return array("i", map(len, items))
+
+
+def begins(items: Sequence[Item]) -> list[int]:
+    """Where the items are that begin an example: a long text may have several."""
+    if isinstance(items, StoredItems):
+        found: list[int] = np.flatnonzero(items.counts["continues"] == 0).tolist()
+        return found
+    return [i for i, item in enumerate(items) if not getattr(item, "continues", False)]
 
 
 def _characters_of_turn(turn: Turn) -> int:

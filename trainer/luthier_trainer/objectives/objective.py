@@ -1,8 +1,9 @@
 """What training and evaluation know of a task: everything else about it is behind this."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -24,6 +25,18 @@ class CutItem(Item, Protocol):
 
     @property
     def cut(self) -> int: ...
+
+
+class StorableItem(CutItem, Protocol):
+    """One that can be kept as a row of int32, and made of it again."""
+
+    @property
+    def numbers(self) -> "array[int]":
+        """int32."""
+        ...
+
+    @classmethod
+    def of_numbers(cls, numbers: "array[int]") -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -95,10 +108,13 @@ class ShownObjective(Objective, Protocol):
     """One that can show what is learnt.
 
     `max_length`: tokens that an example (of two texts: each) is cut to: training.maxLength, or
-    less where the model reads less.
+    less where the model reads less. `item`: the class of its items.
     """
 
     max_length: int
+
+    @property
+    def item(self) -> type[StorableItem]: ...
 
     def encode(self, examples: Sequence[Example]) -> Sequence[CutItem]: ...
 

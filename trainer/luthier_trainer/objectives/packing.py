@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from luthier_trainer.errors import unsupported
+from luthier_trainer.objectives.firstfit import first_fit
 from luthier_trainer.objectives.forward import is_prompted, unwrapped
 
 _PROBE = (7, 9)  # lengths of the two texts that are tried out
@@ -30,37 +32,15 @@ def pack(lengths: Sequence[int], max_length: int, seed: int, epoch: int) -> list
     order = list(range(len(lengths)))
     rng.shuffle(order)
     order.sort(key=lambda index: -min(lengths[index], max_length))
-    tree = _Room(len(order), max_length)
-    rows: list[list[int]] = []
-    for index in order:
-        row = tree.take(min(max(lengths[index], 1), max_length))
-        if row == len(rows):
-            rows.append([])
+    sizes = np.clip(np.array([lengths[index] for index in order], np.int64), 1, max_length)
+    placed = first_fit(sizes, max_length)
+    rows: list[list[int]] = [[] for _ in range(int(placed.max(initial=-1)) + 1)]
+    for index, row in zip(order, placed.tolist(), strict=True):
         rows[row].append(index)
     for each in rows:
         rng.shuffle(each)
     rng.shuffle(rows)
     return rows
-
-
-class _Room:
-    """Rows by the room that is left, in a tree of maxima: the first that fits in O(log n)."""
-
-    def __init__(self, rows: int, room: int) -> None:
-        self._leaves = 1 << max(rows - 1, 0).bit_length()
-        self._room = [room] * (2 * self._leaves)
-
-    def take(self, length: int) -> int:
-        """The first row with room for `length`, which is taken there."""
-        node = 1
-        while node < self._leaves:
-            node = 2 * node if self._room[2 * node] >= length else 2 * node + 1
-        self._room[node] -= length
-        row = node - self._leaves
-        while node > 1:
-            node //= 2
-            self._room[node] = max(self._room[2 * node], self._room[2 * node + 1])
-        return row
 
 
 def isolates(model: nn.Module, autocast: torch.dtype | None = None) -> bool:

@@ -20,6 +20,7 @@ from luthier_trainer.objectives.custom import Custom, is_of_pairs, scaled
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import divided
+from luthier_trainer.objectives.numbers import halves, joined, parted, whole
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
 from luthier_trainer.objectives.tokens import pad_token, token_texts
@@ -37,6 +38,15 @@ class PairIds:
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
+
+    @property
+    def numbers(self) -> array[int]:
+        return joined([*halves(self.label), self.cut], self.first, self.second)
+
+    @classmethod
+    def of_numbers(cls, numbers: array[int]) -> PairIds:
+        (*label, cut), [first, second] = parted(numbers, 3, 2)
+        return cls(first, second, whole(*label), cut)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Pairs:
 
     head = Head("AutoModel")
     answer_kind: AnswerKind = "score"
+    item = PairIds
 
     def __init__(
         self,
@@ -83,7 +94,7 @@ class Pairs:
         self._negatives = custom is None and similarity.objective == "in_batch_negatives"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[PairIds]:
-        return encoded(examples, self._encode, 2 * self.max_length)
+        return encoded(examples, self._encode)
 
     def _encode(self, examples: Sequence[Pair]) -> list[PairIds]:
         for example in examples:

@@ -17,6 +17,7 @@ from luthier_trainer.objectives.forward import is_prompted, on_device, unwrapped
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.tokens import (
@@ -44,6 +45,15 @@ class Sides:
     def __len__(self) -> int:
         return len(self.source) + len(self.target)
 
+    @property
+    def numbers(self) -> array[int]:
+        return joined([self.cut], self.source, self.target)
+
+    @classmethod
+    def of_numbers(cls, numbers: array[int]) -> Sides:
+        [cut], [source, target] = parted(numbers, 1, 2)
+        return cls(source, target, cut)
+
 
 class Seq2Seq:
     """The prompt goes to the encoder, the completion is what the decoder learns, its end token
@@ -54,6 +64,7 @@ class Seq2Seq:
     """
 
     head = Head("AutoModelForSeq2SeqLM")
+    item = Sides
 
     def __init__(
         self,
@@ -79,7 +90,7 @@ class Seq2Seq:
             self._labels = label_completions(dict(zip(labels, ids, strict=True)), self._eos)
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Sides]:
-        return encoded(examples, self._encode, 2 * self.max_length)
+        return encoded(examples, self._encode)
 
     def _encode(self, examples: Sequence[Completion]) -> list[Sides]:
         for each in examples:

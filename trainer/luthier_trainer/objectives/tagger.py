@@ -19,6 +19,7 @@ from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
 from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.tokens import IGNORED, pad_token, token_texts
 
@@ -47,6 +48,15 @@ class TaggedIds:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def numbers(self) -> array[int]:
+        return joined([self.cut], self.ids, self.places, self.tags)
+
+    @classmethod
+    def of_numbers(cls, numbers: array[int]) -> TaggedIds:
+        [cut], [ids, places, tags] = parted(numbers, 1, 3)
+        return cls(ids, places, tags, cut)
+
 
 class Tagger:
     """Tags in BIO: one for each word, carried by its first token. The answer has a tag for
@@ -58,6 +68,7 @@ class Tagger:
     """
 
     answer_kind: AnswerKind = "tags"
+    item = TaggedIds
 
     def __init__(
         self,
@@ -85,7 +96,7 @@ class Tagger:
         self._custom = custom
 
     def encode(self, examples: Sequence[Example]) -> Sequence[TaggedIds]:
-        return encoded(examples, self._encode, self.max_length)
+        return encoded(examples, self._encode)
 
     def _encode(self, examples: Sequence[Tagged]) -> list[TaggedIds]:
         if not examples:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from luthier_api.result import ExitCode
 from luthier_trainer.data.examples import Completion
 from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.segments import Segments
 
 IGNORED = -100
@@ -27,7 +28,8 @@ class Tokens:
     `learn_prompt`: whether the loss counts the prompt's tokens too. `learnt`: spans [begin,
     end) of the prompt that it counts anyway: earlier answers of a conversation. `asked`: what
     the model is asked, where that isn't the prompt. `cut`: tokens lost to training.maxLength,
-    `turns_cut`: turns of a conversation among them.
+    `turns_cut`: turns of a conversation among them. `continues`: whether it goes on with the
+    text of the row before it, whose last token it begins with.
     """
 
     prompt: Sequence[int]
@@ -37,6 +39,7 @@ class Tokens:
     asked: Sequence[int] | None = None
     cut: int = 0
     turns_cut: int = 0
+    continues: bool = False
 
     @property
     def ids(self) -> array[int]:
@@ -67,6 +70,28 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
 
+    @property
+    def numbers(self) -> array[int]:
+        asked = self.asked is not None
+        single = [self.learn_prompt, self.continues, self.cut, self.turns_cut, asked]
+        spans = [place for span in self.learnt for place in span]
+        return joined(single, spans, self.prompt, self.completion, self.asked or ())
+
+    @classmethod
+    def of_numbers(cls, numbers: array[int]) -> Tokens:
+        single, (spans, prompt, completion, question) = parted(numbers, 5, 4)
+        learn_prompt, continues, cut, turns_cut, asked = single
+        return cls(
+            prompt,
+            completion,
+            bool(learn_prompt),
+            tuple(zip(spans[::2], spans[1::2], strict=True)),
+            question if asked else None,
+            cut,
+            turns_cut,
+            bool(continues),
+        )
+
 
 def compact(
     prompt: Sequence[int],
@@ -76,12 +101,24 @@ def compact(
     asked: Sequence[int] | None = None,
     cut: int = 0,
     turns_cut: int = 0,
+    continues: bool = False,
 ) -> Tokens:
     """Tokens in 4 bytes each, in memory and between processes."""
     spans = tuple((begin, end) for begin, end in learnt if begin < end)
     question = None if asked is None else array("i", asked)
     ids = array("i", prompt), array("i", completion)
-    return Tokens(*ids, learn_prompt, spans, question, cut, turns_cut)
+    return Tokens(*ids, learn_prompt, spans, question, cut, turns_cut, continues)
+
+
+def continued(ids: Sequence[int], max_length: int) -> list[Tokens]:
+    """What a text has beyond its first max_length tokens, as rows of at most so many. Each is
+    given the last token of the row before, which is learnt there, and learns the others: so
+    every token of the text is learnt once, and follows on something."""
+    fresh = max_length - 1
+    return [
+        compact(ids[at - 1 : at], ids[at : at + fresh], False, continues=True)
+        for at in range(max_length, len(ids), fresh)
+    ]
 
 
 def end_token(tokenizer: Any) -> int:
@@ -142,11 +179,18 @@ class Encoder:
     """Encodes completions with a tokenizer of transformers; each ends with its end token.
 
     `longest_label`: tokens of the longest one, where the model is asked for labels: there is
-    room for it behind each question.
+    room for it behind each question. `chunk`: texts that are too long become several rows, which
+    is for those that are learnt as a whole (learn_prompt).
     """
 
     def __init__(
-        self, tokenizer: Any, max_length: int, learn_prompt: bool, longest_label: int = 0
+        self,
+        tokenizer: Any,
+        max_length: int,
+        learn_prompt: bool,
+        longest_label: int = 0,
+        *,
+        chunk: bool = False,
     ) -> None:
         self._eos = end_token(tokenizer)
         self._segments = Segments(tokenizer)
@@ -154,6 +198,7 @@ class Encoder:
         self._max_length = max_length
         self._learn_prompt = learn_prompt
         self._longest_label = longest_label
+        self._chunk = chunk
 
     def answers(self, examples: Sequence[Completion]) -> list[list[int]]:
         """Ids of the completions, each as it follows its prompt, without the end token."""
@@ -167,9 +212,20 @@ class Encoder:
         its start in either case.
         """
         return [
-            self.fit(prompt, ids if ids[-1:] == [self._eos] else [*ids, self._eos])
+            row
             for prompt, ids in self._encode(examples)
+            for row in self._rows(prompt, ids if ids[-1:] == [self._eos] else [*ids, self._eos])
         ]
+
+    def _rows(self, prompt: list[int], completion: list[int]) -> list[Tokens]:
+        first = self.fit(prompt, completion)
+        if not (self._chunk and first.cut):
+            return [first]
+        whole = array("i", [*self._begun(prompt), *completion])
+        return [replace(first, cut=0), *continued(whole, self._max_length)]
+
+    def _begun(self, prompt: list[int]) -> list[int]:
+        return prompt if prompt[: len(self._start)] == self._start else self._start + prompt
 
     def _encode(self, examples: Sequence[Completion]) -> list[list[list[int]]]:
         for each in examples:
@@ -178,8 +234,7 @@ class Encoder:
         return self._segments.encode([(each.prompt, each.completion) for each in examples])
 
     def fit(self, prompt: list[int], completion: list[int]) -> Tokens:
-        if prompt[: len(self._start)] != self._start:
-            prompt = self._start + prompt
+        prompt = self._begun(prompt)
         if not prompt and not self._learn_prompt:
             # Without any prompt the first token of the answer has nothing to follow from.
             prompt = [self._eos]

@@ -7,6 +7,7 @@ from typing import Any
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.models.load import base_config
 from luthier_trainer.objectives.ends import ends_of
+from luthier_trainer.objectives.items import begins
 from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.optimize.measured import Measured, measurement
 from luthier_trainer.optimize.meter import SAMPLES
@@ -27,7 +28,7 @@ def asked(fetched: Fetched, rows: Rows | None, source: Measured) -> Ask | None:
         rows.objective,
         tokenizer,
         rows.examples,
-        rows.items,
+        [rows.items[index] for index in begins(rows.items)],
         answered(rows.objective, rows.examples, both, both, SAMPLES),
         rows.examples[0],
         ends_of(tokenizer, *_named_ends(fetched.model)),

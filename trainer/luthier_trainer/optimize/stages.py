@@ -124,7 +124,7 @@ class Stages:
         values = told(precision, found, self.source_measured, rows, gates.metric)
         assert self.run.baseline
         judgement = judge(
-            values.candidate, self.run.baseline, gates, len(rows.items) if rows else 0
+            values.candidate, self.run.baseline, gates, len(rows.examples) if rows else 0
         )
         reason = judgement.reason
         if not self.here:
@@ -189,7 +189,7 @@ class Stages:
             format=builder.format,
             options={name: builder.options(name) for name in self.loaded.precisions},
             machine=machine(),
-            rows=len(rows.items) if rows else 0,
+            rows=len(rows.examples) if rows else 0,
             split=rows.split if rows else "",
             licence=self.fetched.licence,
             custom_code=self.fetched.custom_code,

@@ -24,6 +24,7 @@ _WORDS = {
     "batchSize": "the batch size",
     "gradientCheckpointing": "gradient checkpointing",
     "packing": "packing",
+    "lengths": "the lengths that batches are made by",
 }
 _PACKAGES = ("luthier", "peft", "bitsandbytes")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from luthier_trainer import device
-from luthier_trainer.objectives.items import exact_lengths, lengths
+from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training.sampler import (
     EpochBatches,
@@ -74,7 +74,7 @@ def plan(items: Sequence[Item], session: Session) -> Plan:
     size, seed = session.resolved.batch_size, session.training.seed
     if session.packing:
         longest = session.training.max_length
-        return PackedBatches(exact_lengths(items), longest, size, seed, session.packing.pack)
+        return PackedBatches(lengths(items), longest, size, seed, session.packing.pack)
     if session.training.group_by_length:
         return partial(grouped, lengths(items), size, seed)
     return partial(shuffled, len(items), size, seed)

@@ -11,9 +11,6 @@ from itertools import pairwise
 # Batches whose examples are sorted by length together. Of more there is less padding, but batches
 # are less random: of 50, as is usual, short trainings of an encoder end worse (docs/measured.md).
 _GROUP_BATCHES = 8
-# Epochs that packed rows are counted in ahead, to have as many batches in each.
-_PROBED_EPOCHS = 8
-
 # An example, or the examples of a packed row.
 Key = int | tuple[int, ...]
 Batches = list[list[Key]]
@@ -55,9 +52,8 @@ def grouped(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> B
 class PackedBatches:
     """Batches of packed rows of at most `max_length` tokens.
 
-    How many rows come out depends on the epoch's order, but the training loop counts on the
-    same number of batches in every epoch: the rows are dealt out evenly. (A later epoch may
-    need a batch of one row more than `batch_size`.)
+    First-fit decreasing makes of the same lengths as many rows in any order of those that are
+    equal, so that every epoch has as many batches. The rows are dealt out evenly.
     """
 
     def __init__(
@@ -67,24 +63,13 @@ class PackedBatches:
         self._max_length = max_length
         self._seed = seed
         self._pack = pack
-        most = max(len(self._rows(epoch)) for epoch in range(_PROBED_EPOCHS))
-        self._count = -(-most // batch_size)
+        self._batch_size = batch_size
 
     def __call__(self, epoch: int) -> Batches:
-        rows = self._rows(epoch)
-        while len(rows) < self._count:
-            largest = max(rows, key=lambda row: (len(row) > 1, self._tokens(row)))
-            rows.remove(largest)
-            rows += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
-        bounds = [number * len(rows) // self._count for number in range(self._count + 1)]
-        return [list(rows[a:b]) for a, b in pairwise(bounds)]
-
-    def _rows(self, epoch: int) -> list[tuple[int, ...]]:
-        packed = self._pack(self._lengths, self._max_length, self._seed, epoch)
-        return [tuple(row) for row in packed]
-
-    def _tokens(self, row: tuple[int, ...]) -> int:
-        return sum(self._lengths[index] for index in row)
+        rows = self._pack(self._lengths, self._max_length, self._seed, epoch)
+        count = -(-len(rows) // self._batch_size)
+        bounds = [number * len(rows) // count for number in range(count + 1)]
+        return [[tuple(row) for row in rows[a:b]] for a, b in pairwise(bounds)]
 
 
 class EpochBatches:
