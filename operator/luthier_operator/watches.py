@@ -60,6 +60,7 @@ class Watches:
             cluster, namespaces, selector, enter=self._enter, leave=self._leave
         )
         self._served: set[str | None] = set()
+        self._full: set[str | None] = set()  # of these it was told that they are
         self._watched: dict[Domain, _Watched] = {}
         self._optional = {resource: _Optional() for resource in OPTIONAL}
         for resource in WRITTEN:
@@ -123,6 +124,7 @@ class Watches:
             return
         log.info("no longer serving namespace=%s", namespace)
         self._served.discard(namespace)
+        self._full.discard(namespace)
         for resource in [it for it, where in self._watched if where == namespace]:
             self._stop(resource, namespace)
         for resource in (*REQUIRED, *OPTIONAL):
@@ -146,12 +148,20 @@ class Watches:
         task = self._group.create_task(reflector.run())
         self._watched[(resource, namespace)] = _Watched(reflector, task)
         if resource in (*REQUIRED, *WRITTEN):
-            self._group.create_task(self._await_filled(reflector, namespace))
+            self._group.create_task(self._await_filled(resource, reflector, namespace))
 
-    async def _await_filled(self, reflector: Reflector, namespace: str | None) -> None:
+    async def _await_filled(
+        self, resource: Resource, reflector: Reflector, namespace: str | None
+    ) -> None:
+        """Tell of a namespace once, however many of its lists end in one moment; and once more when
+        an optional kind of which children are made has come."""
         await reflector.synced.wait()
-        if namespace in self._served and self._complete(namespace):
-            self._filled(namespace)
+        if namespace not in self._served or not self._complete(namespace):
+            return
+        if resource in REQUIRED and namespace in self._full:
+            return
+        self._full.add(namespace)
+        self._filled(namespace)
 
     def _complete(self, namespace: str | None) -> bool:
         return all(

@@ -31,6 +31,9 @@ async def work(queue: WorkQueue[WorkKey], reconcilers: Mapping[Resource, Reconci
         item = await queue.get()
         metrics.QUEUE_DEPTH.set(queue.depth())
         await _one(queue, reconcilers[item.resource], item)
+        # What needs no request never waits: of thousands in turn, as after a start, none would let
+        # probes, reports and watches have their turn.
+        await asyncio.sleep(0)
 
 
 async def _one(queue: WorkQueue[WorkKey], reconcile: Reconcile, item: WorkKey) -> None:
