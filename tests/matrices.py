@@ -58,8 +58,8 @@ MATRICES: dict[str, Matrix] = {
         "test_objectives_loss.py::test_pairs_equal_texts_by_themselves": Matrix(
             each=("name", "pooling")
         ),
-        "test_packing.py::test_equals_unpacked": Matrix(
-            pairs=("attention", "learn_prompt"), each=("name",)
+        "test_packing.py::test_equals_padded": Matrix(
+            pairs=("kernel", "learn_prompt"), each=("name",)
         ),
     }.items()
 }

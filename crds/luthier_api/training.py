@@ -154,7 +154,9 @@ class Training(Model):
     )
     packing: AutoAlwaysNever = Field(
         default="Auto",
-        description="Several examples in one row, kept apart by position. Auto: on a GPU only.",
+        description="Always: a batch takes as many examples as fill its rows of maxLength; an "
+        "epoch has fewer steps. Auto: the same batches on every device, on a GPU without padding. "
+        "Never: padded to the longest.",
     )
     group_by_length: bool = Field(
         default=True, description="Batches of examples of similar length: less padding."

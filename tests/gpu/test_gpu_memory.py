@@ -101,8 +101,8 @@ def test_the_estimate(
     assert estimate.measured_memory_bytes
     expected = estimate.memory_bytes - before
     measured = estimate.measured_memory_bytes - before
-    packed = ", packed" if run.reporter.report.resolved["packing"] == "on" else ""
-    label = f"{method}, {architecture}, batch {batch}, {tokens} tokens{packed}"
+    joined = ", no padding" if run.reporter.report.resolved["padding"] == "off" else ""
+    label = f"{method}, {architecture}, batch {batch}, {tokens} tokens{joined}"
     record_property(
         "measured",
         ("memory: what, estimate, measured, error", row(label, expected, measured)),

@@ -143,27 +143,32 @@ def test_recomputed_activations_give_the_same_losses(method: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("auto", 0.02)])
+@pytest.mark.parametrize("packing", ["Auto", "Always"])
 @pytest.mark.parametrize(
     ("architecture", "method"),
     [
-        *((name, "lora") for name in ("llama", "qwen2", "mistral", "gemma3", "gpt2")),
+        *((name, "lora") for name in ("llama", "qwen2", "mistral", "gemma2", "gemma3", "gpt2")),
         *(("llama", method) for method in ("full", "qlora", "adapter")),
     ],
 )
-def test_rows_are_packed_of_themselves_and_the_loss_stays(
-    architecture: str, method: str, precision: str, tolerance: float, tmp_path: Path
+def test_rows_without_padding_have_the_same_losses(
+    architecture: str, method: str, packing: str, precision: str, tolerance: float, tmp_path: Path
 ) -> None:
-    """All rows are in each batch, packed or not."""
+    """All rows are in each batch, however they come together. In fp32, and with Gemma 2's caps,
+    there is no kernel for it: of itself such a run pads."""
     cell = Cell(FORMS["completion"], architecture, method)
     losses = []
-    for wish in ("Never", "Auto"):
+    for wish in ("Never", packing):
         place = tmp_path / wish
         run = learnt(
             gpu_spec(cell, place, packing=wish, maxLength=64, precision=precision, merge=False),
             place / "output",
         )
-        expected = "on" if wish == "Auto" else "off"
-        assert run.reporter.report.resolved["packing"] == expected
+        fused = precision == "auto" and architecture != "gemma2"
+        pads = wish == "Never" or (wish == "Auto" and not fused)
+        resolved = run.reporter.report.resolved
+        assert resolved["padding"] == ("on" if pads else "off")
+        assert resolved["packing"] == ("on" if wish == "Always" else "off")
         losses.append(training_losses(place / "output"))
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 

@@ -31,7 +31,8 @@ from luthier_trainer.models.files import stored_bytes
 from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer, stored_type
 from luthier_trainer.models.precision import resolve_precision
 from luthier_trainer.models.vocabulary import check_vocabulary
-from luthier_trainer.objectives.choose import choose, packs
+from luthier_trainer.objectives.causal import Causal
+from luthier_trainer.objectives.choose import batching, choose
 from luthier_trainer.objectives.items import lengths, were_estimated
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.owntemplate import use_own_template
@@ -281,7 +282,7 @@ class Stages:
             self.snapshot.document["environment"]["lengths"] = "estimated"
         if not self.world.is_first:  # the first one has measured what fits, and read the snapshot
             kept = self._follow()
-        packed = packs(
+        batches = batching(
             self.tuning,
             self.objective,
             self.tuned.model,
@@ -289,6 +290,9 @@ class Stages:
             autocast=self.autocast,
             kept=kept.get("packing"),
         )
+        if batches != "padded":
+            assert isinstance(self.objective, Causal)
+            self.objective = self.objective.without_padding()
         self.resolved = resolve(
             self.tuned.model,
             self.objective,
@@ -296,7 +300,7 @@ class Stages:
             training,
             self.precision,
             self.memory_limit,
-            packed=packed,
+            batching=batches,
             may_checkpoint=self.tuning.method.type != "prefix",
             kept=kept,
         )

@@ -20,7 +20,13 @@ def resolved(count: int, packed: bool = False, **changes: Any) -> Resolved:
         {"epochs": 1, "perDeviceBatchSize": "auto", "maxLength": 32, **changes}
     )
     return resolve(
-        llama(), Causal(), rows(count), training, Precision("fp32"), PLENTY, packed=packed
+        llama(),
+        Causal(),
+        rows(count),
+        training,
+        Precision("fp32"),
+        PLENTY,
+        batching="packed" if packed else "padded",
     )
 
 
@@ -60,8 +66,8 @@ def test_the_steps_of_an_epoch_are_told(
 def test_packed_steps_take_as_long_as_what_is_packed_into_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def calibrate(*given: Any) -> estimate.Calibration:
-        return replace(estimate.calibrate(*given), seconds_per_token=1e-3)
+    def calibrate(*given: Any, **more: Any) -> estimate.Calibration:
+        return replace(estimate.calibrate(*given, **more), seconds_per_token=1e-3)
 
     monkeypatch.setattr(resolving, "calibrate", calibrate)
     estimates = [

@@ -188,6 +188,26 @@ def test_a_batch_of_rows_of_many_lengths_is_expected_padded() -> None:
     assert expected == pytest.approx(profiled(model, objective, longest, FP32), rel=0.25)
 
 
+def test_a_batch_of_rows_of_many_lengths_is_expected_joined() -> None:
+    """Its tokens count, and no padding."""
+    model = tune(spec("lora"), source("llama"), FP32).model
+    objective = language_model(tokenizer_of("llama")).without_padding()
+    items = [compact([9] * 2 * i, [7] * 4, False) for i in range(5, 23)]
+    longest = items[-8:]
+    found = calibrate(model, objective, items, FP32, 8, padded=False)
+    expected = found.activation_bytes / found.tokens * sum(map(len, longest))
+    assert expected == pytest.approx(profiled(model, objective, longest, FP32), rel=0.25)
+    given = settings(perDeviceBatchSize=8, gradientCheckpointing="Never")
+    needs = [
+        resolve(model, each, items, given, FP32, PLENTY, batching=batching).estimate.memory_bytes
+        for each, batching in (
+            (language_model(tokenizer_of("llama")), "padded"),
+            (objective, "joined"),
+        )
+    ]
+    assert needs[1] < needs[0]
+
+
 def test_the_state_of_full_fine_tuning_is_counted() -> None:
     model = llama()
     weights = sum(p.numel() for p in model.parameters())

@@ -1,5 +1,6 @@
 """One operation instead of PEFT's dozen: the same outputs, losses and gradients."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,22 @@ def distance(found: Tensor, exact: Tensor) -> float:
 def test_the_gradient_is_that_of_the_formula(with_bias: bool) -> None:
     torch.manual_seed(0)
     x, a, b = (torch.randn(*s, dtype=torch.float64) for s in [(2, 3, 5), (2, 5), (4, 2)])
-    weight = torch.randn(4, 5, dtype=torch.float64)
+    weight, kept = torch.randn(4, 5, dtype=torch.float64), torch.tensor([0.0, 2, 2, 0, 2])
     bias = torch.randn(4, dtype=torch.float64) if with_bias else None
     for tensor in (x, a, b):
         tensor.requires_grad_()
     expected = nn.functional.linear(x, weight, bias) + 1.5 * (x @ a.T @ b.T)
-    assert torch.allclose(_LoraLinear.apply(x, weight, bias, a, b, 1.5), expected)
-    assert torch.autograd.gradcheck(
-        lambda x, a, b: _LoraLinear.apply(x, weight, bias, a, b, 1.5), (x, a, b)
-    )
+
+    def found(x: Tensor, a: Tensor, b: Tensor, drops: bool) -> Tensor:
+        dropped = x * kept if drops else None
+        low = a.detach(), 1.5 * b.detach()
+        y: Tensor = _LoraLinear.apply(x, dropped, weight, bias, a, b, low, 1.5)
+        return y
+
+    assert torch.allclose(found(x, a, b, False), expected)
+    assert not torch.allclose(found(x, a, b, True), expected)
+    for drops in (False, True):
+        assert torch.autograd.gradcheck(partial(found, drops=drops), (x, a, b))
 
 
 def test_as_near_to_fp32_as_peft_in_bf16() -> None:
@@ -104,6 +112,60 @@ def test_equals_peft_in_fp32() -> None:
     for name, gradient in fused.items():
         if gradient is not None:
             torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_what_goes_into_the_update(dtype: torch.dtype) -> None:
+    """As many of the inputs, and another choice each time; none in an evaluation."""
+    model, whole = peft_model(dtype, lora_dropout=0.5), peft_model(dtype)
+    for each in (model, whole):
+        assert fuse_lora(each, dtype) == LINEAR_LAYERS
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    plain = whole.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    x = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    x.requires_grad_()
+    with torch.no_grad():
+        base = plain.base_layer(x)
+        expected = plain(x) - base
+        torch.manual_seed(1)
+        found = torch.stack([layer(x) - base for _ in range(2000)]).float()
+    assert not torch.equal(found[0], found[1])
+    torch.testing.assert_close(found.mean(0), expected.float(), rtol=0.1, atol=0.03)
+    torch.manual_seed(2)
+    torch.autograd.backward(layer(x).sum())
+    assert x.grad is not None
+    model.eval()
+    whole.eval()
+    with torch.no_grad():
+        assert torch.equal(layer(x), plain(x))
+
+
+def test_the_copies_follow_the_weights() -> None:
+    """However they change between two forwards, or two layers' calls."""
+    model = peft_model()
+    fuse_lora(model, torch.bfloat16)
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    x = torch.randn(1, 4, 32, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        model(IDS)  # its copies are there when training goes on
+    train_step(model)
+    weight = layer.lora_B["default"].weight
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    for change in (optimizer.step, lambda: setattr(weight, "data", torch.ones_like(weight))):
+        before = layer(x)
+        change()
+        model(IDS)
+        copied = layer(x)
+        copies = layer.forward.args[2]
+        copies._made.clear()
+        assert torch.equal(copied, layer(x))
+        assert not torch.equal(copied, before)
+    model(IDS)
+    with torch.no_grad():
+        weight.mul_(2)
+    alone = layer(x)
+    model(IDS)
+    assert torch.equal(layer(x), alone)
 
 
 def test_the_same_result_each_time_and_with_gradient_checkpointing() -> None:
@@ -168,7 +230,6 @@ def test_what_is_saved_is_pefts_own(tmp_path: Path) -> None:
     ("dtype", "lora"),
     [
         (torch.float32, {}),  # autocast makes it bf16
-        (torch.bfloat16, {"lora_dropout": 0.1}),
         (torch.bfloat16, {"use_dora": True}),
         (torch.bfloat16, {"lora_bias": True}),
     ],

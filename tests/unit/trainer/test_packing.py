@@ -1,11 +1,12 @@
-"""Packed rows: the same loss, gradients and logits as one example a row."""
+"""Examples that are joined to one row, or packed: the same loss and gradients as padded ones."""
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
+from transformers import MambaConfig, MambaForCausalLM
 from unit.trainer.cells import BF16, source, tuned
 from unit.trainer.objectives_support import (
     COMPLETIONS,
@@ -17,8 +18,10 @@ from unit.trainer.objectives_support import (
 from unit.trainer.tiny import DECODERS
 
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.objectives import varlen
 from luthier_trainer.objectives.causal import Causal
-from luthier_trainer.objectives.packing import isolates, pack, require_isolation
+from luthier_trainer.objectives.isolation import isolation, require_isolation
+from luthier_trainer.objectives.packing import pack
 from luthier_trainer.objectives.tokens import Encoder
 
 
@@ -28,38 +31,29 @@ def objective_of(name: str, learn_prompt: bool = False) -> Causal:
 
 
 @pytest.mark.parametrize("learn_prompt", [False, True])
-@pytest.mark.parametrize(
-    ("name", "attention"),
-    [
-        *((name, "eager") for name in DECODERS),
-        *((name, "sdpa") for name in DECODERS if name != "gemma2"),  # it has no such attention
-    ],
-)
-def test_equals_unpacked(name: str, attention: str, learn_prompt: bool) -> None:
+@pytest.mark.parametrize("kernel", [False, True])
+@pytest.mark.parametrize("name", DECODERS)
+def test_equals_padded(
+    name: str, kernel: bool, learn_prompt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kernel`: as long rows are attended to. Of Gemma, both are longer than the window."""
+    if kernel:
+        monkeypatch.setattr(varlen, "EAGER_ATTENTION_TOKENS", 0)
     objective = objective_of(name, learn_prompt)
     model, items = model_of(name, objective), objective.encode(COMPLETIONS)
-    model.set_attn_implementation(attention)
-    assert isolates(model)
-    expected = learnt(objective, model, items, [[0], [1], [2], [3]])
+    assert isolation(model).holds
+    expected = learnt(objective, model, items, [[0, 1, 2, 3]])
+    joined = objective.without_padding()
+    assert_same(model, learnt(joined, model, items, [[0, 1, 2, 3]]), expected)
     rows = [(items[0], items[3]), (items[2],), (items[1],)]  # of different lengths
-    assert_same(model, learnt(objective, model, rows, [[0, 1, 2]]), expected)
-    batch = objective.collate(rows)
-    assert objective.count_tokens(batch) == sum(map(len, items))
-    with torch.no_grad():
-        packed = model(
-            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-        ).logits[0]
-        alone = [
-            model(input_ids=torch.tensor([list(item.ids)]), use_cache=False).logits[0]
-            for item in rows[0]
-        ]
-    together = packed[: sum(map(len, rows[0]))]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+    assert_same(model, learnt(joined, model, rows, [[0, 1, 2]]), expected)
+    batch = joined.collate(rows)
+    assert joined.count_tokens(batch) == sum(map(len, items)) == batch["input_ids"].numel()
 
 
 def test_weights_in_4_bits_that_compute_in_bf16_are_packed() -> None:
     """Their logits are in fp32, and yet no more exact."""
-    assert isolates(tuned(source("llama"), "qlora", BF16).model)
+    assert isolation(tuned(source("llama"), "qlora", BF16).model).holds
 
 
 class Leaking(nn.Module):
@@ -84,6 +78,34 @@ def test_a_model_that_leaks_is_refused() -> None:
         require_isolation(Leaking())
     assert caught.value.error.code == "PackingNotSupported"
     assert caught.value.error.param == "training.packing"
+
+
+@pytest.mark.parametrize("method", ["prompt", "prefix"])
+def test_virtual_tokens_stand_before_one_example(method: str) -> None:
+    assert not isolation(tuned(source("llama"), method).model).holds
+
+
+def test_what_has_state_is_padded() -> None:
+    model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1))
+    assert not isolation(model).holds
+
+
+def test_attention_that_looks_back_is_padded() -> None:
+    """Its window isn't told to its attention."""
+    model = model_of("mistral", objective_of("mistral"))
+    model.config.sliding_window = 4
+    for layer in model.model.layers:
+        plain = layer.self_attn.forward
+        layer.self_attn.forward = partial(hidden_window, plain, model.config)
+    assert not isolation(model).holds
+
+
+def hidden_window(plain: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
+    config.sliding_window, window = None, config.sliding_window
+    try:
+        return plain(*args, **kwargs)
+    finally:
+        config.sliding_window = window
 
 
 def test_pack() -> None:

@@ -25,7 +25,7 @@ from unit.trainer.training_runs import same
 from luthier_api.runspec import RunSpec
 from luthier_trainer import stages
 from luthier_trainer.data import prepare as data
-from luthier_trainer.objectives import choose, items
+from luthier_trainer.objectives import items
 from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
@@ -63,6 +63,14 @@ CASES = (
     Case("pairs", "cosine", "deberta-v2", "lora", lora=_DROPOUT),
     Case("pairs-in-batches", "negatives", "bert", "full"),
     Case("packed", "completion", "llama", "lora", {"packing": "Always", "maxLength": 64}, _DROPOUT),
+    Case("joined", "completion", "llama", "lora", lora=_DROPOUT),
+    Case(
+        "joined-accumulated",
+        "chat",
+        "qwen3",
+        "full",
+        {"perDeviceBatchSize": 2, "gradientAccumulationSteps": 3, "maxSteps": 6},
+    ),
     Case("random", _WORDS, "llama", "full", {"groupByLength": False}),
     Case(
         "accumulated",
@@ -151,9 +159,12 @@ def best_step(output: Path) -> int | None:
 
 
 def executed(case: Case, place: Path) -> Run:
-    """Its run; a streamed one keeps neither rows nor tokens in memory."""
+    """Its run; a streamed one keeps neither rows nor tokens in memory, a joined one pads none, as
+    on a GPU."""
     run = Run(spec(case, place))
     with pytest.MonkeyPatch.context() as patch:
+        if case.name.startswith("joined"):
+            patch.setattr(stages, "batching", lambda *_, **__: "joined")
         if case.name.startswith("streamed"):
             patch.setattr(items, "FEW", 0)
             patch.setattr(data, "prepare", partial(data.prepare, in_memory_bytes=0))
@@ -216,14 +227,13 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(
     assert (best is not None and best < steps[-1]) == (case.name == "stopped-early")
 
 
-def test_packing_is_kept_where_a_run_goes_on_without_its_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packing_is_kept_where_an_older_version_packed_of_itself(tmp_path: Path) -> None:
+    """As it did on a GPU."""
     training = {"packing": "Auto", "maxLength": 64, "maxSteps": 4}
     case = Case("auto-packed", "completion", "llama", "lora", training, _DROPOUT)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    with monkeypatch.context() as patch, every_checkpoint():
-        patch.setattr(stages, "packs", lambda *a, **k: choose.packs(*a, **{**k, "on_gpu": True}))
+    with pytest.MonkeyPatch.context() as patch, every_checkpoint():
+        patch.setattr(stages, "batching", lambda *_, **__: "packed")
         run = executed(case, whole)
     assert run.reporter.report.resolved["packing"] == "on"
     copy_checkpoints(whole / "output", resumed / "output", 2)

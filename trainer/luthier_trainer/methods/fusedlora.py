@@ -5,6 +5,7 @@ input to fp32 and back on the way. Here is the same product, with its gradient w
 out. The layers, their weights and what is saved stay PEFT's own.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,51 +14,105 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from luthier_trainer.objectives.forward import unwrapped
+
 
 class _LoraLinear(torch.autograd.Function):
-    """y = x Wᵀ + bias + s (x Aᵀ) Bᵀ (https://arxiv.org/abs/2106.09685) in W's dtype.
+    """y = x Wᵀ + bias + s (d Aᵀ) Bᵀ (https://arxiv.org/abs/2106.09685) in W's dtype.
 
-    x [..., in]; W [out, in] and bias [out] frozen; A [rank, in] and B [out, rank] in fp32,
-    and so are their gradients.
+    x [..., in]; d is what dropout left of x, None where that is all; W [out, in] and bias [out]
+    frozen; A [rank, in] and B [out, rank] in fp32, and so are their gradients; `low`: A and s B in
+    W's dtype.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        dropped: Tensor | None,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        low: tuple[Tensor, Tensor],
+        scale: float,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(weight.dtype)
-        a, b = a.to(weight.dtype), (b * scale).to(weight.dtype)
-        low = rows @ a.T
+        inner = rows if dropped is None else dropped.reshape(rows.shape).to(weight.dtype)
+        a, b = low
+        narrow = inner @ a.T
         y = torch.addmm(bias, rows, weight.T) if bias is not None else rows @ weight.T
-        y.addmm_(low, b.T)
-        ctx.save_for_backward(rows, weight, a, b, low)
+        y.addmm_(narrow, b.T)
+        ctx.save_for_backward(inner, weight, a, b, narrow)
         ctx.shape, ctx.dtype, ctx.scale = x.shape, x.dtype, scale
+        ctx.drops = dropped is not None
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, a, b, low = ctx.saved_tensors
+        inner, weight, a, b, narrow = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
-        grad_low = grad @ b
-        grad_a = (grad_low.T @ rows).float()
-        grad_b = (grad.T @ low).float() * ctx.scale
-        grad_x = None
+        grad_narrow = grad @ b
+        grad_a = (grad_narrow.T @ inner).float()
+        grad_b = (grad.T @ narrow).float() * ctx.scale
+        grad_x = grad_dropped = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_low, a).view(ctx.shape).to(ctx.dtype)
-        return grad_x, None, None, grad_a, grad_b, None
+            grad_x = grad @ weight
+            if ctx.drops:
+                grad_dropped = (grad_narrow @ a).view(ctx.shape)
+            else:
+                grad_x.addmm_(grad_narrow, a)
+            grad_x = grad_x.view(ctx.shape).to(ctx.dtype)
+        return grad_x, grad_dropped, None, None, grad_a, grad_b, None, None
+
+
+class _Copies:
+    """A and s B of all layers in the run's type, made anew at each forward of the model: in a few
+    operations, where each layer by itself needs three. What is computed again in the backward pass
+    takes them, too."""
+
+    def __init__(self, layers: Sequence[LoraLinear], dtype: torch.dtype) -> None:
+        self._layers = layers
+        self._dtype = dtype
+        self._made: dict[LoraLinear, tuple[tuple[int, int], tuple[Tensor, Tensor]]] = {}
+
+    def make(self, *_: Any) -> None:
+        pairs = [_weights(layer) for layer in self._layers]
+        # Those of an evaluation may be there when training goes on.
+        with torch.inference_mode(False), torch.no_grad():
+            scales = [_scale(layer) for layer in self._layers]
+            scaled = torch._foreach_mul([b for _, b in pairs], scales)
+            weights = [*(a for a, _ in pairs), *scaled]
+            flat = torch.cat([weight.flatten() for weight in weights]).to(self._dtype)
+            pieces = torch.split(flat, [weight.numel() for weight in weights])
+            copies = [p.view(w.shape) for p, w in zip(pieces, weights, strict=True)]
+        low = zip(copies[: len(pairs)], copies[len(pairs) :], strict=True)
+        made = zip(map(_version, self._layers), low, strict=True)
+        self._made = dict(zip(self._layers, made, strict=True))
+
+    def of(self, layer: LoraLinear) -> tuple[Tensor, Tensor]:
+        version, low = self._made.get(layer, (None, None))
+        if low is not None and version == _version(layer):
+            return low
+        a, b = _weights(layer)  # a part of the model that is called by itself
+        with torch.no_grad():
+            return a.to(self._dtype), (b * _scale(layer)).to(self._dtype)
 
 
 def fuse_lora(model: nn.Module, dtype: torch.dtype) -> int:
     """Let the layers of a PEFT model that allow it run as one operation; returns how many.
 
-    Those are plain LoRA without dropout on a frozen nn.Linear whose weights are in `dtype`, the
-    type that the run computes in. All others, and these while their adapter is off or merged,
-    keep PEFT's own forward.
+    Those are plain LoRA on a frozen nn.Linear whose weights are in `dtype`, the type that the run
+    computes in. All others, and these while their adapter is off or merged, keep PEFT's own
+    forward.
     """
     layers: list[Any] = [module for module in model.modules() if _fusable(module, dtype)]
+    copies = _Copies(layers, dtype)
+    if layers and dtype != torch.float32:
+        unwrapped(model).register_forward_pre_hook(copies.make)
     for layer in layers:
-        layer.forward = partial(_forward, layer, layer.forward)
+        layer.forward = partial(_forward, layer, layer.forward, copies)
     return len(layers)
 
 
@@ -70,25 +125,39 @@ def _fusable(module: Any, dtype: torch.dtype) -> bool:
         and base.weight.dtype == dtype
         and not base.weight.requires_grad
         and (base.bias is None or not base.bias.requires_grad)
-        and isinstance(module.lora_dropout["default"], nn.Identity)
         and not module.lora_variant  # DoRA and the like
         and not module.lora_bias["default"]
     )
 
 
-def _forward(layer: LoraLinear, plain: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _forward(
+    layer: LoraLinear, plain: Any, copies: _Copies, x: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
     if layer.disable_adapters or layer.merged or args or kwargs:
         result: Tensor = plain(x, *args, **kwargs)
         return result
-    base = layer.base_layer
+    base, dropout = layer.base_layer, layer.lora_dropout["default"]
+    drops = layer.training and not isinstance(dropout, nn.Identity)
     # The operation chooses its dtypes itself.
     with torch.autocast(x.device.type, enabled=False):
+        dropped = dropout(x.to(base.weight.dtype)) if drops else None
+        low, scale = copies.of(layer), _scale(layer)
         y: Tensor = _LoraLinear.apply(
-            x,
-            base.weight,
-            base.bias,
-            layer.lora_A["default"].weight,
-            layer.lora_B["default"].weight,
-            layer.scaling["default"],
+            x, dropped, base.weight, base.bias, *_weights(layer), low, scale
         )
     return y
+
+
+def _weights(layer: LoraLinear) -> tuple[Tensor, Tensor]:
+    return layer.lora_A["default"].weight, layer.lora_B["default"].weight
+
+
+def _scale(layer: LoraLinear) -> float:
+    scale: float = layer.scaling["default"]
+    return scale
+
+
+def _version(layer: LoraLinear) -> tuple[int, int]:
+    """Another one once an optimiser has stepped."""
+    a, b = _weights(layer)
+    return a._version, b._version

@@ -24,5 +24,11 @@ def override_dropout(config: Any, dropout: float) -> None:
         setattr(config, name, dropout)
 
 
+def attention_dropout(config: Any) -> float:
+    """The share of a decoder's attention that it drops while it learns."""
+    names = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+    return max((getattr(config, name, 0.0) or 0.0 for name in names), default=0.0)
+
+
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

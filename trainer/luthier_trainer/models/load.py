@@ -16,6 +16,7 @@ from luthier_trainer.models.heads import remember_new_modules
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
 from luthier_trainer.objectives.objective import Head
+from luthier_trainer.objectives.varlen import EAGER_ATTENTION_TOKENS
 from luthier_trainer.runtime import hide_unused_packages
 
 __all__ = [
@@ -26,9 +27,6 @@ __all__ = [
     "load_tokenizer",
     "resolve_precision",
 ]
-
-# Above this many tokens the memory of plain attention (quadratic) outweighs its speed.
-_EAGER_ATTENTION_TOKENS = 512
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -209,7 +207,7 @@ def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None)
 
 
 def _attention(auto_class: Any, config: Any, longest: int) -> str:
-    fused = on_gpu() or longest > _EAGER_ATTENTION_TOKENS
+    fused = on_gpu() or longest > EAGER_ATTENTION_TOKENS
     if not fused:
         return "eager"
     model_class = auto_class._model_mapping[type(config)]

@@ -1,5 +1,6 @@
 """Language models that continue a text: completions and conversations."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Chat, Completion, Example, Turn
 from luthier_trainer.objectives.chat import ChatEncoder
-from luthier_trainer.objectives.collate import ROW_TOKENS, collate, collate_packed, count_targets
+from luthier_trainer.objectives.collate import collate, count_targets, joined
 from luthier_trainer.objectives.custom import Custom, scaled
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.generate import generate
@@ -24,6 +25,7 @@ from luthier_trainer.objectives.loss import (
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import score_labels, uses_cache
 from luthier_trainer.objectives.tokens import IGNORED, Tokens, compact, pad_token, token_texts
+from luthier_trainer.objectives.varlen import PLACES, attend_as_loaded, attend_by_sequence
 
 
 class Causal:
@@ -55,20 +57,31 @@ class Causal:
         self._max_new_tokens = max_new_tokens
         self._smoothing = smoothing
         self._custom = custom
+        self._joins = False
         self._pad_id = pad_token(tokenizer)
         self.answer_kind: AnswerKind = "label" if labels else "text"
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Tokens]:
         return encoded(examples, cast(Encode, self.encoder.encode))
 
+    def without_padding(self) -> "Causal":
+        """One whose batches to learn from are one row of examples (collate.joined): for models
+        that keep them apart (isolation.py)."""
+        other = copy.copy(self)
+        other._joins = True
+        return other
+
     def collate(self, items: Sequence[Any]) -> Batch:
-        """Items, or rows of several items each (packing.pack)."""
+        """Items; where they are joined, rows of several items each, too (packing.pack)."""
+        if not self._joins:
+            return collate(items, self._pad_id)
         if not isinstance(items[0], Tokens):
-            return collate_packed(items, self._pad_id)
-        return collate(items, self._pad_id)
+            items = [item for row in items for item in row]
+        return joined(items)
 
     def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
-        return int(batch.get("attention_mask", batch.get(ROW_TOKENS, torch.zeros(1))).sum())
+        mask = batch.get("attention_mask")
+        return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return len(batch["labels"]) if self._custom else count_targets(batch["labels"])
@@ -78,9 +91,14 @@ class Causal:
             outputs = predict_targets(model, batch, False, use_cache=False).output
             outputs.logits = outputs.logits[:, -batch["labels"].shape[1] :]
             return scaled(self._custom(outputs, dict(batch)), len(batch["labels"]), count)
+        if PLACES in batch:
+            attend_by_sequence(model)
+        else:
+            attend_as_loaded(model)
         return causal_loss(model, batch, takes_logits_to_keep(model), count, self._smoothing)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
+        attend_as_loaded(model)
         scores = answers and bool(self._labels)
         # Where the question isn't how the example begins, it needs a forward of its own.
         apart = scores and any(item.asked is not None for item in items)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.training import Similarity
@@ -18,10 +18,12 @@ from luthier_trainer.data.examples import (
 from luthier_trainer.errors import TrainerError, data_error, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.architecture import Architecture
+from luthier_trainer.models.dropout import attention_dropout
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
 from luthier_trainer.objectives.custom import Custom, is_of_pairs
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import longest
@@ -29,6 +31,10 @@ from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import Encoder, end_token, learns_prompt
+
+# padded: to the longest of the batch. joined: in one row, without padding. packed: joined, and as
+# many examples to a batch as fill its rows.
+Batching = Literal["padded", "joined", "packed"]
 
 
 def choose(
@@ -154,7 +160,7 @@ def shown_of(examples: Sequence[Example], labels: Sequence[str]) -> dict[str, Co
     return {label: found[label] for label in labels if label in found}
 
 
-def packs(
+def batching(
     spec: FineTuning,
     objective: Objective,
     model: Any,
@@ -162,15 +168,16 @@ def packs(
     on_gpu: bool,
     autocast: Any = None,
     kept: str | None = None,
-) -> bool:
-    """Whether several examples go into one row. Auto: on a GPU, where the model allows it.
+) -> Batching:
+    """How a batch's examples come together. Auto: joined where that is faster, the same examples
+    as with padding.
 
-    `kept`: what Auto came to ("on" or "off") in the checkpoint that is gone on from: an epoch's
-    steps stay as many on another processor. `autocast`: the type that the run computes in, where
-    it isn't that of the weights.
-    Raises TrainerError (PackingNotSupported) where it must but can't be.
+    `kept`: whether the checkpoint that is gone on from packed ("on" or "off"), as Auto once did
+    on a GPU: an epoch's steps stay as many. `autocast`: the type that the run computes in, where
+    it isn't that of the weights. Raises TrainerError (PackingNotSupported) where it must pack but
+    can't.
     """
-    from luthier_trainer.objectives.packing import isolates, require_isolation
+    from luthier_trainer.objectives.isolation import isolation, require_isolation
 
     wanted = spec.training.packing
     possible = isinstance(objective, Causal) and spec.training.loss is None
@@ -183,9 +190,15 @@ def packs(
                 "training.packing",
             )
         require_isolation(model, autocast)
-        return True
-    auto = kept == "on" if kept else on_gpu
-    return wanted == "Auto" and auto and possible and isolates(model, autocast)
+        return "packed"
+    if wanted == "Never" or not possible or not (on_gpu or kept == "on"):
+        return "padded"
+    found = isolation(model, autocast)
+    if kept == "on" and found.holds:
+        return "packed"
+    # Its kernel has no dropout; without it, padding is as fast.
+    fast = found.fused and not attention_dropout(unwrapped(model).config)
+    return "joined" if found.holds and fast else "padded"
 
 
 def _learns_whole(spec: FineTuning) -> bool:

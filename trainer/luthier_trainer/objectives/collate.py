@@ -1,16 +1,19 @@
-"""Examples of different lengths as one padded batch of tensors."""
+"""Examples of different lengths as one batch of tensors: padded, or joined to one row."""
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from luthier_trainer.objectives.objective import Batch
 from luthier_trainer.objectives.tokens import IGNORED, Tokens
+from luthier_trainer.objectives.varlen import BOUNDS, PLACES
 
-# Real tokens of each row of a packed batch, which has no attention mask.
-ROW_TOKENS = "row_tokens"
+# Where the tokens stand that a target follows: counted over all rows, one behind the other. Found
+# here: on a GPU, looking for them waits for the device.
+TARGET_POSITIONS = "target_positions"
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
@@ -31,47 +34,53 @@ def padding_mask(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def collate(batch: Sequence[Tokens], pad_id: int) -> Batch:
-    """input_ids, attention_mask, labels: int64 [examples, longest], padded at the right.
+    """input_ids, attention_mask, labels: int64 [examples, longest], padded at the right;
+    target_positions: int64 [targets].
 
     In a causal model no token sees what is right of it, so padding changes nothing.
     """
     ids = [tokens.ids for tokens in batch]
+    labels = padded([tokens.targets for tokens in batch], IGNORED)
     return {
         "input_ids": padded(ids, pad_id),
         "attention_mask": padding_mask(ids),
-        "labels": padded([tokens.targets for tokens in batch], IGNORED),
+        "labels": labels,
+        TARGET_POSITIONS: target_positions(labels),
     }
 
 
-def collate_packed(rows: Sequence[Sequence[Tokens]], pad_id: int) -> Batch:
-    """Rows of several examples each: input_ids, position_ids, labels [rows, longest], and
-    row_tokens [rows].
+def joined(batch: Sequence[Tokens]) -> Batch:
+    """All examples in one row, one behind the other: input_ids, position_ids, labels: int64 [1,
+    tokens]; target_positions as of `collate`; and what attention keeps them apart by, see
+    varlen.attention.
 
-    Positions begin anew with each example, which is what keeps examples apart: there must be
-    no attention mask. An example's first token follows from nothing, so no loss counts it;
-    what fills a row up is an example of its own that the loss doesn't count.
+    An example's first token follows from nothing, so no loss counts it.
     """
-    ids, positions, labels = [], [], []
-    for row in rows:
-        row_ids, row_positions, row_labels = array("i"), array("i"), array("i")
-        for tokens in row:
-            targets = tokens.targets
-            targets[:1] = array("i", [IGNORED])[: len(targets)]
-            row_ids += tokens.ids
-            row_positions += array("i", range(len(tokens)))
-            row_labels += targets
-        ids.append(row_ids)
-        positions.append(row_positions)
-        labels.append(row_labels)
-    width = max(map(len, ids))
-    for row_positions in positions:
-        row_positions += array("i", range(width - len(row_positions)))
+    ids, positions, labels = array("i"), array("i"), array("i")
+    bounds = [0]
+    for tokens in batch:
+        targets = tokens.targets
+        targets[:1] = array("i", [IGNORED])[: len(targets)]
+        ids += tokens.ids
+        positions += array("i", range(len(tokens)))
+        labels += targets
+        bounds.append(len(ids))
+    in_one = padded([labels], IGNORED)
     return {
-        "input_ids": padded(ids, pad_id),
-        "position_ids": padded(positions, 0),
-        "labels": padded(labels, IGNORED),
-        ROW_TOKENS: torch.tensor([len(row) for row in ids]),
+        "input_ids": padded([ids], 0),
+        "position_ids": padded([positions], 0),
+        "labels": in_one,
+        TARGET_POSITIONS: target_positions(in_one),
+        BOUNDS: torch.tensor(bounds, dtype=torch.int32),
+        PLACES: padded([range(a, b) for a, b in pairwise(bounds)], len(ids)),
     }
+
+
+def target_positions(labels: Tensor) -> Tensor:
+    """int64 [targets]: places in labels.flatten() of the tokens before those that count."""
+    counted = labels != IGNORED
+    counted[:, 0] = False
+    return counted.flatten().nonzero().flatten() - 1
 
 
 def count_targets(labels: Tensor) -> int:

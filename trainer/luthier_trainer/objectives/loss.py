@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from luthier_trainer.objectives.collate import ROW_TOKENS
+from luthier_trainer.objectives.collate import TARGET_POSITIONS
 from luthier_trainer.objectives.forward import takes, unwrapped, virtual_tokens
 from luthier_trainer.objectives.tokens import IGNORED
+from luthier_trainer.objectives.varlen import BOUNDS, PLACES, arguments
 
 
 def takes_logits_to_keep(model: nn.Module) -> bool:
@@ -98,11 +99,10 @@ def causal_loss(
     `sparse`: logits at targets alone; the model must have an output layer of its own for it.
     """
     if sparse:
-        ids = inputs["labels"][:, 1:]
-        wanted = ids != IGNORED
-        with _head_at(model, wanted):
+        labels, positions = inputs["labels"], inputs[TARGET_POSITIONS]
+        with _head_at(model, positions, labels.shape[1]):
             logits = model(**_forward_inputs(inputs), use_cache=False).logits
-        total = summed_loss(logits, ids[wanted], smoothing)
+        total = summed_loss(logits, labels.flatten().index_select(0, positions + 1), smoothing)
     else:
         targets = predict_targets(model, inputs, False, use_cache=False)
         total = summed_loss(targets.logits, targets.ids, smoothing)
@@ -110,13 +110,12 @@ def causal_loss(
 
 
 @contextmanager
-def _head_at(model: nn.Module, wanted: Tensor) -> Iterator[None]:
-    """Logits [tokens, vocabulary] of the `wanted` [examples, length - 1] tokens, not [examples,
-    length, vocabulary]. What peft puts before a text has none."""
+def _head_at(model: nn.Module, positions: Tensor, length: int) -> Iterator[None]:
+    """Logits [targets, vocabulary] at the positions of a text of `length` tokens a row, not
+    [examples, length, vocabulary]. What peft puts before a text has none."""
 
     def select(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        text = inputs[0][:, -wanted.shape[1] - 1 : -1]
-        return (text[wanted],)
+        return (inputs[0][:, -length:].flatten(0, 1).index_select(0, positions),)
 
     hook = unwrapped(model).get_output_embeddings().register_forward_pre_hook(select)
     try:
@@ -125,9 +124,13 @@ def _head_at(model: nn.Module, wanted: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def _forward_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in inputs.items() if name not in ("labels", ROW_TOKENS)}
+_NOT_THE_MODELS = ("labels", TARGET_POSITIONS, BOUNDS, PLACES)
+
+
+def _forward_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    given = {name: value for name, value in inputs.items() if name not in _NOT_THE_MODELS}
+    return given | arguments(inputs[BOUNDS], inputs[PLACES]) if PLACES in inputs else given
 
 
 def divided(total: Tensor, count: int | Tensor) -> Tensor:
-    return total / torch.as_tensor(count, device=total.device)
+    return total / count

@@ -79,8 +79,11 @@ def calibrate(
     items: Sequence[Item],
     precision: Precision,
     batch_size: int,
+    *,
+    padded: bool = True,
 ) -> Calibration:
-    """Measure a forward and backward pass of the longest items.
+    """Measure a forward and backward pass of the longest items. `padded`: whether `objective` pads
+    them to the longest.
 
     Nothing stays of it: no gradients, and the random generators are as before.
     """
@@ -99,7 +102,7 @@ def calibrate(
             seconds_per_token = _time(model, objective, sample, longest, precision)
     model.zero_grad(set_to_none=True)
     return Calibration(
-        tokens=len(sample) * max(map(len, sample)),
+        tokens=len(sample) * max(map(len, sample)) if padded else sum(map(len, sample)),
         activation_bytes=kept.growing,
         copy_bytes=kept.copies,
         seconds_per_token=seconds_per_token,

@@ -14,6 +14,7 @@ from luthier_trainer.device import on_gpu
 from luthier_trainer.errors import OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
+from luthier_trainer.objectives.choose import Batching
 from luthier_trainer.objectives.items import lengths as lengths_of
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.training import memory
@@ -59,19 +60,21 @@ def resolve(
     precision: Precision,
     limit: int,
     *,
-    packed: bool = False,
+    batching: Batching = "padded",
     may_checkpoint: bool = True,
     kept: Mapping[str, str] | None = None,
 ) -> Resolved:
     """Decide by a forward and backward pass of the longest rows, and leave the model as decided:
     its layers compute their activations again, or keep them.
 
-    `limit`: bytes that the training may use (memory.limit_bytes). `may_checkpoint`: whether
-    the method can recompute activations. `kept`: of the checkpoint that is gone on from
-    (snapshot.document["resolved"]). Raises TrainerError (NoNegatives).
+    `batching`: how `objective` collates. `limit`: bytes that the training may use
+    (memory.limit_bytes). `may_checkpoint`: whether the method can recompute activations. `kept`: of
+    the checkpoint that is gone on from (snapshot.document["resolved"]). Raises TrainerError
+    (NoNegatives).
     """
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
+    packed = batching == "packed"
     rows = _packed_rows(lengths, training.max_length) if packed else len(lengths)
     most = _most_by_rows(training, rows)
     fixed = memory.used_bytes()
@@ -80,13 +83,17 @@ def resolve(
         if checkpointing:
             # Lets gradients through frozen embeddings, by a hook: another one each time.
             model.activation_checkpointing_enable()
-        found = calibrate(model, objective, items, precision, _first_guess(wish))
+        found = calibrate(
+            model, objective, items, precision, _first_guess(wish), padded=batching == "padded"
+        )
         return found, memory_of(model, training, fixed, found)
 
     def tokens(batch_size: int) -> int:
-        """Of the largest batch, with its padding."""
+        """Of the largest batch, with its padding if it has some."""
         if packed:
             return batch_size * training.max_length
+        if batching == "joined":
+            return sum(lengths[:batch_size])
         return min(batch_size, len(lengths)) * lengths[0]
 
     def choose(needs: Memory) -> int:
@@ -123,9 +130,11 @@ def resolve(
             f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY['FineTuneJob'][0]}"
         )
     steps = _steps_of_an_epoch(training, rows, batch_size)
+    held = _held(lengths, steps)
+    what = f"packed rows of up to {training.max_length:,} tokens" if packed else "rows"
     log(
         f"an epoch has {'about ' if packed else ''}{steps:,} steps of {batch_size} × "
-        f"{training.gradient_accumulation_steps} {'packed rows' if packed else 'rows'}"
+        f"{training.gradient_accumulation_steps} {what}: {held} a step"
     )
     examples = _examples(training, batch_size, len(lengths), rows)
     seconds = calibration.seconds_per_token * examples * sum(lengths) / len(lengths)
@@ -140,7 +149,9 @@ def resolve(
             "perDeviceBatchSize": str(batch_size),
             "gradientCheckpointing": "on" if checkpointing else "off",
             "packing": "on" if packed else "off",
+            "padding": "on" if batching == "padded" else "off",
             "stepsPerEpoch": str(steps),
+            "perStep": held,
             "dataloaderWorkers": str(workers),
         },
     )
@@ -190,6 +201,12 @@ def _most_by_rows(training: Training, rows: int) -> int:
 def _steps_of_an_epoch(training: Training, rows: int, batch_size: int) -> int:
     batches = math.ceil(rows / batch_size)
     return math.ceil(batches / training.gradient_accumulation_steps)
+
+
+def _held(lengths: Sequence[int], steps: int) -> str:
+    """What an optimiser step of an epoch holds, for people."""
+    tokens, examples = sum(lengths) / steps, len(lengths) / steps
+    return f"about {tokens:,.0f} tokens of {examples:,.3g} examples"
 
 
 def _largest(fits: Any, most: int) -> int:
