@@ -222,6 +222,10 @@ class StandIn:
         """In no version."""
         return None
 
+    def watched(self, _: Resource, _namespace: str) -> bool | None:
+        """Nor watched."""
+        return False
+
     async def review_token(self, token: str, audience: str) -> Obj:
         """Every token is good, and bound to the pod of its subject."""
         payload = token.split(".")[1]
