@@ -250,15 +250,17 @@ class Cluster:
         return any(it["name"] == resource.plural for it in kinds.get("resources") or [])
 
     async def create(self, resource: Resource, obj: Obj) -> Obj:
-        """Create an object; ApiError 409 where the name is taken."""
+        """Create an object; ApiError 409 where the name is taken.
+
+        Of an optional kind an older release may be there, whose schema drops what it doesn't know
+        without a word: 400 then.
+        """
         namespace, _ = key_of(obj)
+        query = {"fieldManager": FIELD_MANAGER}
+        if resource in WRITTEN:
+            query["fieldValidation"] = "Strict"
         return await self._write(
-            "create",
-            resource,
-            "POST",
-            resource.path(namespace),
-            query={"fieldManager": FIELD_MANAGER},
-            body=obj,
+            "create", resource, "POST", resource.path(namespace), query=query, body=obj
         )
 
     async def patch(self, resource: Resource, obj: Obj, changes: Obj) -> Obj:

@@ -63,6 +63,27 @@ def test_a_cluster_without_jobset_says_so_until_it_comes(tmp_path: Path) -> None
             assert job_set(user)
 
 
+def test_an_older_jobset_that_would_drop_what_it_does_not_know_is_refused(tmp_path: Path) -> None:
+    with Cluster(own("older"), "control-plane") as cluster:
+        apply_crds(cluster)
+        jobset.install_kind(cluster)
+        crd = json.loads(cluster.kubectl("get", "crd", jobset.CRD, "-o", "json").stdout)
+        [version] = crd["spec"]["versions"]
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        rule = spec["failurePolicy"]["properties"]["rules"]["items"]["properties"]
+        del rule["onJobFailureMessagePatterns"]
+        cluster.kubectl("replace", "-f", "-", input=json.dumps(crd))
+        kube = Kube(str(cluster.kubeconfig))
+        make_lease(kube)
+        kube.create("namespaces", None, {"metadata": {"name": "team"}})
+        user = User(kube, "team")
+        with OperatorProcess(cluster.kubeconfig, tmp_path):
+            user.create(placement=TWO)
+            told = user.sees("Scheduled", "False", "JobRejected")
+            assert "onJobFailureMessagePatterns" in told["message"]
+            assert kube.list("jobsets", "team") == []
+
+
 def test_a_whole_run(
     job_sets: None, operator: OperatorProcess, user: User, kubelet: Kubelet, kube: Kube
 ) -> None:
