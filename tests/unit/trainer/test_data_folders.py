@@ -50,7 +50,7 @@ def test_a_file_can_be_chosen_by_its_name(tmp_path: Path) -> None:
         (["dev.jsonl", "test.jsonl"], "UnknownSplit", ["'train', only dev, test", "train.jsonl"]),
         (["jan.csv", "feb.jsonl"], "AmbiguousSplit", ["feb.jsonl, jan.csv", "one format"]),
         (["train.csv", "train.jsonl"], "AmbiguousSplit", ["keep one per split"]),
-        (["data.xlsx", "notes.txt"], "DatasetNotFound", ["there is data.xlsx, notes.txt: convert"]),
+        (["data.xlsx", "notes.log"], "DatasetNotFound", ["there is data.xlsx, notes.log: convert"]),
     ],
 )
 def test_what_is_there_is_told(
