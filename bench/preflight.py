@@ -154,7 +154,7 @@ def _encode(spec: RunSpec, examples: Examples) -> tuple[int, float, float, float
     objective = choose(spec.fine_tuning, examples, tokenizer, describe(folder))
     train = examples.train[:TOKEN_ROWS]
     took: list[float] = []
-    with tempfile.TemporaryDirectory(dir=spec.scratch_dir) as name:
+    with tempfile.TemporaryDirectory() as name:
         for _ in range(2):
             started, cpu = time.monotonic(), time.process_time()
             shape = shape_of(spec, examples, objective, tokenizer, folder, None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from luthier_api.finetunejob import Estimate
@@ -15,6 +16,7 @@ from luthier_trainer.errors import OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.choose import Batching
+from luthier_trainer.objectives.firstfit import first_fit
 from luthier_trainer.objectives.items import lengths as lengths_of
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.training import memory
@@ -133,7 +135,7 @@ def resolve(
     held = _held(lengths, steps)
     what = f"packed rows of up to {training.max_length:,} tokens" if packed else "rows"
     log(
-        f"an epoch has {'about ' if packed else ''}{steps:,} steps of {batch_size} × "
+        f"an epoch has {steps:,} steps of {batch_size} × "
         f"{training.gradient_accumulation_steps} {what}: {held} a step"
     )
     examples = _examples(training, batch_size, len(lengths), rows)
@@ -186,8 +188,8 @@ def _largest_sensible() -> int:
 
 
 def _packed_rows(lengths: Sequence[int], max_length: int) -> int:
-    """About how many rows the examples come to."""
-    return max(1, math.ceil(sum(min(each, max_length) for each in lengths) / max_length))
+    """How many rows the examples come to, the longest of which is first."""
+    return int(first_fit(np.clip(lengths, 1, max_length), max_length).max()) + 1
 
 
 def _most_by_rows(training: Training, rows: int) -> int:
