@@ -53,6 +53,7 @@ _ELSEWHERE = {
     "checkpoints.keepLast": "save_total_limit max_checkpoints keep_last_n keep_checkpoints",
     "method": "peft adapter_config finetuning finetune_type finetuning_type",
     "method.type": "peft_type peft_method tuning_method load_in_4bit qlora use_peft train_type",
+    "method.full.weights": "pure_bf16 bf16_full_train full_bf16 weights_dtype param_dtype",
     "method.lora": "lora_config peft_config",
     "method.lora.rank": "r lora_r lora_rank lora_dim lora_attn_dim",
     "method.lora.alpha": "lora_alpha",

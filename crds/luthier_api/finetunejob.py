@@ -247,7 +247,13 @@ class DatasetFacts(Model):
 class Estimate(Model):
     """What the run was expected to need, before it began."""
 
-    memory_bytes: Count | None = Field(default=None, description="Peak memory of the training.")
+    memory_bytes: Count | None = Field(
+        default=None, description="Peak memory of the training: the GPU's where it runs on one."
+    )
+    machine_memory_bytes: Count | None = Field(
+        default=None,
+        description="On a GPU: the pod's own memory that checkpoints may take.",
+    )
     duration_seconds: Amount | None = Field(
         default=None, description="Time of the training, without evaluations."
     )

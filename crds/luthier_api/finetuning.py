@@ -282,6 +282,13 @@ class FineTuning(Model):
             field=".training.packing",
         ),
         Rule(
+            "!has(self.method.full) || self.method.full.weights != 'bf16' || "
+            "self.training.precision in ['auto', 'bf16']",
+            "weights in bf16 are computed with in bf16: set precision to auto or bf16, or "
+            "method.full.weights to fp32",
+            field=".training.precision",
+        ),
+        Rule(
             "self.training.gradientCheckpointing != 'Always' || self.method.type != 'prefix'",
             "prefix tuning can't recompute activations: set gradientCheckpointing to Auto or Never",
             field=".training.gradientCheckpointing",

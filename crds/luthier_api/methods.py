@@ -113,6 +113,17 @@ class Quantization(Model):
     )
 
 
+class Full(Model):
+    """Training of all weights."""
+
+    weights: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="Type that weights and gradients have while they are trained. bf16 takes half "
+        "of their memory; each step is rounded by chance (https://arxiv.org/abs/2010.06192), and "
+        "the model is published in bf16.",
+    )
+
+
 class Bottleneck(Model):
     """Bottleneck adapters: small layers put between those of the frozen model."""
 
@@ -166,6 +177,7 @@ class Method(Model):
         "adapter: bottleneck adapters. ia3: scales of activations. prefix, prompt: virtual tokens.",
     )
     lora: Lora = Field(default=Lora(), description="Settings of lora and qlora.")
+    full: Full | None = Field(default=None, description="Settings of full.")
     quantization: Quantization | None = Field(default=None, description="Settings of qlora.")
     adapter: Bottleneck | None = Field(default=None, description="Settings of adapter.")
     virtual_tokens: VirtualTokens | None = Field(
@@ -181,6 +193,11 @@ class Method(Model):
             f"self.type == 'lora' || self.type == 'qlora' || ({_untouched('lora', Lora)})",
             "method.lora is for the types lora and qlora: remove it, or change type",
             field=".lora",
+        ),
+        Rule(
+            "!has(self.full) || self.type == 'full'",
+            "method.full is for the type full: remove it, or set type to full",
+            field=".full",
         ),
         Rule(
             "!has(self.quantization) || self.type == 'qlora'",

@@ -22,6 +22,7 @@ MOST_COMBINATIONS = 100_000
 _LOOKED_AT = 512
 # Blocks of a method's settings, and the types that have them.
 _TYPES = {
+    "full": ("full",),
     "lora": ("lora", "qlora"),
     "quantization": ("qlora",),
     "adapter": ("adapter",),

@@ -47,6 +47,10 @@ _METHODS: dict[str, Changes] = {
         "spec.method": {"type": "qlora", "quantization": {"computeType": "fp16"}},
         "spec.placement.gpus": 1,
     },
+    "all weights in bf16": {
+        "spec.method": {"type": "full", "full": {"weights": "bf16"}},
+        "spec.training.precision": "bf16",
+    },
     "bottleneck adapter": {
         "spec.method": {
             "type": "adapter",

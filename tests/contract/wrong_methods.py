@@ -35,6 +35,24 @@ METHODS = [
         "keep one",
     ),
     wrong(
+        "LoRA with weights in bf16",
+        {"method.full": {"weights": "bf16"}},
+        "spec.method.full",
+        "set type to full",
+    ),
+    wrong(
+        "weights in fp16",
+        {"method": {"type": "full", "full": {"weights": "fp16"}}},
+        "spec.method.full.weights",
+        '"bf16"',
+    ),
+    wrong(
+        "weights in bf16 with arithmetic in fp32",
+        {"method": {"type": "full", "full": {"weights": "bf16"}}, "training.precision": "fp32"},
+        "spec.training.precision",
+        "set precision to auto or bf16",
+    ),
+    wrong(
         "quantised LoRA",
         {"method.quantization": {"type": "nf4"}},
         "spec.method.quantization",

@@ -11,11 +11,16 @@ import torch
 from gpu.models import Models
 from unit.trainer.support import spec_maker
 
+from luthier_api.optimizers import state_bytes_per_weight
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
+from luthier_api.training import Training
 from luthier_trainer.errors import from_exception
+from luthier_trainer.objectives.outputlayer import Read, loss_in_parts
 from luthier_trainer.run import Run
 from luthier_trainer.training import memory
+from luthier_trainer.training.optimizers import make_optimizer
+from luthier_trainer.training.rounding import step_bytes
 
 _TOLERANCE = 0.25
 _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -146,6 +151,70 @@ def test_the_chosen_batch_fits_and_one_of_four_times_the_size_does_not(
     larger = larger.model_copy(update={"output": f"{larger.output}-larger"})
     with pytest.raises(torch.OutOfMemoryError):
         Run(larger).execute()
+
+
+SHAPE_1B = {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_loss_of_many_targets_holds_a_part_of_its_logits() -> None:
+    """4,096 targets of 128,256 tokens: 2.1 GB of logits in fp32, three times at once."""
+    targets = torch.randint(128256, (4096,), device="cuda")
+    hidden = torch.randn(4096, 2048, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    head = torch.nn.Linear(2048, 128256, bias=False, device="cuda", dtype=torch.bfloat16)
+    head.requires_grad_(False)
+    peaks, gradients = [], []
+    for parts in (False, True):
+        hidden.grad = None
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        if parts:
+            loss = loss_in_parts(Read(hidden, torch.bfloat16), head, targets)
+        else:
+            logits = head(hidden).float()
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            del logits
+        torch.autograd.backward(loss / 4096)
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+        assert hidden.grad is not None
+        gradients.append(hidden.grad.float().clone())
+    assert peaks[0] > 5e9
+    assert peaks[1] < 0.8e9
+    whole, found = gradients
+    assert (found - whole).norm() < 0.02 * whole.norm()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_8bit"])
+def test_weights_in_bf16_take_half(optimizer: str) -> None:
+    """A step of 1.2 billion weights: weights, gradients, states, and one weight in fp32."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    with torch.device("cuda"):
+        model = LlamaForCausalLM(LlamaConfig(**SHAPE_1B)).to(torch.bfloat16)
+    torch.cuda.reset_peak_memory_stats()
+    training = Training.model_validate({"maxSteps": 1, "optimizer": optimizer})
+    made = make_optimizer(model, training)
+    for _ in range(2):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        made.step()
+    weights = sum(p.numel() for p in model.parameters())
+    embeddings = model.get_input_embeddings().weight.numel()
+    state = state_bytes_per_weight(optimizer) * weights
+    if "8bit" in optimizer:  # those of embeddings are in 32 bits
+        state += 6 * embeddings
+    expected = 4 * weights + state + step_bytes(model.parameters())
+    assert torch.cuda.max_memory_allocated() - before < 1.1 * expected
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
 def test_the_limit_leaves_out_what_the_driver_holds() -> None:

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from luthier_api.result import ExitCode, RunError
@@ -24,6 +26,10 @@ OUT_OF_MEMORY = {
     ),
     "AdapterBundle": ("use a pool with more memory (placement.pool)", "placement.pool"),
 }
+
+MEASURING_REMEDY = (
+    "lower evaluation.batchSize or training.maxLength, or use a pool with more memory"
+)
 
 # What is said of a model is said of a FineTuneJob's; the fields of the other kinds.
 _TUNED_MODEL = "model.uri"
@@ -128,8 +134,7 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
             "memory or a larger sharedMemory (which counts as memory).",
             "training.dataloaderWorkers",
         )
-    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
-        place = "its GPU" if "CUDA" in text else "its pod"
+    if place := _without_memory(error):
         remedy, param = OUT_OF_MEMORY[kind]
         return TrainerError(
             ExitCode.INTERNAL,
@@ -156,6 +161,34 @@ def from_exception(error: Exception, kind: str = "FineTuneJob") -> TrainerError:
     return TrainerError(
         ExitCode.INTERNAL, "InternalError", f"{_unquoted(error)} (the pod's log has the traceback)"
     )
+
+
+@contextmanager
+def measuring(batch_size: int) -> Iterator[None]:
+    """Within it rows are measured, and a lack of memory is one for that: raises TrainerError
+    (OutOfMemory)."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        place = _without_memory(error)
+        if place is None:
+            raise
+        raise TrainerError(
+            ExitCode.INTERNAL,
+            "OutOfMemory",
+            f"Measuring {batch_size} rows at a time needs more memory than {place} has; "
+            f"{MEASURING_REMEDY}.",
+            "evaluation.batchSize",
+        ) from error
+
+
+def _without_memory(error: Exception) -> str | None:
+    """What has too little memory, where that is why."""
+    text = f"{type(error).__name__}: {error}"
+    lacks = "out of memory" in text or "not enough memory" in text
+    if not (lacks or isinstance(error, MemoryError)):
+        return None
+    return "its GPU" if "CUDA" in text else "its pod"
 
 
 def words_of(error: BaseException, source: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier_api.result import RunResult
 from luthier_trainer import publish
 from luthier_trainer.claim import Start
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import TrainerError, measuring
 from luthier_trainer.evaluation import script
 from luthier_trainer.evaluation.compare import (
     Comparison,
@@ -73,6 +73,7 @@ class Results:
 
     def execute(self) -> RunResult:
         """Raises TrainerError, Interrupted or Superseded."""
+        self.stages.tuned.settle()
         self._measure()
         self.run.interrupt.check()  # an exception of a signal's handler can get lost in a library
         self.run.reporter.stage("Publishing")
@@ -113,17 +114,19 @@ class Results:
         self, model: Any, objective: Objective, items: Sequence[Item], on_rows: OnRows
     ) -> Measurement:
         stages = self.stages
-        return measure(
-            model,
-            objective,
-            items,
-            stages.examples.reported,
-            stages.values,
-            batch_size=stages.tuning.evaluation.batch_size,
-            autocast=stages.autocast,
-            samples=_SAMPLES,
-            on_rows=on_rows,
-        )
+        batch_size = stages.tuning.evaluation.batch_size
+        with measuring(batch_size):
+            return measure(
+                model,
+                objective,
+                items,
+                stages.examples.reported,
+                stages.values,
+                batch_size=batch_size,
+                autocast=stages.autocast,
+                samples=_SAMPLES,
+                on_rows=on_rows,
+            )
 
     def _tell(self, comparison: Comparison) -> None:
         self.comparison = comparison

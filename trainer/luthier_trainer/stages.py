@@ -17,24 +17,25 @@ from luthier_trainer.attempts import Ledger
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
 from luthier_trainer.distributed.world import World
-from luthier_trainer.errors import Interrupted, PeersLost, Superseded
+from luthier_trainer.errors import Interrupted, PeersLost, Superseded, measuring
 from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
+from luthier_trainer.evaluation.memory import evaluation_bytes
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.log import log
-from luthier_trainer.methods.apply import check_modules, tune
-from luthier_trainer.methods.merge import MERGING
+from luthier_trainer.methods.apply import check_modules, trained_type, tune
+from luthier_trainer.methods.merge import merging_bytes
 from luthier_trainer.models import cache
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.models.files import stored_bytes
-from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer, stored_type
+from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
 from luthier_trainer.models.precision import resolve_precision
 from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import batching, choose
 from luthier_trainer.objectives.items import lengths, were_estimated
 from luthier_trainer.objectives.objective import Item
+from luthier_trainer.objectives.outputlayer import remember_plain_head
 from luthier_trainer.objectives.owntemplate import use_own_template
 from luthier_trainer.objectives.packing import pack
 from luthier_trainer.objectives.positions import positions_of
@@ -256,7 +257,10 @@ class Stages:
         wish = self.tuning.training
         kind = describe(model_folder).kind
         self.training = training = with_rate(wish, self.tuning.method.type, kind)
-        self.precision = resolve_precision(training.precision, self.run.spec.gpus)
+        weights = trained_type(self.tuning.method)
+        # What is in bf16 is computed with in bf16.
+        arithmetic = training.precision if weights == torch.float32 else "bf16"
+        self.precision = resolve_precision(arithmetic, self.run.spec.gpus)
         self.autocast = self.precision.autocast
         self.source = BaseSource(
             folder=model_folder,
@@ -273,6 +277,8 @@ class Stages:
         start = None if found else self._start(base)
         self.tuned = tune(self.tuning, self.source, self.precision, start)
         self.kind = self.tuned.artifact
+        if self.objective.head.auto_class.endswith("LM"):
+            remember_plain_head(self.tuned.model, self.autocast)
         if self.custom_loss:
             self.custom_loss.to(self.tuned.model.device)
         self.memory_limit = memory.limit_bytes(self.run.spec.memory_bytes)
@@ -303,6 +309,15 @@ class Stages:
             batching=batches,
             may_checkpoint=self.tuning.method.type != "prefix",
             kept=kept,
+            evaluation=evaluation_bytes(
+                self.tuned.model,
+                self.objective,
+                self.eval_items,
+                self.tuning.evaluation.batch_size,
+                self.tuning.evaluation.max_new_tokens,
+                self.precision.dtype,
+            ),
+            machine=memory.machine_bytes(self.run.spec.memory_bytes),
         )
         if self.world.is_first:
             self.world.share({"step": self._resumed_step, "kept": self.resolved.kept})
@@ -350,16 +365,10 @@ class Stages:
             torch.cuda.empty_cache()
 
     def _expect_merge(self, model_folder: Path) -> None:
-        """What merging will need of the machine's memory at the end: the base once more, or in fp32
-        where its own type would round away what was learnt."""
-        stored, resident = round(MERGING * stored_bytes(model_folder)), resident_bytes()
-        needed = resident + stored
-        kind = stored_type(model_folder)
+        """What merging will need of the machine's memory at the end."""
+        needed = resident_bytes() + merging_bytes(model_folder)
         room = memory.machine_bytes(self.run.spec.memory_bytes)
         told = f"merging at the end needs about {needed / 1e9:.1f} GB of the machine's memory"
-        if kind != torch.float32:
-            unrounded = resident + stored * torch.float32.itemsize // kind.itemsize
-            told += f" ({unrounded / 1e9:.1f} GB if its type would round the adapter away)"
         if needed > room:
             log(
                 f"warning: {told}, and there are {room / 1e9:.1f} GB: use a pool with more memory, "
@@ -447,22 +456,24 @@ class Stages:
         self.run.reporter.set(estimate=estimate)
 
     def _measure_eval(self, model: Any, items: Sequence[Item]) -> Mapping[str, float]:
-        found = eval_metrics(
-            model,
-            self.objective,
-            items,
-            self.examples.watched,
-            self.on_eval,
-            batch_size=self.tuning.evaluation.batch_size,
-            autocast=self.autocast,
-            on_rows=RowProgress(
-                self.run.reporter,
-                "Evaluating",
-                math.ceil(len(items) / self.world.size),
-                self.run.interrupt.check,
-            ),
-            world=self.world,
-        )
+        batch_size = self.tuning.evaluation.batch_size
+        with measuring(batch_size):
+            found = eval_metrics(
+                model,
+                self.objective,
+                items,
+                self.examples.watched,
+                self.on_eval,
+                batch_size=batch_size,
+                autocast=self.autocast,
+                on_rows=RowProgress(
+                    self.run.reporter,
+                    "Evaluating",
+                    math.ceil(len(items) / self.world.size),
+                    self.run.interrupt.check,
+                ),
+                world=self.world,
+            )
         self.run.reporter.update(stage="Training")
         return found
 

@@ -48,7 +48,7 @@ def test_numbers_and_choices_of_training_and_method_can_be_searched() -> None:
 @pytest.mark.parametrize("path", SEARCHABLE)
 def test_each_field_that_can_be_searched_can_be_set(path: str) -> None:
     field = SEARCHABLE[path]
-    kinds = {"lora": "lora", "quantization": "qlora", "adapter": "adapter"}
+    kinds = {"full": "full", "lora": "lora", "quantization": "qlora", "adapter": "adapter"}
     kind = kinds.get(path.partition(".")[0], "prefix" if "virtual" in path else "lora")
     value: float | str = field.words[-1] if field.words else 8.0
     if not field.words and field.misses(8.0):

@@ -74,10 +74,6 @@ def plain(base: BaseSource, method: str = "lora", precision: Precision = FP32) -
     """The base model as the method begins with it."""
     quantization = Quantization() if method == "qlora" else None
     model = base.load(precision, quantization, frozen=method != "full")
-    if quantization:
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model.eval()
 
 

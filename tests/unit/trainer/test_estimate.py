@@ -58,7 +58,7 @@ def test_a_calibration_leaves_no_trace() -> None:
     weights = {n: p.clone() for n, p in model.named_parameters()}
     found = calibrate(model, Causal(), rows(20), FP32, 8)
     after, _ = generators.capture()
-    assert found.activation_bytes > 0
+    assert found.activations(96) > 0
     assert found.seconds_per_token > 0
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(p.grad is None for p in model.parameters())
@@ -125,7 +125,7 @@ def assert_counted(
         model.activation_checkpointing_enable()
     found = calibrate(model, objective, items, precision, 8)
     assert found.tokens == 2 * 48
-    expected = found.copy_bytes + found.activation_bytes / found.tokens * 8 * 48
+    expected = found.copy_bytes + found.activations(8 * 48)
     near = 0.25 if precision is FP32 else 0.4
     assert expected == pytest.approx(profiled(model, objective, items, precision), rel=near)
 
@@ -172,7 +172,7 @@ def test_targets_alone_have_logits() -> None:
     found = {}
     for name, items in {"few": few, "mixed": mixed}.items():
         calibrated = calibrate(model, objective, items, FP32, 8)
-        found[name] = calibrated.activation_bytes / calibrated.tokens * 8 * 48
+        found[name] = calibrated.activations(8 * 48)
         assert found[name] == pytest.approx(profiled(model, objective, items, FP32), rel=0.25)
     assert found["mixed"] > 1.1 * found["few"]
 
@@ -184,7 +184,7 @@ def test_a_batch_of_rows_of_many_lengths_is_expected_padded() -> None:
     items = [compact([9] * 2 * i, [7] * 4, False) for i in range(5, 23)]
     longest = items[-8:]
     found = calibrate(model, objective, items, FP32, 8)
-    expected = found.activation_bytes / found.tokens * 8 * len(items[-1])
+    expected = found.activations(8 * len(items[-1]))
     assert expected == pytest.approx(profiled(model, objective, longest, FP32), rel=0.25)
 
 
@@ -215,8 +215,28 @@ def test_the_state_of_full_fine_tuning_is_counted() -> None:
     found = memory_of(model, settings(), 1000, calibrated)
     assert found.gradients == 4 * weights
     assert found.optimizer == 8 * weights
-    assert found.total(0) == 1000 + (4 + 8 + 12) * weights
+    assert found.total(0) == 1000 + (4 + 8 + 2 * 12) * weights + found.summed
     assert found.total(10_000) > found.total(5_000)
+
+
+def test_states_of_embeddings_are_in_32_bits() -> None:
+    model = llama()
+    weights = sum(p.numel() for p in model.parameters())
+    embeddings = model.get_input_embeddings().weight.numel()
+    calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
+    found = memory_of(model, settings(optimizer="adamw_bnb_8bit"), 0, calibrated)
+    assert found.optimizer == 2 * (weights - embeddings) + 8 * embeddings
+
+
+def test_weights_in_bf16_have_gradients_in_bf16_and_a_step_in_fp32() -> None:
+    model = llama().to(torch.bfloat16)
+    weights = sum(p.numel() for p in model.parameters())
+    largest = max(p.numel() for p in model.parameters())
+    calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
+    found = memory_of(model, settings(), 0, calibrated)
+    assert found.gradients == 2 * weights
+    assert found.snapshots == 2 * (2 + 8) * weights
+    assert found.step == 12 * largest
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -225,7 +245,7 @@ def test_gradients_lie_beside_activations_where_they_accumulate(steps: int) -> N
     calibrated = calibrate(model, Causal(), rows(8), FP32, 2)
     found = memory_of(model, settings(gradientAccumulationSteps=steps), 0, calibrated)
     more = found.total(10_000) - found.total(0)
-    activations = round(10_000 * found.activations_per_token)
+    activations = found.activations(10_000)
     assert more == (activations if steps > 1 else activations - found.gradients)
 
 
@@ -236,7 +256,7 @@ def test_glibc_needs_more_for_the_same_tensors(monkeypatch: pytest.MonkeyPatch) 
     glibc = memory_of(model, settings(), 0, calibrated)
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4")
     tcmalloc = memory_of(model, settings(), 0, calibrated)
-    assert glibc.activations_per_token == pytest.approx(1.4 * tcmalloc.activations_per_token)
+    assert glibc.activations(100) == pytest.approx(1.4 * tcmalloc.activations(100))
 
 
 @pytest.mark.parametrize(("room", "size"), [(PLENTY, 32), (0, 1)])

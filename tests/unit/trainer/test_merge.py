@@ -23,7 +23,6 @@ from unit.trainer.tiny import ARCHITECTURES, tiny
 
 import luthier_trainer.methods.merge as merging
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.models.files import stored_bytes
 from luthier_trainer.models.load import BaseSource
 
 SETTINGS: list[dict[str, Any]] = [
@@ -140,22 +139,40 @@ def test_what_the_bases_type_would_round_away_is_kept_in_fp32(tmp_path: Path) ->
     assert (found - expected).norm() < 0.01 * (expected - before).norm()
 
 
-def test_without_the_memory_for_fp32_it_is_rounded_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rather than killed, once all is trained."""
-    monkeypatch.setattr(merging, "resident_bytes", lambda: 1000)
+def test_to_keep_it_in_fp32_needs_no_more_memory(tmp_path: Path) -> None:
+    """A layer at a time is in memory, whatever the type."""
     base = in_bf16(tmp_path / "base")
     tuning = tuned(base, "lora")
     train(tuning.model, batch("llama", main_class("llama")), rate=1e-4)
-    merged = tuning.merge(tmp_path / "model", 1000 + stored_bytes(base.folder))
-    weights = load_file(tmp_path / "model" / "model.safetensors")
-    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
-    assert merged.warning
-    assert "use the adapter, or a pool with more memory" in merged.warning
-    merged = tuning.merge(tmp_path / "model", 1000 + 3 * stored_bytes(base.folder))
+    tuning.merge(tmp_path / "model", 1)
     weights = load_file(tmp_path / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_the_weights_are_those_of_peft_s_merge_in_fp32(
+    method: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """But for the rounding, which is the type's."""
+    from peft import PeftModel
+
+    base = in_bf16(tmp_path / "base")
+    base.load_as(dtype).save_pretrained(base.folder)
+    tuning = tuned(base, method)
+    train(tuning.model, batch("llama", main_class("llama")), rate=0.01)
+    tuning.save(tmp_path / "adapter")
+    whole = PeftModel.from_pretrained(base.load_as(torch.float32), tmp_path / "adapter")
+    expected = whole.merge_and_unload().state_dict()
+    tuning.merge(tmp_path / "model")
+    found = load_file(tmp_path / "model" / "model.safetensors")
+    changed = 0
+    before = load_file(base.folder / "model.safetensors")
+    for name, weight in found.items():
+        assert torch.equal(weight, expected[name].to(dtype)), name
+        changed += not torch.equal(weight, before[name])
+    assert changed >= 6
 
 
 def test_an_adapter_that_changes_nothing_has_nothing_to_lose(tmp_path: Path) -> None:
@@ -171,12 +188,7 @@ def test_a_merge_without_its_adapter_is_an_error(
     tuning = tuned(base, "lora")
     train(tuning.model, batch("llama", main_class("llama")), rate=5e-6)
 
-    def save_the_base(_: Any, origin: Path, folder: Path) -> None:
-        from luthier_trainer.models.save import save_model
-
-        save_model(plain(base), origin, folder)
-
-    monkeypatch.setattr(merging, "save_model", save_the_base)
+    monkeypatch.setattr(merging, "_put_merged", lambda *_: None)
     with pytest.raises(TrainerError, match="it lacks 100% of what the adapter changes"):
         tuning.merge(tmp_path / "model")
 

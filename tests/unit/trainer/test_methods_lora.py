@@ -51,7 +51,7 @@ def test_loss_and_gradients_are_those_of_plain_peft(architecture: str, variant: 
         assert distance <= near, f"{name}: {distance}"
 
 
-def test_fused_only_on_a_frozen_base_in_the_run_s_precision_without_dropout() -> None:
+def test_fused_only_on_a_frozen_base_in_the_run_s_precision() -> None:
     from functools import partial
 
     from luthier_trainer.models.precision import Precision
@@ -63,10 +63,11 @@ def test_fused_only_on_a_frozen_base_in_the_run_s_precision_without_dropout() ->
     assert fused(BF16) == 2 * 7
     assert fused(BF16, targetModules=["q_proj"]) == 2
     assert fused(FP32) == 2 * 7
-    assert fused(Precision("fp16")) == 0
-    assert fused(BF16, dropout=0.1) == 0
+    assert fused(Precision("fp16")) == 2 * 7
+    assert fused(BF16, dropout=0.1) == 2 * 7
     assert fused(BF16, dora=True) == 0
-    assert fused(BF16, "qlora") == 0
+    assert fused(BF16, "qlora") == 2 * 7
+    assert fused(BF16, "qlora", dora=True) == 0
 
 
 def test_the_seed_decides_the_weights() -> None:

@@ -1,9 +1,11 @@
 """Methods in bf16, with recomputed layers, and on a base in 4 bits."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
 from unit.trainer.cells import (
     BF16,
     CLASSES,
@@ -24,7 +26,9 @@ from unit.trainer.cells import (
 from luthier_api.methods import Quantization
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.methods.apply import tune
+from luthier_trainer.models.precision import Precision
 
+FP16 = Precision("fp16")
 MODELS = ("llama", "gpt2", "bert", "t5", "bart")
 CELLS = [
     (architecture, method)
@@ -43,13 +47,81 @@ def test_bf16_is_for_what_is_frozen(architecture: str, method: str) -> None:
     for name, parameter in tuning.model.named_parameters():
         if parameter.requires_grad:
             assert parameter.dtype == torch.float32, name
-        elif method != "qlora":
+        elif parameter.is_floating_point():  # the rest is packed
             assert parameter.dtype == torch.bfloat16, name
     rate = 1e-3 if method == "full" else 1e-2
     losses = train(tuning.model, inputs, steps=5, rate=rate, autocast=torch.bfloat16)
     assert losses[-1] < losses[0]
     with tuning.base() as model:
         assert torch.equal(answers(model, inputs, torch.bfloat16), expected)
+
+
+@pytest.mark.parametrize(("architecture", "method"), [c for c in CELLS if c[1] != "full"])
+def test_a_frozen_base_is_in_fp16(architecture: str, method: str) -> None:
+    """And what is summed up over its layers in fp32, which has no largest number to speak of."""
+    base = source(architecture)
+    inputs = batch(architecture, base.head.auto_class)
+    tuning = tuned(base, method, FP16)
+    norms = [m for m in tuning.model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    wide = {id(p) for norm in norms for p in norm.parameters()}
+    floats = {n: p for n, p in tuning.model.named_parameters() if p.is_floating_point()}
+    for name, parameter in floats.items():
+        kept = ".wo." in name and "lora_" not in name  # T5's, by transformers
+        kept = kept or parameter.requires_grad or id(parameter) in wide
+        expected = torch.float32 if kept else torch.float16
+        assert parameter.dtype == expected, name
+    types = set()
+    for module in tuning.model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.register_forward_hook(lambda _, __, out: types.add(out.dtype))
+    losses = train(tuning.model, inputs, steps=5, autocast=torch.float16)
+    assert losses[-1] < losses[0]
+    assert types == {torch.float32}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "t5"])
+def test_qlora_s_stream_is_in_bf16(architecture: str) -> None:
+    """Between layers, too: 2 bytes a number that is kept for the backward pass."""
+    tuning = tuned(source(architecture), "qlora", BF16)
+    layers = [m for m in tuning.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    assert layers
+    types = set()
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, given: types.add(given[0].dtype))
+    loss_of_bf16(tuning.model, batch(architecture, main_class(architecture)))
+    assert types == {torch.bfloat16}
+
+
+def loss_of_bf16(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return loss_of(model, inputs)
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=["fp32", "bf16"])
+def test_fused_layers_on_4_bits_are_peft_s(precision: Precision) -> None:
+    base, inputs = source("llama"), batch("llama", main_class("llama"))
+    results = []
+    for fused in (True, False):
+        model = tuned(base, "qlora", precision).model.train()
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        for module in model.modules():
+            if not fused and "forward" in vars(module):
+                del module.forward
+        with torch.autocast("cpu", dtype=precision.dtype, enabled=precision is BF16):
+            loss = loss_of(model, inputs)
+        torch.autograd.backward(loss)
+        results.append((float(loss), {n: p.grad for n, p in model.named_parameters()}))
+    (found, found_gradients), (expected, gradients) = results
+    near = 1e-5 if precision is FP32 else 2e-2
+    assert found == pytest.approx(expected, rel=near)
+    for name, gradient in gradients.items():
+        if gradient is not None:
+            other = found_gradients[name]
+            assert other is not None
+            assert (other - gradient).norm() <= 5 * near * gradient.norm(), name
 
 
 @pytest.mark.parametrize(("architecture", "method"), [c for c in CELLS if c[1] != "prefix"])

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from unit.trainer.support import MakeSpec, folder_of, spec_maker
+from unit.trainer.support import MakeSpec, folder_of
 
 from luthier_trainer import stages
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.methods import merge
 from luthier_trainer.models import load
 from luthier_trainer.run import Run
 
@@ -49,12 +48,8 @@ def test_too_little_memory_for_the_merge_is_told_before_training(
     assert "and there are 0.0 GB: use a pool with more memory" in told
 
 
-def test_what_an_unrounded_merge_needs_is_told_before_training(
-    tiny_model: Path,
-    colours: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_what_a_merge_needs_is_told_before_training(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class ToldError(Exception):
         pass
@@ -62,17 +57,12 @@ def test_what_an_unrounded_merge_needs_is_told_before_training(
     def train(_: Any) -> None:
         raise ToldError
 
-    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
-    weights = load_file(base / "model.safetensors")
-    half = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
-    save_file(half, base / "model.safetensors", {"format": "pt"})
     monkeypatch.setattr(stages.Stages, "_train", train)
-    monkeypatch.setattr(stages, "resident_bytes", lambda: 0)
-    monkeypatch.setattr(stages, "stored_bytes", lambda _: 10**10)
+    monkeypatch.setattr(stages, "resident_bytes", lambda: 10**9)
+    monkeypatch.setattr(merge, "largest_layer", lambda _: 5 * 10**8)
     with pytest.raises(ToldError):
-        Run(spec_maker(base, colours, tmp_path)(method={"merge": True})).execute()
-    told = capsys.readouterr().err
-    assert "needs about 11.0 GB of the machine's memory (22.0 GB if its type would round" in told
+        Run(make_spec(method={"merge": True})).execute()
+    assert "needs about 5.0 GB of the machine's memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

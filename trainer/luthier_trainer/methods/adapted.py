@@ -79,6 +79,9 @@ class Adapted:
         require_alike(get_peft_model_state_dict(self.model, save_embedding_layers=False), tensors)
         set_peft_model_state_dict(self.model, tensors)
 
+    def settle(self) -> None:
+        """It is written in fp32, as it is."""
+
     def save(self, folder: Path) -> None:
         # save_embedding_layers: without it peft looks for the base model on a hub.
         self.model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)

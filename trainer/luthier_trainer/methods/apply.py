@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from luthier_api.finetuning import FineTuning
-from luthier_api.methods import Bottleneck, Lora, Quantization, VirtualTokens
+from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
 from luthier_trainer import device
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
@@ -61,15 +63,23 @@ def tune(
     quantization = None
     if method.type == "qlora":
         quantization = method.quantization or Quantization()
-    base = source.load(precision, quantization, frozen=method.type != "full")
+    if method.type == "full":
+        base = source.load_as(trained_type(method))
+    else:
+        base = source.load(precision, quantization)
     tuned = apply(spec, base, source)
     if start is not None:
         _take(tuned, start)
-    if method.type == "lora":
+    if method.type in ("lora", "qlora"):
         from luthier_trainer.methods.fusedlora import fuse_lora
 
         log(f"model: {fuse_lora(tuned.model, precision.dtype)} fused layers")
     return _placed(tuned, precision, quantization is not None)
+
+
+def trained_type(method: Method) -> torch.dtype:
+    """Of the weights of a model that is trained in full."""
+    return torch.bfloat16 if method.full and method.full.weights == "bf16" else torch.float32
 
 
 def _take(tuned: Tuned, start: Path) -> None:
@@ -117,18 +127,17 @@ def apply(spec: FineTuning, base: Any, source: BaseSource) -> Tuned:
     tokens = method.virtual_tokens or VirtualTokens()
     match method.type:
         case "full":
-            return FullTuned(base, source)
+            return FullTuned(base, source, trained_type(method))
         case "adapter":
             _tell_experts(base)
             return BottleneckTuned(base, method.adapter or Bottleneck(), seed, uri)
         case "lora":
             config = lora_config(base, method.lora, task_type)
         case "qlora":
-            from peft import prepare_model_for_kbit_training
-
             config = lora_config(base, method.lora, task_type)
-            # Norms and output layer go to fp32.
-            base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+            # peft's own preparation would put norms, embeddings and output layer into fp32, and
+            # with them all that lies between the layers.
+            base.requires_grad_(False)
         case "ia3":
             config = ia3_config(base, task_type)
             _tell_experts(base)

@@ -71,7 +71,9 @@ def _run(model: Any) -> list[str]:
     if "decoder_input_ids" in parameters:
         inputs["decoder_input_ids"] = ids
     try:
-        with torch.no_grad(), _evaluating(model):
+        # What goes from layer to layer is fp32 where weights are fp16 (models/precision.py).
+        half = torch.autocast(model.device.type, torch.float16, model.dtype == torch.float16)
+        with torch.no_grad(), _evaluating(model), half:
             body(**inputs)
     finally:
         for handle in handles:

@@ -107,6 +107,9 @@ class BottleneckTuned:
         weights = {n: t for n, t in self.model.named_parameters() if f".{_CHILD}." in n}
         return weights | dict(_saved_modules(self.model, self._placement))
 
+    def settle(self) -> None:
+        """It is written in fp32, as it is."""
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         weights = self._weights()

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight is trained, in fp32."""
+"""Full fine-tuning: every weight is trained, in fp32 or in bf16 (training/rounding.py)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,38 +11,47 @@ import torch
 from luthier_trainer.errors import unsupported
 from luthier_trainer.methods.swap import exchanged, tensors_by_name
 from luthier_trainer.methods.tuned import Merged
-from luthier_trainer.models.load import BaseSource
-from luthier_trainer.models.precision import Precision
+from luthier_trainer.models.load import BaseSource, stored_type
 from luthier_trainer.models.save import save_model
 
 
 class FullTuned:
-    """A whole model in training."""
+    """A whole model in training, whose weights are in `dtype`. It is published in the base's own
+    type, or in bf16 where it was trained in it."""
 
     artifact = "model"
 
-    def __init__(self, model: Any, source: BaseSource) -> None:
+    def __init__(self, model: Any, source: BaseSource, dtype: torch.dtype = torch.float32) -> None:
         """`source`: of the base, whatever `model` begins with."""
         model.requires_grad_(True)
         self.model = model
-        self.resolved: dict[str, str] = {}
+        self.resolved = {} if dtype == torch.float32 else {"weights": "bf16"}
         self._source = source
+        self._dtype = dtype
+        self._published = stored_type(source.folder) if dtype == torch.float32 else dtype
 
     @contextmanager
     def base(self) -> Iterator[Any]:
-        fresh = self._source.load(Precision("fp32"), frozen=False)
+        fresh = self._source.load_as(self._dtype)
         original = tensors_by_name(fresh)
         with exchanged((t, original[name]) for name, t in tensors_by_name(self.model).items()):
             yield self.model
 
     def take(self, folder: Path) -> None:
         with torch.no_grad():
-            fresh = replace(self._source, folder=folder).load(Precision("fp32"), frozen=False)
+            fresh = replace(self._source, folder=folder).load_as(self._dtype)
             weights = tensors_by_name(fresh)
             for name, tensor in tensors_by_name(self.model).items():
                 tensor.copy_(weights[name])
 
+    def settle(self) -> None:
+        with torch.no_grad():
+            for weight in tensors_by_name(self.model).values():
+                if weight.is_floating_point():
+                    weight.copy_(weight.to(self._published))
+
     def save(self, folder: Path) -> None:
+        self.model.to(self._published)
         save_model(self.model, self._source.folder, folder)
 
     def merge(self, folder: Path, memory: int | None = None) -> Merged:  # noqa: ARG002 - a Tuned's

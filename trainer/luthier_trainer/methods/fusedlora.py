@@ -1,28 +1,33 @@
-"""LoRA linear layers as one operation each, for base weights in the precision of the run.
+"""LoRA linear layers as one operation each, for base weights in the precision of the run, or in 4
+bits that are expanded to it.
 
 PEFT computes the update of a layer in a dozen operations, and in bf16 casts the layer's whole
 input to fp32 and back on the way. Here is the same product, with its gradient written
 out. The layers, their weights and what is saved stay PEFT's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from luthier_trainer.objectives.forward import unwrapped
 
+# A weight that isn't kept as it is used.
+Weight = Callable[[], Tensor]
+
 
 class _LoraLinear(torch.autograd.Function):
     """y = x Wᵀ + bias + s (d Aᵀ) Bᵀ (https://arxiv.org/abs/2106.09685) in W's dtype.
 
-    x [..., in]; d is what dropout left of x, None where that is all; W [out, in] and bias [out]
-    frozen; A [rank, in] and B [out, rank] in fp32, and so are their gradients; `low`: A and s B in
-    W's dtype.
+    x [..., in]; d is what dropout left of x, None where that is all; `unpacked` gives W [out, in],
+    forward and backward; it and bias [out] are frozen; A [rank, in] and B [out, rank] in fp32, and
+    so are their gradients; `low`: A and s B in W's dtype.
     """
 
     @staticmethod
@@ -30,35 +35,37 @@ class _LoraLinear(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         dropped: Tensor | None,
-        weight: Tensor,
+        unpacked: Weight,
         bias: Tensor | None,
         a: Tensor,
         b: Tensor,
         low: tuple[Tensor, Tensor],
         scale: float,
     ) -> Tensor:
+        weight = unpacked()
         rows = x.reshape(-1, x.shape[-1]).to(weight.dtype)
         inner = rows if dropped is None else dropped.reshape(rows.shape).to(weight.dtype)
         a, b = low
         narrow = inner @ a.T
+        bias = None if bias is None else bias.to(weight.dtype)
         y = torch.addmm(bias, rows, weight.T) if bias is not None else rows @ weight.T
         y.addmm_(narrow, b.T)
-        ctx.save_for_backward(inner, weight, a, b, narrow)
-        ctx.shape, ctx.dtype, ctx.scale = x.shape, x.dtype, scale
+        ctx.save_for_backward(inner, a, b, narrow)
+        ctx.unpacked, ctx.shape, ctx.dtype, ctx.scale = unpacked, x.shape, x.dtype, scale
         ctx.drops = dropped is not None
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        inner, weight, a, b, narrow = ctx.saved_tensors
+        inner, a, b, narrow = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         grad_narrow = grad @ b
         grad_a = (grad_narrow.T @ inner).float()
         grad_b = (grad.T @ narrow).float() * ctx.scale
         grad_x = grad_dropped = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad @ weight
+            grad_x = grad @ ctx.unpacked()
             if ctx.drops:
                 grad_dropped = (grad_narrow @ a).view(ctx.shape)
             else:
@@ -72,10 +79,10 @@ class _Copies:
     operations, where each layer by itself needs three. What is computed again in the backward pass
     takes them, too."""
 
-    def __init__(self, layers: Sequence[LoraLinear], dtype: torch.dtype) -> None:
+    def __init__(self, layers: Sequence[Any], dtype: torch.dtype) -> None:
         self._layers = layers
-        self._dtype = dtype
-        self._made: dict[LoraLinear, tuple[tuple[int, int], tuple[Tensor, Tensor]]] = {}
+        self.dtype = dtype
+        self._made: dict[Any, tuple[tuple[int, int], tuple[Tensor, Tensor]]] = {}
 
     def make(self, *_: Any) -> None:
         pairs = [_weights(layer) for layer in self._layers]
@@ -84,80 +91,97 @@ class _Copies:
             scales = [_scale(layer) for layer in self._layers]
             scaled = torch._foreach_mul([b for _, b in pairs], scales)
             weights = [*(a for a, _ in pairs), *scaled]
-            flat = torch.cat([weight.flatten() for weight in weights]).to(self._dtype)
+            flat = torch.cat([weight.flatten() for weight in weights]).to(self.dtype)
             pieces = torch.split(flat, [weight.numel() for weight in weights])
             copies = [p.view(w.shape) for p, w in zip(pieces, weights, strict=True)]
         low = zip(copies[: len(pairs)], copies[len(pairs) :], strict=True)
         made = zip(map(_version, self._layers), low, strict=True)
         self._made = dict(zip(self._layers, made, strict=True))
 
-    def of(self, layer: LoraLinear) -> tuple[Tensor, Tensor]:
+    def of(self, layer: Any) -> tuple[Tensor, Tensor]:
         version, low = self._made.get(layer, (None, None))
         if low is not None and version == _version(layer):
             return low
         a, b = _weights(layer)  # a part of the model that is called by itself
         with torch.no_grad():
-            return a.to(self._dtype), (b * _scale(layer)).to(self._dtype)
+            return a.to(self.dtype), (b * _scale(layer)).to(self.dtype)
 
 
 def fuse_lora(model: nn.Module, dtype: torch.dtype) -> int:
     """Let the layers of a PEFT model that allow it run as one operation; returns how many.
 
     Those are plain LoRA on a frozen nn.Linear whose weights are in `dtype`, the type that the run
-    computes in. All others, and these while their adapter is off or merged, keep PEFT's own
-    forward.
+    computes in, or on one in 4 bits that computes in it. All others, and these while their adapter
+    is off or merged, keep PEFT's own forward.
     """
-    layers: list[Any] = [module for module in model.modules() if _fusable(module, dtype)]
-    copies = _Copies(layers, dtype)
+    found = [(module, _weight(module, dtype)) for module in model.modules()]
+    layers: list[tuple[Any, Weight]] = [(it, weight) for it, weight in found if weight is not None]
+    copies = _Copies([layer for layer, _ in layers], dtype)
     if layers and dtype != torch.float32:
         unwrapped(model).register_forward_pre_hook(copies.make)
-    for layer in layers:
-        layer.forward = partial(_forward, layer, layer.forward, copies)
+    for layer, weight in layers:
+        layer.forward = partial(_forward, layer, layer.forward, copies, weight)
     return len(layers)
 
 
-def _fusable(module: Any, dtype: torch.dtype) -> bool:
-    if type(module) is not LoraLinear or module.active_adapters != ["default"]:
-        return False
+def _weight(module: Any, dtype: torch.dtype) -> Weight | None:
+    """That of a layer that can be fused."""
+    quantized = isinstance(module, BaseTunerLayer) and type(module).__name__ == "Linear4bit"
+    if not quantized and type(module) is not LoraLinear:
+        return None
     base = module.base_layer
-    return (
-        type(base) is nn.Linear
-        and base.weight.dtype == dtype
+    plain = (
+        module.active_adapters == ["default"]
         and not base.weight.requires_grad
         and (base.bias is None or not base.bias.requires_grad)
         and not module.lora_variant  # DoRA and the like
         and not module.lora_bias["default"]
     )
+    if not plain:
+        return None
+    if not quantized:
+        fits = type(base) is nn.Linear and base.weight.dtype == dtype
+        return partial(_as_it_is, base) if fits else None
+    return partial(_expanded, base, dtype) if base.compute_dtype == dtype else None
+
+
+def _as_it_is(base: Any) -> Tensor:
+    weight: Tensor = base.weight
+    return weight
+
+
+def _expanded(base: Any, dtype: torch.dtype) -> Tensor:
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(base.weight, base.weight.quant_state).to(dtype)
 
 
 def _forward(
-    layer: LoraLinear, plain: Any, copies: _Copies, x: Tensor, *args: Any, **kwargs: Any
+    layer: Any, plain: Any, copies: _Copies, weight: Weight, x: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
     if layer.disable_adapters or layer.merged or args or kwargs:
         result: Tensor = plain(x, *args, **kwargs)
         return result
-    base, dropout = layer.base_layer, layer.lora_dropout["default"]
+    bias, dropout = layer.base_layer.bias, layer.lora_dropout["default"]
     drops = layer.training and not isinstance(dropout, nn.Identity)
     # The operation chooses its dtypes itself.
     with torch.autocast(x.device.type, enabled=False):
-        dropped = dropout(x.to(base.weight.dtype)) if drops else None
+        dropped = dropout(x.to(copies.dtype)) if drops else None
         low, scale = copies.of(layer), _scale(layer)
-        y: Tensor = _LoraLinear.apply(
-            x, dropped, base.weight, base.bias, *_weights(layer), low, scale
-        )
+        y: Tensor = _LoraLinear.apply(x, dropped, weight, bias, *_weights(layer), low, scale)
     return y
 
 
-def _weights(layer: LoraLinear) -> tuple[Tensor, Tensor]:
+def _weights(layer: Any) -> tuple[Tensor, Tensor]:
     return layer.lora_A["default"].weight, layer.lora_B["default"].weight
 
 
-def _scale(layer: LoraLinear) -> float:
+def _scale(layer: Any) -> float:
     scale: float = layer.scaling["default"]
     return scale
 
 
-def _version(layer: LoraLinear) -> tuple[int, int]:
+def _version(layer: Any) -> tuple[int, int]:
     """Another one once an optimiser has stepped."""
     a, b = _weights(layer)
     return a._version, b._version

@@ -1,6 +1,9 @@
 """An adapter merged into the weights of its base model, and the proof that it was."""
 
+import json
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +15,29 @@ from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.methods.exact import exact
 from luthier_trainer.methods.tuned import Merged
+from luthier_trainer.models.files import has_experts, largest_layer, stored_bytes
 from luthier_trainer.models.load import BaseSource, base_config, stored_type
 from luthier_trainer.models.save import save_model
+from luthier_trainer.models.written import WrittenWeights, convert
 from luthier_trainer.runtime import resident_bytes
 
 _ROWS, _TOKENS = 4, 16
 _TOLERANCE = 1e-3  # relative to the largest logit
 # Of what an adapter changes, the share that rounding may take, and below which it is none.
 _MOST_LOST, _NOTHING = 0.5, 1e-4
-# What merging needs, of the weights in the type that they are held in: beside them there is a layer
-# in fp32.
-MERGING = 1.1
+# What merging needs, of the weights in the type that they are held in, where all are in memory:
+# beside them there is a layer in fp32.
+_ALL = 1.1
+# Bytes by number of the largest layer, where one is in memory at a time: in fp32, and once more.
+_A_LAYER = 8
 _WIDTH = 4  # of a number in fp32
+
+
+def merging_bytes(folder: Path) -> int:
+    """What a merge into the base in `folder` needs of the machine's memory."""
+    if has_experts(folder):
+        return round(_ALL * stored_bytes(folder))
+    return _A_LAYER * largest_layer(folder)
 
 
 def merge_adapter(
@@ -37,25 +51,46 @@ def merge_adapter(
     type), load it again and compare. Where that type would round most of the adapter away, it is
     saved in fp32, unless that needs more than `memory`. Raises TrainerError (MergeMismatch).
 
-    All is computed in fp32, but the weights are held in the type that they are stored in: one copy
-    of them, and a layer. Only where the result is in fp32 are all of them.
+    All is computed in fp32, a layer at a time. The weights lie in files, of the base and of the
+    result, which the system maps; the base is written as it is, and then each merged weight in its
+    place. Only where the weights of experts are changed are all of them in memory.
     """
+    return _merge(adapter, source, folder, dtype, memory, whole=_changes_parameters(adapter))
+
+
+def _merge(
+    adapter: Path,
+    source: BaseSource,
+    folder: Path,
+    dtype: torch.dtype | None,
+    memory: int | None,
+    *,
+    whole: bool,
+) -> Merged:
+    """`whole`: with all weights in memory, in the type that they are saved in."""
     from peft import PeftModel
 
-    held = dtype or stored_type(source.folder)
+    stored = stored_type(source.folder)
+    held = dtype or stored if whole else stored
     base = source.load_as(held)
     rows = _rows(base)
     untouched = _answers(base, rows)
     model = PeftModel.from_pretrained(base, adapter)
     expected = _answers(model, rows)
     _unwrap(model)
-    merged = _merged(model)
-    if held == torch.float32:  # else it is rounded already
-        _check(_answers(merged, rows), expected, _TOLERANCE)
+    layers = {} if whole else _updated(model)
+    merged = _merged(model) if whole else model.base_model.unload()
     _untie(merged)
     dtype = dtype or getattr(base_config(source.folder), "dtype", None) or torch.float32
-    save_model(merged.to(dtype), source.folder, folder)
-    del model, merged, base
+    save_model(merged, source.folder, folder)
+    if dtype != held:
+        convert(folder, dtype)
+    written = WrittenWeights(folder)
+    if not all(name in written for name in _names(layers)):
+        del model, merged, base, layers  # its files have other names than its modules
+        return _merge(adapter, source, folder, dtype, memory, whole=True)
+    _put_merged(layers, written, dtype)
+    del model, merged, base, layers
     reloaded = BaseSource(folder, source.head, source.longest, source.seed).load_as(dtype)
     # Rounding to the base's own type moves the logits by a few of its steps.
     tolerance = max(_TOLERANCE, 4 * torch.finfo(dtype).eps)
@@ -67,10 +102,10 @@ def merge_adapter(
     if dtype == torch.float32:
         raise _mismatch(f"it lacks {lost:.0%} of what the adapter changes")
     kind = str(dtype).removeprefix("torch.")
-    needed = round(MERGING * _WIDTH * sum(weight.numel() for weight in reloaded.parameters()))
+    weights = sum(weight.numel() for weight in reloaded.parameters())
     del reloaded
-    needed += resident_bytes()
-    if memory and needed > memory:
+    needed = round(_ALL * _WIDTH * weights) + resident_bytes()
+    if whole and memory and needed > memory:
         return replace(
             merge,
             warning=f"the base's type, {kind}, rounds {lost:.0%} of the adapter's effect away, and "
@@ -78,12 +113,18 @@ def merge_adapter(
             f"there are {memory / 1e9:.1f} GB: use the adapter, or a pool with more memory",
         )
     shutil.rmtree(folder)
-    unrounded = merge_adapter(adapter, source, folder, torch.float32)
+    unrounded = _merge(adapter, source, folder, torch.float32, None, whole=whole)
     return replace(
         unrounded,
         warning=f"the base's type, {kind}, would round {lost:.0%} of the adapter's effect away: "
         "the merged model is in float32",
     )
+
+
+def _changes_parameters(adapter: Path) -> bool:
+    """Whether it changes weights that belong to no layer of their own, as those of experts."""
+    document = json.loads((adapter / "adapter_config.json").read_bytes())
+    return bool(document.get("target_parameters"))
 
 
 def _rows(model: Any) -> dict[str, Tensor]:
@@ -116,11 +157,45 @@ def _answers(model: Any, rows: dict[str, Tensor]) -> Tensor:
     return answers.float()
 
 
-def _merged(model: Any) -> Any:
-    """The base model with the adapter in its weights, summed up in fp32, a module at a time."""
+def _updated(model: Any) -> dict[str, Any]:
+    """The layers with an update, by the names of the base's modules."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for layer in [m for m in model.modules() if isinstance(m, BaseTunerLayer)]:
+    modules = model.base_model.model.named_modules()
+    return {name: module for name, module in modules if isinstance(module, BaseTunerLayer)}
+
+
+def _names(layers: dict[str, Any]) -> Iterator[str]:
+    for name, layer in layers.items():
+        for own, _ in layer.get_base_layer().named_parameters(recurse=False):
+            yield f"{name}.{own}"
+
+
+def _put_merged(layers: dict[str, Any], written: WrittenWeights, dtype: torch.dtype) -> None:
+    for name, layer in layers.items():
+        weights = dict(layer.get_base_layer().named_parameters(recurse=False))
+        with _in_fp32(weights.values()):
+            layer.merge(safe_merge=True)
+            for own, weight in weights.items():
+                written.put(f"{name}.{own}", weight.data.to(dtype))
+
+
+@contextmanager
+def _in_fp32(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Within it they may be changed; afterwards they are as before."""
+    before = [(weight, weight.data) for weight in weights]
+    for weight, data in before:
+        weight.data = data.float()
+    try:
+        yield
+    finally:
+        for weight, data in before:
+            weight.data = data
+
+
+def _merged(model: Any) -> Any:
+    """The base model with the adapter in its weights, summed up in fp32, a module at a time."""
+    for layer in _updated(model).values():
         weights = [*layer.get_base_layer().parameters(recurse=False)]
         types = [weight.dtype for weight in weights]
         for weight in weights:

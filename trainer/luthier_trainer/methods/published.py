@@ -7,6 +7,7 @@ from typing import Any
 from luthier_api.methods import Method, Quantization
 from luthier_trainer import device
 from luthier_trainer.methods import bottleneck
+from luthier_trainer.methods.apply import trained_type
 from luthier_trainer.methods.virtualtokens import generate_with_tokens
 from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision
@@ -19,17 +20,16 @@ def load_published(method: Method, source: BaseSource, folder: Path, precision: 
     types in which its own run measured it. Raises whatever torch, peft and transformers do.
     """
     if method.type == "full":
-        return replace(source, folder=folder).load(precision, frozen=False).to(device.name())
+        dtype = trained_type(method)
+        return replace(source, folder=folder).load_as(dtype).to(device.name())
     quantization = None
     if method.type == "qlora":
         quantization = method.quantization or Quantization()
     base = source.load(precision, quantization)
     if method.type == "adapter":
         return bottleneck.load(base, folder).to(device.name())
-    from peft import PeftModel, prepare_model_for_kbit_training
+    from peft import PeftModel
 
-    if quantization:
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     model = PeftModel.from_pretrained(base, folder)
     if method.type in ("prefix", "prompt"):
         generate_with_tokens(model)

@@ -22,7 +22,8 @@ class Merged:
 class Tuned(Protocol):
     """The model of a method: full, lora, qlora, adapter, ia3, prefix or prompt."""
 
-    model: Any  # the nn.Module to train; its trainable parameters are fp32
+    # The nn.Module to train; its trainable parameters are fp32, but where all of them are bf16.
+    model: Any
     resolved: dict[str, str]  # what `auto` came to, e.g. {"targetModules": "k_proj, q_proj"}
     artifact: str  # folder of the artifact that `save` fills: "adapter" or "model"
 
@@ -34,6 +35,11 @@ class Tuned(Protocol):
     def take(self, folder: Path) -> None:
         """Begin with the weights that `save` wrote of a run with the same method and settings.
         Raises ValueError where they are others."""
+        ...
+
+    def settle(self) -> None:
+        """All is trained: round it to the type that `save` writes it in, so that what is measured
+        is what is published."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -76,6 +76,22 @@ def stored_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in _weight_files(folder))
 
 
+def largest_layer(folder: Path) -> int:
+    """How many numbers the largest layer has, or weight beside the layers."""
+    sizes: dict[str, int] = {}
+    for path in _weight_files(folder):
+        for name, tensor in _head(path).items():
+            found = _IN_LAYER.search(name)
+            layer = name[: found.end()] if found else name
+            sizes[layer] = sizes.get(layer, 0) + math.prod(tensor.shape)
+    return max(sizes.values(), default=0)
+
+
+def has_experts(folder: Path) -> bool:
+    """Whether it is a mixture of experts."""
+    return any(".experts." in name for path in _weight_files(folder) for name in _head(path))
+
+
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / "config.json")

@@ -13,7 +13,7 @@ from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.dropout import override_dropout
 from luthier_trainer.models.files import main_type
 from luthier_trainer.models.heads import remember_new_modules
-from luthier_trainer.models.precision import Precision, resolve_precision
+from luthier_trainer.models.precision import Precision, resolve_precision, widen_stream
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.varlen import EAGER_ATTENTION_TOKENS
@@ -109,6 +109,8 @@ def load_base(
     remember_new_modules(model, missing)
     if quantization:
         keep_packing(model)
+    if frozen and dtype is None and precision.name == "fp16":
+        widen_stream(model)
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return model

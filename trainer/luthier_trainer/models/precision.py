@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from luthier_trainer import device
 from luthier_trainer.log import log
@@ -11,7 +12,7 @@ from luthier_trainer.runtime import cpu_has_fast_bf16
 
 @dataclass(frozen=True)
 class Precision:
-    """Arithmetic of the forward pass; trainable weights are always fp32."""
+    """Arithmetic of the forward pass; what is trained beside a frozen base is fp32."""
 
     name: str  # fp32 | bf16 | fp16
 
@@ -26,9 +27,23 @@ class Precision:
 
     @property
     def frozen_dtype(self) -> torch.dtype:
-        """Of weights that aren't trained. fp32 and bf16 have the same range; in fp16 small
-        weights would be lost."""
-        return torch.bfloat16 if self.name == "bf16" else torch.float32
+        """Of weights that aren't trained."""
+        return self.dtype
+
+
+def widen_stream(model: nn.Module) -> None:
+    """Let what embeddings give be fp32, and with it all that is summed up over the layers, as fp16
+    ends at 65,504. Their weights stay as they are; those of layer norms, which are few, are fp32
+    too: not every processor's take another type than their input's."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.register_forward_hook(_widened)
+        elif isinstance(module, nn.LayerNorm):
+            module.float()
+
+
+def _widened(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.float()
 
 
 def resolve_precision(wish: str, gpus: int) -> Precision:

@@ -18,6 +18,7 @@ from luthier_trainer.objectives.items import Encode, encoded
 from luthier_trainer.objectives.loss import (
     Targets,
     causal_loss,
+    losses_alone,
     losses_of_examples,
     predict_targets,
     takes_logits_to_keep,
@@ -102,10 +103,12 @@ class Causal:
         scores = answers and bool(self._labels)
         # Where the question isn't how the example begins, it needs a forward of its own.
         apart = scores and any(item.asked is not None for item in items)
-        found = self._forward(model, items, scored=scores and not apart)
-        losses = losses_of_examples(found.logits, found.ids)
         given: list[Any] = [None] * len(items)
-        if scores:
+        if not scores:
+            losses = self._losses(model, items)
+        else:
+            found = self._forward(model, items, scored=not apart)
+            losses = losses_of_examples(found.logits, found.ids)
             names = list(self._labels)
             if apart:
                 # A forward predicts nothing at its last token, so one stands behind the question.
@@ -113,13 +116,19 @@ class Causal:
                 found = self._forward(model, items, scored=True)
             best = score_labels(model, items, found, list(self._labels.values())).argmax(dim=1)
             given = [names[index] for index in best.tolist()]
-        elif answers:
-            del found
+        if answers and not scores:
             prompts = [item.question for item in items]
             given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
             if isinstance(self.encoder, ChatEncoder):
                 given = list(map(self.encoder.visible, given))
         return [Prediction(*loss, answer) for loss, answer in zip(losses, given, strict=True)]
+
+    def _losses(self, model: nn.Module, items: Sequence[Tokens]) -> list[tuple[float, int]]:
+        losses = losses_alone(model, on_device(model, collate(items, self._pad_id)))
+        if losses is not None:
+            return losses
+        found = self._forward(model, items, scored=False)
+        return losses_of_examples(found.logits, found.ids)
 
     def _forward(self, model: nn.Module, items: Sequence[Tokens], scored: bool) -> Targets:
         """`scored`: as score_labels needs it."""

@@ -6,8 +6,7 @@ whatever it does to them (soft caps, scaling) stays: to learn, the output layer 
 single tokens; where answers are compared, `logits_to_keep` names positions of all examples.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,14 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from luthier_trainer.objectives.collate import TARGET_POSITIONS
-from luthier_trainer.objectives.forward import takes, unwrapped, virtual_tokens
+from luthier_trainer.objectives.forward import takes, virtual_tokens
+from luthier_trainer.objectives.outputlayer import (
+    Select,
+    in_parts,
+    loss_in_parts,
+    losses_in_parts,
+    reading,
+)
 from luthier_trainer.objectives.tokens import IGNORED
 from luthier_trainer.objectives.varlen import BOUNDS, PLACES, arguments
 
@@ -87,6 +93,20 @@ def losses_of_examples(logits: Tensor, targets: Tensor) -> list[tuple[float, int
     ]
 
 
+def losses_alone(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[tuple[float, int]] | None:
+    """(summed loss, number of targets) of each example of a batch of `collate`, without the logits
+    of all: None where these are few, or not the output layer's alone."""
+    ids, select = _targets_of(inputs)
+    head = in_parts(model, len(ids))
+    if head is None:
+        return None
+    with reading(model, select, skipped=True) as read:
+        model(**_forward_inputs(inputs), use_cache=False)
+    counts = (inputs["labels"][:, 1:] != IGNORED).sum(dim=1).tolist()
+    losses = torch.split(losses_in_parts(read, head, ids), counts)
+    return [(float(row.sum()), count) for row, count in zip(losses, counts, strict=True)]
+
+
 def causal_loss(
     model: nn.Module,
     inputs: Mapping[str, Tensor],
@@ -99,29 +119,44 @@ def causal_loss(
     `sparse`: logits at targets alone; the model must have an output layer of its own for it.
     """
     if sparse:
-        labels, positions = inputs["labels"], inputs[TARGET_POSITIONS]
-        with _head_at(model, positions, labels.shape[1]):
-            logits = model(**_forward_inputs(inputs), use_cache=False).logits
-        total = summed_loss(logits, labels.flatten().index_select(0, positions + 1), smoothing)
+        ids, select = _targets_of(inputs)
+
+        def forward() -> Any:
+            return model(**_forward_inputs(inputs), use_cache=False)
+
+        total = loss_at(model, forward, select, ids, smoothing)
     else:
         targets = predict_targets(model, inputs, False, use_cache=False)
         total = summed_loss(targets.logits, targets.ids, smoothing)
     return divided(total, target_count)
 
 
-@contextmanager
-def _head_at(model: nn.Module, positions: Tensor, length: int) -> Iterator[None]:
-    """Logits [targets, vocabulary] at the positions of a text of `length` tokens a row, not
-    [examples, length, vocabulary]. What peft puts before a text has none."""
+def loss_at(
+    model: nn.Module,
+    forward: Callable[[], Any],
+    select: Select,
+    targets: Tensor,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Summed loss of a model with an output layer, which reads what `select` makes of the outputs
+    before it: [targets, width]. Many targets have their logits a part at a time."""
+    head = None if smoothing else in_parts(model, len(targets))
+    with reading(model, select, skipped=head is not None) as read:
+        outputs = forward()
+    if head is not None:
+        return loss_in_parts(read, head, targets)
+    return summed_loss(outputs.logits, targets, smoothing)
 
-    def select(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (inputs[0][:, -length:].flatten(0, 1).index_select(0, positions),)
 
-    hook = unwrapped(model).get_output_embeddings().register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        hook.remove()
+def _targets_of(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Select]:
+    """Ids of a batch's targets, and what chooses the outputs that predict them: [targets, width] of
+    [examples, length, width]. What peft puts before a text has none."""
+    labels, positions = inputs["labels"], inputs[TARGET_POSITIONS]
+
+    def select(outputs: Tensor) -> Tensor:
+        return outputs[:, -labels.shape[1] :].flatten(0, 1).index_select(0, positions)
+
+    return labels.flatten().index_select(0, positions + 1), select
 
 
 _NOT_THE_MODELS = ("labels", TARGET_POSITIONS, BOUNDS, PLACES)

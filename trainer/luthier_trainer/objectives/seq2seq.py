@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Completion, Example
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
+from luthier_trainer.objectives.custom import Custom, count_labels, scaled
 from luthier_trainer.objectives.forward import is_prompted, on_device, unwrapped
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.loss import divided, loss_at, losses_of_examples
 from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.scoring import label_completions
@@ -130,8 +130,19 @@ class Seq2Seq:
         return count_labels(batch["labels"], self._custom)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
-        outputs = _forward(model, batch, batch["labels"])
-        return of_heads(outputs, batch, count, self._smoothing, self._custom)
+        labels = batch["labels"]
+        if self._custom:
+            outputs = _forward(model, batch, labels)
+            return scaled(self._custom(outputs, dict(batch)), len(labels), count)
+        wanted = labels != IGNORED
+        total = loss_at(
+            model,
+            lambda: _forward(model, batch, labels),
+            lambda outputs: outputs[wanted],
+            labels[wanted],
+            self._smoothing,
+        )
+        return divided(total, count)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,19 @@ _COPIES = ("ToCopyBackward0", "TBackward0")
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes. `growing`: as the tokens do. `copies`: of weights, in the arithmetic's type."""
+    """Bytes. `at_output` and `in_layer`: held at once when logits, or their gradient, are made, and
+    when a layer works, both growing as the tokens do; the larger one is the peak. `copies`: of
+    weights, in the arithmetic's type. `again`: layers are computed again, when logits are gone."""
 
-    growing: int
+    at_output: int
+    in_layer: int
     copies: int
+    again: bool = False
+
+    def without(self, logits: int, kept: int) -> "Kept":
+        """Without so many bytes of logits, of which so many are kept for the backward pass."""
+        in_layer = self.in_layer if self.again else max(0, self.in_layer - kept)
+        return replace(self, at_output=max(0, self.at_output - logits), in_layer=in_layer)
 
 
 class _Counter:
@@ -29,7 +38,7 @@ class _Counter:
     def __init__(self, model: nn.Module, checkpointed: bool) -> None:
         own = [*model.parameters(), *model.buffers()]
         self._checkpointed = checkpointed
-        self._weights = {tensor.untyped_storage().data_ptr() for tensor in own}
+        self._weights = set(map(_place, own))
         self._shapes = {shape for t in own for shape in (t.shape, t.shape[::-1])}
         self._seen: set[int] = set()
         self._layer: Any = None
@@ -39,8 +48,7 @@ class _Counter:
         self._copies = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
+        place, size = _place(tensor), tensor.untyped_storage().nbytes()
         if place in self._weights or place in self._seen:
             return tensor.detach()
         self._seen.add(place)
@@ -52,7 +60,7 @@ class _Counter:
 
     def enter(self, layer: nn.Module, inputs: Any) -> None:
         self._layer = layer
-        self._inputs |= {t.data_ptr(): t.nbytes for t in inputs if isinstance(t, Tensor)}
+        self._inputs |= {_place(t): t.nbytes for t in inputs if isinstance(t, Tensor)}
         self._inputs_until[layer] = sum(self._inputs.values())
 
     def leave(self, *_: Any) -> None:
@@ -64,15 +72,15 @@ class _Counter:
         is one more of its largest tensor."""
         layers = {layer: sizes for layer, sizes in self._sizes.items() if layer is not None}
         outside = self._sizes.get(None, [])
-        at_logits = sum(outside) + 2 * max(outside, default=0)
+        at_output = sum(outside) + 2 * max(outside, default=0)
         if self._checkpointed:
             # One at a time is computed again, when what is behind it is gone.
             again = [self._inputs_until[at] + sum(s) + max(s) for at, s in layers.items()]
-            growing = max([sum(self._inputs.values()) + at_logits, *again])
-        else:
-            in_layers = sum(outside) + max(map(max, layers.values()), default=0)
-            growing = sum(map(sum, layers.values())) + max(at_logits, in_layers)
-        return Kept(growing, self._copies)
+            at_output += sum(self._inputs.values())
+            return Kept(at_output, max(again, default=0), self._copies, again=True)
+        kept = sum(map(sum, layers.values()))
+        in_layer = sum(outside) + max(map(max, layers.values()), default=0)
+        return Kept(kept + at_output, kept + in_layer, self._copies)
 
     def _is_copy(self, tensor: Tensor) -> bool:
         """Whether it is a weight in another type, or transposed."""
@@ -105,6 +113,11 @@ def counted(model: nn.Module) -> Iterator[_Counter]:
             layer.gradient_checkpointing = True
         for hook in hooks:
             hook.remove()
+
+
+def _place(tensor: Tensor) -> int:
+    """Of its storage, also where that has no memory (torch.device("meta"), fake tensors)."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

@@ -12,10 +12,14 @@ from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training.checkpoint import Snapshot, write
 from luthier_trainer.training.checkpointfolder import prune
 
+# Copies of the state that are in memory at once: one that is uploaded, and one that waits.
+MOST_SNAPSHOTS = 2
+
 
 class CheckpointWriter:
     """Uploads one snapshot at a time. A newer one replaces one that still waits, unless that
-    is the best so far: its weights may be the result.
+    is the best so far: its weights may be the result. There are never more than MOST_SNAPSHOTS,
+    if `make_room` is called before each is made.
 
     `grace_seconds`: how long a pod that is told to stop has for its last one. `fence` raises
     Superseded when this pod may no longer publish. `on_written` is called in the writer's thread
@@ -65,13 +69,24 @@ class CheckpointWriter:
         with self._changed:
             return self._warning
 
+    def make_room(self, best_step: int | None) -> None:
+        """For a newer snapshot: one that waits gives way, and where that is the best so far, of
+        step `best_step`, what is uploaded before it is waited for. Raises what an upload failed
+        with."""
+        with self._changed:
+            for older in self._waiting:
+                if older.step != best_step:
+                    log(f"checkpoint of step {older.step} gives way to a newer one")
+            self._waiting = [it for it in self._waiting if it.step == best_step]
+            self._changed.wait_for(
+                lambda: self._failure or self._busy + len(self._waiting) < MOST_SNAPSHOTS
+            )
+            self._raise_failure()
+
     def submit(self, snapshot: Snapshot, blocked_seconds: float) -> None:
         """Hand over a snapshot. `blocked_seconds`: how long its copy took."""
         with self._changed:
             self._raise_failure()
-            for older in self._waiting:
-                if older.step not in (snapshot.step, snapshot.best_step):
-                    log(f"checkpoint of step {older.step} gives way to a newer one")
             best = (s for s in self._waiting if s.step == snapshot.best_step != snapshot.step)
             self._waiting = [*best, snapshot]
             self._cost = self._cost.model_copy(

@@ -1,22 +1,27 @@
 """How much memory and time a training will need, from one batch of it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from luthier_api.optimizers import state_bytes_per_weight
 from luthier_api.training import Training
 from luthier_trainer.device import on_gpu
 from luthier_trainer.models.load import Precision
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
+from luthier_trainer.objectives.outputlayer import kept_logits_bytes, logits_bytes
 from luthier_trainer.training import generators, memory
 from luthier_trainer.training.activations import Kept, counted
+from luthier_trainer.training.checkpointwriter import MOST_SNAPSHOTS
+from luthier_trainer.training.rounding import step_bytes
 
-_FP32 = 4
 # Tokens that are enough to learn the rest from: a third of a second, on either.
 _SAMPLE_TOKENS_CPU, _SAMPLE_TOKENS_GPU = 96, 8192
 # On a CPU the time is taken of more, where these seconds are enough: small batches are slower.
@@ -25,13 +30,24 @@ _TIMED_TOKENS, _TIMED_SECONDS = 512, 0.4
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a forward and backward pass holds at once beside the weights and their gradients:
-    `activation_bytes` with a batch of so many `tokens`, `copy_bytes` with any."""
+    """What a forward and backward pass holds at once beside the weights and their gradients, with
+    a batch of so many `tokens` and `targets`: `at_output` bytes beside the logits when these are
+    made, `in_layer` when a layer works, and `copy_bytes` with any batch. `logits`: bytes that so
+    many targets have."""
 
     tokens: int
-    activation_bytes: int
+    targets: int
+    at_output: int
+    in_layer: int
+    logits: Callable[[int], int]
     copy_bytes: int
     seconds_per_token: float
+
+    def activations(self, tokens: int) -> int:
+        """Bytes with a batch of so many tokens, copies of weights left out."""
+        times = tokens / self.tokens
+        logits = self.logits(round(times * self.targets))
+        return round(max(times * self.at_output + logits, times * self.in_layer))
 
 
 @dataclass(frozen=True)
@@ -42,35 +58,70 @@ class Memory:
     gradients: int
     gradients_stay: bool  # while the next activations are made
     optimizer: int
-    checkpoint: int  # a copy of the state, while it is uploaded
+    summed: int  # beside gradients, where that of a weight is one of two places'
+    step: int  # of the optimiser, a weight at a time, when activations are gone
+    snapshots: int  # copies of the state, while they are uploaded
+    machine: int  # those of a GPU's state, which are in the machine's memory
     copies: int  # of weights, in the arithmetic's type
-    activations_per_token: float
+    activations: Callable[[int], int]  # of so many tokens
+    evaluation: int = 0  # when eval is measured, beside weights and state
 
     def total(self, tokens: int) -> int:
         """The peak with batches of at most so many tokens."""
-        held = self.fixed + self.optimizer + self.checkpoint + self.copies
-        activations = round(self.activations_per_token * tokens)
+        held = self.fixed + self.optimizer + self.snapshots
+        activations = self.activations(tokens) + self.copies
+        end = max(self.summed, self.step)
         if self.gradients_stay:
-            return held + self.gradients + activations
-        return held + max(self.gradients, activations)  # the ones come as the others go
+            learning = self.gradients + max(activations, end)
+        else:  # the ones come as the others go
+            learning = max(self.gradients + end, activations)
+        return held + max(learning, self.evaluation)
 
 
-def memory_of(model: Any, training: Training, fixed: int, calibration: Calibration) -> Memory:
-    """What a training holds. `fixed`: bytes in use before the calibration."""
-    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    state = round(state_bytes_per_weight(training.optimizer) * weights)
-    # On a GPU the copy lies in the memory of the machine, of which there is more.
-    copy = 0 if on_gpu() else weights * _FP32 + state
-    per_token = calibration.activation_bytes / calibration.tokens
+def memory_of(
+    model: Any, training: Training, fixed: int, calibration: Calibration, evaluation: int = 0
+) -> Memory:
+    """What a training holds. `fixed`: bytes in use before the calibration. `evaluation`: what
+    measuring a batch of eval holds (evaluation.memory)."""
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    weights: int = sum(p.nbytes for p in trained)
+    state = _state_bytes(model, training.optimizer)
+    snapshots = MOST_SNAPSHOTS * (weights + state)
+    heap = memory.heap_per_tensor()
     return Memory(
         fixed=fixed,
-        gradients=weights * _FP32,
+        gradients=weights,
         gradients_stay=training.gradient_accumulation_steps > 1,
         optimizer=state,
-        checkpoint=copy,
+        summed=_summed_bytes(model),
+        step=step_bytes(trained),
+        snapshots=0 if on_gpu() else snapshots,
+        machine=snapshots if on_gpu() else 0,
         copies=calibration.copy_bytes,
-        activations_per_token=per_token * memory.heap_per_tensor(),
+        activations=lambda tokens: round(calibration.activations(tokens) * heap),
+        evaluation=round(evaluation * heap),
     )
+
+
+def _state_bytes(model: Any, optimizer: str) -> int:
+    """What the optimiser remembers. States of embeddings stay in 32 bits (optimizers.py)."""
+    trained = {id(p): p.numel() for p in model.parameters() if p.requires_grad}
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    wide = sum(numel for key, numel in trained.items() if key in embeddings)
+    each = state_bytes_per_weight(optimizer)
+    of_embeddings = state_bytes_per_weight(optimizer.replace("8bit", "32bit"))
+    return int(each * (sum(trained.values()) - wide) + of_embeddings * wide)
+
+
+def _summed_bytes(model: Any) -> int:
+    """What the gradient of embeddings that are the output layer's too takes beside itself: that of
+    either place, before their sum is there."""
+    base = unwrapped(model)
+    inputs, output = base.get_input_embeddings(), base.get_output_embeddings()
+    if output is None or not output.weight.requires_grad or output.weight is not inputs.weight:
+        return 0
+    size: int = output.weight.nbytes
+    return 2 * size
 
 
 def calibrate(
@@ -101,9 +152,14 @@ def calibrate(
             kept = _count(model, objective, sample, precision)
             seconds_per_token = _time(model, objective, sample, longest, precision)
     model.zero_grad(set_to_none=True)
+    targets = objective.count_targets(objective.collate(sample))
+    kept = kept.without(logits_bytes(model, targets), kept_logits_bytes(model, targets))
     return Calibration(
         tokens=len(sample) * max(map(len, sample)) if padded else sum(map(len, sample)),
-        activation_bytes=kept.growing,
+        targets=targets,
+        at_output=kept.at_output,
+        in_layer=kept.in_layer,
+        logits=partial(logits_bytes, model),
         copy_bytes=kept.copies,
         seconds_per_token=seconds_per_token,
     )
@@ -175,7 +231,10 @@ def _measure(
     before = memory.used_bytes()
     memory.reset_peak()
     seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
-    return Kept(memory.peak_bytes() - before, copies=0), seconds / tokens
+    peak = memory.peak_bytes() - before
+    # Which of the two it was isn't seen: most likely a layer that computes all again.
+    again = bool(getattr(model, "is_gradient_checkpointing", False))
+    return Kept(0 if again else peak, peak if again else 0, 0, again), seconds / tokens
 
 
 def _pass(

@@ -299,6 +299,7 @@ class _Training:
         if not self.world.is_first:
             return
         started = time.monotonic()
+        self.session.writer.make_room(self.best.step if self.best else None)
         snapshot = checkpoint.capture(
             self.step,
             self.model,

@@ -12,6 +12,7 @@ from luthier_api.optimizers import of_bitsandbytes
 from luthier_api.training import Training
 from luthier_trainer.models.quantized import show_bitsandbytes
 from luthier_trainer.training.rate import rate_of
+from luthier_trainer.training.rounding import with_rounding
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 # AdEMAMix (https://arxiv.org/abs/2409.03137): the decay and the weight of its slow average.
@@ -24,6 +25,10 @@ _PAGED, _PAGED_FROM = {"state1", "state2"}, 100_000
 
 def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
     """The optimiser of the trainable weights, in a fresh state."""
+    return with_rounding(_make(model, training), training.seed)
+
+
+def _make(model: nn.Module, training: Training) -> Optimizer:
     name, rate = training.optimizer, rate_of(training)
     groups = _groups(model, training.weight_decay)
     if of_bitsandbytes(name):
@@ -48,6 +53,7 @@ def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
 def page_again(optimizer: Any) -> None:
     """Put restored states where a paged optimiser has them: bitsandbytes pages those that it
     makes, and leaves those that it loads in the GPU's memory."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # within one that rounds
     if not getattr(optimizer, "is_paged", False):
         return
     from bitsandbytes import functional

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ import torch
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
 from luthier_trainer.device import on_gpu
-from luthier_trainer.errors import OUT_OF_MEMORY, unsupported
+from luthier_trainer.errors import MEASURING_REMEDY, OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.choose import Batching
 from luthier_trainer.objectives.firstfit import first_fit
 from luthier_trainer.objectives.items import lengths as lengths_of
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.runtime import resident_bytes
 from luthier_trainer.training import memory
 from luthier_trainer.training.estimate import Calibration, Memory, calibrate, memory_of
 
@@ -65,14 +66,17 @@ def resolve(
     batching: Batching = "padded",
     may_checkpoint: bool = True,
     kept: Mapping[str, str] | None = None,
+    evaluation: int = 0,
+    machine: int | None = None,
 ) -> Resolved:
     """Decide by a forward and backward pass of the longest rows, and leave the model as decided:
     its layers compute their activations again, or keep them.
 
     `batching`: how `objective` collates. `limit`: bytes that the training may use
     (memory.limit_bytes). `may_checkpoint`: whether the method can recompute activations. `kept`: of
-    the checkpoint that is gone on from (snapshot.document["resolved"]). Raises TrainerError
-    (NoNegatives).
+    the checkpoint that is gone on from (snapshot.document["resolved"]). `evaluation`: bytes that
+    measuring a batch of eval holds (evaluation.memory). `machine`: bytes of the machine's memory,
+    where a GPU's is another one. Raises TrainerError (NoNegatives).
     """
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
@@ -88,7 +92,7 @@ def resolve(
         found = calibrate(
             model, objective, items, precision, _first_guess(wish), padded=batching == "padded"
         )
-        return found, memory_of(model, training, fixed, found)
+        return found, memory_of(model, training, fixed, found, evaluation)
 
     def tokens(batch_size: int) -> int:
         """Of the largest batch, with its padding if it has some."""
@@ -127,10 +131,14 @@ def resolve(
     _check_negatives(training, batch_size, len(lengths))
     total = needs.total(tokens(batch_size))
     if total > limit:
+        learning = replace(needs, evaluation=0).total(tokens(batch_size))
+        remedy = OUT_OF_MEMORY["FineTuneJob"][0] if learning > limit else MEASURING_REMEDY
         log(
             f"warning: the training may need {total / 1e9:.1f} GB and there are "
-            f"{limit / 1e9:.1f} GB: {OUT_OF_MEMORY['FineTuneJob'][0]}"
+            f"{limit / 1e9:.1f} GB: {remedy}"
         )
+    if needs.machine:
+        _tell_machine(resident_bytes() + needs.machine, machine)
     steps = _steps_of_an_epoch(training, rows, batch_size)
     held = _held(lengths, steps)
     what = f"packed rows of up to {training.max_length:,} tokens" if packed else "rows"
@@ -146,7 +154,11 @@ def resolve(
         gradient_checkpointing=checkpointing,
         packed=packed,
         workers=workers,
-        estimate=Estimate(memory_bytes=total, duration_seconds=round(seconds, 1)),
+        estimate=Estimate(
+            memory_bytes=total,
+            machine_memory_bytes=needs.machine or None,
+            duration_seconds=round(seconds, 1),
+        ),
         notes={
             "perDeviceBatchSize": str(batch_size),
             "gradientCheckpointing": "on" if checkpointing else "off",
@@ -157,6 +169,16 @@ def resolve(
             "dataloaderWorkers": str(workers),
         },
     )
+
+
+def _tell_machine(needed: int, room: int | None) -> None:
+    """Checkpoints of a GPU's state are copied into the machine's memory."""
+    if room and needed > room:
+        log(
+            f"warning: checkpoints may need {needed / 1e9:.1f} GB of the pod's own memory, and "
+            f"there are {room / 1e9:.1f} GB: use a pool with more memory, a method that trains "
+            "fewer weights (lora) or an optimizer with a smaller state"
+        )
 
 
 def _check_negatives(training: Training, batch_size: int, rows: int) -> None:

@@ -6,6 +6,7 @@ The format: https://github.com/huggingface/safetensors#format
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -29,14 +30,21 @@ _NAMES = {
 }
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write contiguous CPU tensors; returns the sha256 of the file."""
-    header: dict[str, object] = {}
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> str:
+    """Write contiguous CPU tensors; returns the sha256 of the file. `dtype`: what numbers with a
+    point become, one tensor at a time."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
+    types = {name: _kind(tensor, dtype) for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
+        size = tensor.numel() * types[name].itemsize
         header[name] = {
-            "dtype": _NAMES[tensor.dtype],
+            "dtype": _NAMES[types[name]],
             "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
@@ -46,7 +54,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     with path.open("wb") as file:
         start_of_file = memoryview(len(head).to_bytes(8, "little") + head)
-        for part in (start_of_file, *map(_bytes, tensors.values())):
+        parts = (as_bytes(tensor.to(types[name])) for name, tensor in tensors.items())
+        for part in chain([start_of_file], parts):
             for start in range(0, len(part), _CHUNK):
                 chunk = part[start : start + _CHUNK]
                 digest.update(chunk)
@@ -54,5 +63,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def as_bytes(tensor: Tensor) -> memoryview:
+    """Of a contiguous CPU tensor, without a copy."""
     return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _kind(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype and tensor.is_floating_point() else tensor.dtype
