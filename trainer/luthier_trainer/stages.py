@@ -318,6 +318,7 @@ class Stages:
                 self.precision.dtype,
             ),
             machine=memory.machine_bytes(self.run.spec.memory_bytes),
+            processes=self.world.size,
         )
         if self.world.is_first:
             self.world.share({"step": self._resumed_step, "kept": self.resolved.kept})

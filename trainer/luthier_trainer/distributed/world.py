@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import TCPStore
 
+from luthier_trainer import device
 from luthier_trainer.distributed.place import Place
 from luthier_trainer.errors import PeersLost
 from luthier_trainer.log import log
@@ -119,7 +120,7 @@ def meet(place: Place, check: Callable[[], None]) -> World:
     host, _, port = place.master.rpartition(":")
     log(f"process {place.rank} of {place.size}: meeting at {place.master}")
     store = _store(host, int(port), place, check)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.on_gpu() else "gloo"
     with _together():
         dist.init_process_group(
             backend, store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT

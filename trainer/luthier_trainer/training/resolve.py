@@ -68,6 +68,7 @@ def resolve(
     kept: Mapping[str, str] | None = None,
     evaluation: int = 0,
     machine: int | None = None,
+    processes: int = 1,
 ) -> Resolved:
     """Decide by a forward and backward pass of the longest rows, and leave the model as decided:
     its layers compute their activations again, or keep them.
@@ -76,13 +77,15 @@ def resolve(
     (memory.limit_bytes). `may_checkpoint`: whether the method can recompute activations. `kept`: of
     the checkpoint that is gone on from (snapshot.document["resolved"]). `evaluation`: bytes that
     measuring a batch of eval holds (evaluation.memory). `machine`: bytes of the machine's memory,
-    where a GPU's is another one. Raises TrainerError (NoNegatives).
+    where a GPU's is another one. `processes`: that train together, each on batches of its own.
+    Raises TrainerError (NoNegatives).
     """
+    accumulated = training.gradient_accumulation_steps * processes
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
     packed = batching == "packed"
     rows = _packed_rows(lengths, training.max_length) if packed else len(lengths)
-    most = _most_by_rows(training, rows)
+    most = _most_by_rows(training, rows, accumulated)
     fixed = memory.used_bytes()
 
     def measure(checkpointing: bool) -> tuple[Calibration, Memory]:
@@ -139,14 +142,11 @@ def resolve(
         )
     if needs.machine:
         _tell_machine(resident_bytes() + needs.machine, machine)
-    steps = _steps_of_an_epoch(training, rows, batch_size)
+    steps = math.ceil(math.ceil(rows / batch_size) / accumulated)
     held = _held(lengths, steps)
     what = f"packed rows of up to {training.max_length:,} tokens" if packed else "rows"
-    log(
-        f"an epoch has {steps:,} steps of {batch_size} × "
-        f"{training.gradient_accumulation_steps} {what}: {held} a step"
-    )
-    examples = _examples(training, batch_size, len(lengths), rows)
+    log(f"an epoch has {steps:,} steps of {batch_size} × {accumulated} {what}: {held} a step")
+    examples = _examples(training, batch_size, len(lengths), rows, accumulated) / processes
     seconds = calibration.seconds_per_token * examples * sum(lengths) / len(lengths)
     workers = _workers(training.dataloader_workers)
     return Resolved(
@@ -214,17 +214,12 @@ def _packed_rows(lengths: Sequence[int], max_length: int) -> int:
     return int(first_fit(np.clip(lengths, 1, max_length), max_length).max()) + 1
 
 
-def _most_by_rows(training: Training, rows: int) -> int:
-    """Rows of the largest batch that leaves an epoch enough optimiser steps."""
-    most = rows // (_STEPS_AN_EPOCH * training.gradient_accumulation_steps)
+def _most_by_rows(training: Training, rows: int, accumulated: int) -> int:
+    """Rows of the largest batch that leaves an epoch enough optimiser steps, of so many batches."""
+    most = rows // (_STEPS_AN_EPOCH * accumulated)
     if training.in_batch_negatives:
         most = max(most, min(rows, _FEWEST_NEGATIVES))
     return max(most, 1)
-
-
-def _steps_of_an_epoch(training: Training, rows: int, batch_size: int) -> int:
-    batches = math.ceil(rows / batch_size)
-    return math.ceil(batches / training.gradient_accumulation_steps)
 
 
 def _held(lengths: Sequence[int], steps: int) -> str:
@@ -241,11 +236,13 @@ def _largest(fits: Any, most: int) -> int:
     return size
 
 
-def _examples(training: Training, batch_size: int, count: int, rows: int) -> float:
-    """Examples learnt from, over all epochs. `rows`: what the `count` examples are packed into."""
+def _examples(
+    training: Training, batch_size: int, count: int, rows: int, accumulated: int
+) -> float:
+    """Examples learnt from, over all epochs. `rows`: what the `count` examples are packed into;
+    `accumulated`: batches of a step."""
     if training.max_steps:
-        batches = training.max_steps * training.gradient_accumulation_steps
-        return batches * batch_size * count / rows
+        return training.max_steps * accumulated * batch_size * count / rows
     assert training.epochs
     return math.ceil(training.epochs * count)
 
