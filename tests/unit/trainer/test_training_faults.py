@@ -13,6 +13,7 @@ from torch import nn
 from unit.trainer.training_runs import Causal, Fit
 
 from luthier_api.result import ExitCode
+from luthier_trainer.distributed.world import World
 from luthier_trainer.errors import TrainerError, from_exception
 from luthier_trainer.objectives.objective import Batch
 from luthier_trainer.training import checkpoint
@@ -182,24 +183,24 @@ def test_noise_needs_embeddings(tmp_path: Path) -> None:
 def test_fp16_leaves_out_steps_whose_gradient_overflows_but_not_for_ever() -> None:
     from luthier_trainer.training.finite import FiniteCheck
 
-    check = FiniteCheck("row {}".format, scaled=True)
+    check = FiniteCheck("row {}".format, scaled=True, world=World())
     for step in range(25):
         check.begin([[step]])
         check.add(torch.tensor(1.0))
-        check.check(torch.tensor(float("inf")), step)
+        check.check(torch.tensor(1.0), torch.tensor(float("inf")), step)
     check.begin([[1, 2]])
     check.add(torch.tensor(1.0))
     with pytest.raises(TrainerError, match="row 1, row 2"):
-        check.check(torch.tensor(float("inf")), 26)
+        check.check(torch.tensor(1.0), torch.tensor(float("inf")), 26)
 
 
 def test_fp16_does_not_wait_where_the_loss_is_no_number() -> None:
     """Its scale is the gradient's: the loss would stay what it is."""
     from luthier_trainer.training.finite import FiniteCheck
 
-    check = FiniteCheck("row {}".format, scaled=True)
+    check = FiniteCheck("row {}".format, scaled=True, world=World())
     check.begin([[1, 2], [3]])
     check.add(torch.tensor(1.0))
     check.add(torch.tensor(float("nan")))
     with pytest.raises(TrainerError, match=r"LossNotFinite.*a batch of row 3;"):
-        check.check(torch.tensor(float("nan")), 1)
+        check.check(torch.tensor(float("nan")), torch.tensor(float("nan")), 1)
