@@ -50,9 +50,14 @@ def eventually(what: str, probe: Callable[[], T | None], within: float, every: f
         time.sleep(every)
 
 
-@cache
 def api(kubeconfig: Path) -> Kube:
     """The API server, as its administrator. One connection for all tests."""
+    # Another cluster may come up under the name of one that is gone.
+    return _api(kubeconfig, kubeconfig.read_bytes())
+
+
+@cache
+def _api(kubeconfig: Path, _content: bytes) -> Kube:
     return Kube(str(kubeconfig))
 
 
