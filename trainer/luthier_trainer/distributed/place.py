@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from luthier_api.runspec import MASTER_PORT, AnyOrder, RunSpec
 
-# Set by launch.py for the processes of a pod; the pod itself knows its place by what
-# Kubernetes says (https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/).
+# Which of an Indexed Job's pods it is, as Kubernetes says
+# (https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/).
+INDEX = "JOB_COMPLETION_INDEX"
+# Set by launch.py for the processes of a pod.
 LOCAL_RANK, MASTER = "LUTHIER_LOCAL_RANK", "LUTHIER_MASTER"
-_NODE = "JOB_COMPLETION_INDEX"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def place_of(order: AnyOrder, environment: Mapping[str, str] = os.environ) -> Pl
     if not _together(order):
         return Place(0, 1, "")
     each = processes(order)
-    node = int(environment.get(_NODE, "0")) if order.nodes > 1 else 0
+    node = int(environment.get(INDEX, "0")) if order.nodes > 1 else 0
     local = int(environment.get(LOCAL_RANK, "0"))
     master = environment.get(MASTER) or f"{order.master or '127.0.0.1'}:{MASTER_PORT}"
     return Place(node * each + local, order.nodes * each, master)

@@ -13,6 +13,7 @@ from luthier_trainer.data.examples import Example
 from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
+from luthier_trainer.models.temporary import evaluating
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
 
@@ -161,17 +162,12 @@ def _by_example(predictions: Sequence[Prediction], firsts: Sequence[int]) -> Seq
 def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
     """No dropout, no gradients; afterwards the model is as it was."""
     device = next(model.parameters()).device.type
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device, dtype=autocast, enabled=autocast is not None),
-        ):
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    with (
+        evaluating(model),
+        torch.inference_mode(),
+        torch.autocast(device, dtype=autocast, enabled=autocast is not None),
+    ):
+        yield
 
 
 def _by_length(

@@ -2,13 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import nn
+
+from luthier_trainer.models.temporary import evaluating
 
 # A layer of a stack, and the rest of a module's name: bert.encoder.layer.0, attention.self.query
 _IN_LAYER = re.compile(r"^(?P<layer>.*?\.\d+)\.(?P<rest>.+)$")
@@ -73,19 +73,9 @@ def _run(model: Any) -> list[str]:
     try:
         # What goes from layer to layer is fp32 where weights are fp16 (models/precision.py).
         half = torch.autocast(model.device.type, torch.float16, model.dtype == torch.float16)
-        with torch.no_grad(), _evaluating(model), half:
+        with torch.no_grad(), evaluating(model), half:
             body(**inputs)
     finally:
         for handle in handles:
             handle.remove()
     return order
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

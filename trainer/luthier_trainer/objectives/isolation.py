@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
+from luthier_trainer.models.temporary import evaluating
 from luthier_trainer.objectives.collate import joined
 from luthier_trainer.objectives.forward import is_prompted, on_device, unwrapped
 from luthier_trainer.objectives.tokens import Tokens, compact
@@ -145,14 +146,9 @@ def require_isolation(model: Any, autocast: torch.dtype | None = None) -> None:
 @contextmanager
 def _answering(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
     kind = next(model.parameters()).device.type
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with (
-            torch.enable_grad(),
-            torch.autocast(kind, dtype=autocast, enabled=autocast is not None),
-        ):
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    with (
+        evaluating(model),
+        torch.enable_grad(),
+        torch.autocast(kind, dtype=autocast, enabled=autocast is not None),
+    ):
+        yield

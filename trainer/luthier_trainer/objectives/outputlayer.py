@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from luthier_trainer.models.temporary import evaluating, forward_instead
 from luthier_trainer.objectives.forward import device_of, unwrapped
 
 # Logits of a part: 256 MiB in fp32. Larger ones are no faster.
@@ -106,7 +107,7 @@ def reading(model: Any, select: Select, *, skipped: bool = False) -> Iterator[Re
 
     hook = head.register_forward_pre_hook(choose)
     try:
-        with _instead(head, _keeper(head, read)) if skipped else nullcontext():
+        with forward_instead(head, _keeper(head, read)) if skipped else nullcontext():
             yield read
     finally:
         hook.remove()
@@ -214,8 +215,8 @@ def _is_plain(base: Any, autocast: torch.dtype | None) -> bool:
         with (
             torch.no_grad(),
             torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-            _answering(base),
-            _instead(head, lambda _: marked),
+            evaluating(base),
+            forward_instead(head, lambda _: marked),
         ):
             logits = base(**inputs).logits
     except Exception:  # whatever it stumbles over: its own forward does it
@@ -232,29 +233,3 @@ def _keeper(head: nn.Linear, read: Read) -> Callable[[Tensor], Tensor]:
         return hidden.new_empty(0, head.out_features)
 
     return keep
-
-
-@contextmanager
-def _instead(head: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within it the layer computes something else."""
-    own = vars(head).get("forward")
-    head.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del head.forward
-        else:
-            head.forward = own
-
-
-@contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
-    """Without dropout: nothing is drawn."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -8,15 +8,13 @@ from luthier_api.searchspace import problem
 from luthier_trainer.claim import Start
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
+from luthier_trainer.distributed.place import INDEX
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.run import Run
 from luthier_trainer.search.records import Records
 from luthier_trainer.storage.objectstore import ObjectStore
-
-# The Job controller tells a pod of an Indexed Job which one it is.
-_INDEX = "JOB_COMPLETION_INDEX"
 
 
 class SearchRun(Run):
@@ -36,7 +34,7 @@ class SearchRun(Run):
         folder: Path,
         start: Start | None,
     ) -> RunResult:
-        index = os.environ.get(_INDEX, "")
+        index = os.environ.get(INDEX, "")
         worker = int(index) if index.isdecimal() else 0
         made_from = (examples.digest, modelcache.identity(base), start)
         attempts = self.pod.claim(output, *made_from, part=worker)

@@ -18,6 +18,7 @@ from luthier_api.result import ExitCode
 from luthier_trainer import device
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.models.temporary import forward_instead
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training import best, checkpoint, generators, memory
 from luthier_trainer.training.best import Best
@@ -355,15 +356,8 @@ def _autocast_forward(model: nn.Module, dtype: torch.dtype | None) -> Iterator[N
     if dtype is None:
         yield
         return
-    own = vars(model).get("forward")  # one that the instance has instead of its class's
-    model.forward = torch.autocast(device.name(), dtype)(model.forward)
-    try:
+    with forward_instead(model, torch.autocast(device.name(), dtype)(model.forward)):
         yield
-    finally:
-        if own is None:
-            del model.forward
-        else:
-            model.forward = own
 
 
 def _finished(model: Any, session: Session, snapshot: Snapshot) -> Outcome:
