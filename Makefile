@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-all faults test-changed test-unit test-gpu lint format generate verify images bench lock clean
+.PHONY: help setup demo demo-down test test-all faults test-changed test-unit test-gpu lint format generate verify images docs docs-serve bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test-gpu: setup ## Tests that need a CUDA GPU, see docs/gpu.md
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/finish_image.py scripts/values_schema.py scripts/methods_table.py scripts/test.py scripts/changed_tests.py
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/finish_image.py scripts/values_schema.py scripts/methods_table.py scripts/test.py scripts/changed_tests.py scripts/site.py
 	.venv/bin/lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
@@ -59,6 +59,12 @@ verify: generate ## Fail when a generated file is not what the code generates
 
 images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
 	@$(PY) scripts/images.py all
+
+docs: setup ## Build the documentation as a site into out/site; docs-serve shows it while you write
+	@$(PY) scripts/site.py
+
+docs-serve: setup
+	@$(PY) scripts/site.py --serve
 
 bench: setup ## Measure, and compare with transformers.Trainer; prints tables
 	@$(PY) -m luthier_demo prepare
