@@ -1,12 +1,15 @@
-"""Documents of published artifacts: in a folder, or in S3 with the credentials of the environment.
+"""Published artifacts: in a folder, or in S3 with the credentials of the environment.
 
-The only module of the command line that reads S3, by boto3 where that is installed.
+The only module of the command line that reads S3.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
+from luthier_cli import s3
 from luthier_cli.errors import CliError
 
 MANIFEST = "manifest.json"
@@ -15,36 +18,29 @@ _MOST_BYTES = 64 * 2**20
 
 
 def read(folder: str, name: str, endpoint: str | None = None) -> bytes:
-    """A file of the artifact in `folder` (a URI, or a path). Raises CliError."""
+    """A document of the artifact in `folder` (a URI, or a path). Raises CliError."""
+    with opened(folder, name, endpoint) as stream:
+        data: bytes = stream.read(_MOST_BYTES)
+    return data
+
+
+@contextmanager
+def opened(folder: str, name: str, endpoint: str | None = None) -> Iterator[IO[bytes] | Any]:
+    """A file of the artifact in `folder`, as a stream. Raises CliError, while it is read, too."""
     parts = urlsplit(folder)
     if parts.scheme == "s3":
-        return _of_s3(parts.netloc, f"{parts.path.strip('/')}/{name}", endpoint)
-    path = Path(parts.path if parts.scheme == "file" else folder) / name
+        prefix = unquote(parts.path).strip("/")
+        bucket, key = parts.netloc, f"{prefix}/{name}" if prefix else name
+        with s3.told(f"read s3://{bucket}/{key}"):
+            yield s3.client(endpoint).get_object(Bucket=bucket, Key=key)["Body"]
+        return
+    if parts.scheme not in ("", "file"):
+        raise CliError(f"{folder} can't be read from here", "name s3://BUCKET/PREFIX, or a folder")
+    path = Path(unquote(parts.path) if parts.scheme == "file" else folder) / name
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            yield stream
     except OSError as error:
         raise CliError(
             f"can't read {path}: {error.strerror}", "name an artifact's folder"
         ) from None
-
-
-def _of_s3(bucket: str, key: str, endpoint: str | None) -> bytes:
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        raise CliError(
-            f"s3://{bucket}/{key} can't be read without boto3", "install it: pip install boto3"
-        ) from None
-    try:
-        client = boto3.client("s3", endpoint_url=endpoint)
-        answer: Any = client.get_object(Bucket=bucket, Key=key)
-        data: bytes = answer["Body"].read(_MOST_BYTES)
-    except (BotoCoreError, ClientError) as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code")
-        raise CliError(
-            f"can't read s3://{bucket}/{key}: {code or type(error).__name__}",
-            "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another store than AWS, "
-            "AWS_ENDPOINT_URL or --s3-endpoint",
-        ) from None
-    return data

@@ -20,6 +20,7 @@ from kubernetes.config import (
 )
 
 from luthier_api import GROUP
+from luthier_api.kinds import Kind
 from luthier_cli.errors import CliError
 from luthier_cli.kubeconfig import configured
 from luthier_cli.paths import path_of
@@ -29,6 +30,7 @@ Object = dict[str, Any]
 
 _TIMEOUT = (5.0, 30.0)  # seconds: connect, read
 _WATCH_SECONDS = 60
+_PAGE = 500
 _PATIENCE = 120.0
 _RECONNECT_SECONDS = 1.0
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -186,6 +188,42 @@ def read(cluster: Cluster, target: Target) -> Object:
         return cluster.request("GET", target.path(cluster.namespace))
     except (ApiError, UnreachableError) as error:
         raise cluster.explain(error, str(target)) from None
+
+
+def list_all(cluster: Cluster, kind: Kind, namespace: str | None) -> list[Object]:
+    """All of a kind, in a namespace or (None) in every one. Raises CliError."""
+    try:
+        found = _pages(cluster, kind.collection(namespace), {})
+    except (ApiError, UnreachableError) as error:
+        raise cluster.explain(error, kind.plural, namespace) from None
+    return [{"kind": kind.name, **it} for it in found]  # a list's items don't say
+
+
+def events_of(cluster: Cluster, resource: Object) -> list[Object]:
+    """The Events about it; none where the user may not read them. Raises CliError."""
+    uid, namespace = resource["metadata"]["uid"], resource["metadata"]["namespace"]
+    path = f"/api/v1/namespaces/{namespace}/events"
+    try:
+        return _pages(cluster, path, {"fieldSelector": f"involvedObject.uid={uid}"})
+    except UnreachableError as error:
+        raise cluster.explain(error, "events") from None
+    except ApiError as error:
+        if error.code == 403:
+            return []
+        raise cluster.explain(error, "events") from None
+
+
+def _pages(cluster: Cluster, path: str, query: dict[str, Any]) -> list[Object]:
+    """The items of a list, page by page. Raises ApiError and UnreachableError."""
+    found: list[Object] = []
+    after = ""
+    while True:
+        page = {"limit": _PAGE, **({"continue": after} if after else {})}
+        answer = cluster.request("GET", path, {**query, **page})
+        found += answer.get("items") or []
+        after = (answer.get("metadata") or {}).get("continue") or ""
+        if not after:
+            return found
 
 
 def watch(

@@ -4,14 +4,18 @@ import typer
 
 from luthier_cli.commands import (
     compare,
+    describe,
     history,
+    list_,
     logs,
     promote,
+    pull,
     rerun,
     retrain,
     retry,
     run,
     trials,
+    upload,
     validate,
     version,
     watch,
@@ -30,6 +34,8 @@ app = typer.Typer(
 for command in (
     validate.validate,
     run.run,
+    list_.list_,
+    describe.describe,
     watch.watch,
     logs.logs,
     retry.retry,
@@ -39,6 +45,8 @@ for command in (
     compare.compare,
     promote.promote,
     trials.trials,
+    pull.pull,
+    upload.upload,
     version.version,
 ):
-    app.command()(command)
+    app.command(command.__name__.rstrip("_"))(command)

@@ -26,6 +26,16 @@ class Target:
         return f"{self.kind.collection(namespace)}/{self.name}"
 
 
+def parse_kinds(text: str | None) -> list[Kind]:
+    """The kind of that name, all without one. Raises CliError."""
+    if text is None:
+        return list(KINDS.values())
+    if found := kind_called(text):
+        return [found]
+    known = ", ".join(f"{kind.short} ({kind.name})" for kind in KINDS.values())
+    raise CliError(f"{text} is no kind of ours", f"write {known}")
+
+
 def parse_target(text: str) -> Target:
     """A name alone is a FineTuneJob's. Raises CliError."""
     kind, slash, name = text.rpartition("/")

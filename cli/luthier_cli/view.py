@@ -30,7 +30,7 @@ from luthier_cli.state import (
 _BAR_WIDTH = 40
 # Conditions that are bad news when they are True.
 _BAD = ("Failed", "Stalled", "Suspended")
-_PHASE_STYLES = {"Complete": "green", "Failed": "red", "Stalled": "red", "Suspended": "yellow"}
+STYLES = {"Complete": "green", "Failed": "red", "Stalled": "red", "Suspended": "yellow"}
 
 
 class Live:
@@ -48,7 +48,7 @@ class Live:
         if facts := list(_facts(resource, now)):
             parts.append(Text("  " + "   ".join(facts)))
         parts += _found(resource)
-        parts.append(_conditions(resource))
+        parts.append(conditions(resource))
         if note:
             parts.append(Text(one_line(f"  {note}"), style="dim"))
         return Group(*parts)
@@ -67,7 +67,7 @@ def _title(resource: Resource) -> Text:
     metadata, status = resource["metadata"], status_of(resource)
     name = f"{metadata.get('namespace', 'default')}/{metadata['name']}"
     title = Text(one_line(name), style="bold")
-    title.append(f"  {phase(resource)}", style=_PHASE_STYLES.get(phase(resource), "cyan"))
+    title.append(f"  {phase(resource)}", style=STYLES.get(phase(resource), "cyan"))
     if revision := status.get("revision"):
         title.append(f"  {revision}", style="dim not bold")
     if (attempt := status.get("attempt") or 1) > 1:
@@ -141,7 +141,7 @@ def _facts(resource: Resource, now: datetime) -> Iterator[str]:
         yield looked
 
 
-def _conditions(resource: Resource) -> Table:
+def conditions(resource: Resource) -> Table:
     """The conditions that tell something, in words; those of an older spec are dim."""
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)

@@ -31,9 +31,10 @@ class Kind:
         """What it is called by, in lower case, as kubectl calls it."""
         return (self.name.lower(), self.plural, self.short, self.resource)
 
-    def collection(self, namespace: str) -> str:
-        """The API path of the resources of a namespace."""
-        return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{self.plural}"
+    def collection(self, namespace: str | None) -> str:
+        """The API path of the resources of a namespace, or (None) of all."""
+        within = f"namespaces/{namespace}/" if namespace else ""
+        return f"/apis/{GROUP}/{VERSION}/{within}{self.plural}"
 
     def spec_model(self) -> type[Model]:
         """The pydantic model of `spec`."""

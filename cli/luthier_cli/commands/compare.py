@@ -13,6 +13,7 @@ from luthier_cli.commands.options import (
     Namespace,
     Output,
     OutputFormat,
+    S3Endpoint,
 )
 from luthier_cli.errors import CliError
 
@@ -25,10 +26,7 @@ def compare(
     page: Annotated[
         Path | None, typer.Option("--page", help="Write an HTML page, too.", metavar="FILE")
     ] = None,
-    s3_endpoint: Annotated[
-        str | None,
-        typer.Option("--s3-endpoint", help="Default: AWS_ENDPOINT_URL, else AWS.", metavar="URL"),
-    ] = None,
+    s3_endpoint: S3Endpoint = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,

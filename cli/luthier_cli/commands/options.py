@@ -24,6 +24,10 @@ Kubeconfig = Annotated[
     str | None,
     typer.Option("--kubeconfig", help="Default: KUBECONFIG, else ~/.kube/config.", metavar="FILE"),
 ]
+S3Endpoint = Annotated[
+    str | None,
+    typer.Option("--s3-endpoint", help="Default: AWS_ENDPOINT_URL, else AWS.", metavar="URL"),
+]
 OutputFormat = Annotated[
     Output, typer.Option("--output", "-o", help="text for people, json for programs.")
 ]
