@@ -147,7 +147,7 @@ class Cluster:
         if error.code == 404:
             return CliError(
                 f"no {what} in the namespace {namespace or self.namespace} of {where}",
-                "see what there is: kubectl get luthier --all-namespaces",
+                "see what there is: luthier list --all-namespaces",
             )
         return CliError(f"{where} refused {what}: {error} ({error.code})", "")
 

@@ -23,6 +23,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def files(count: int) -> str:
+    """1 file, 2 files."""
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
 def parse_time(text: str | None) -> datetime | None:
     """An RFC 3339 time, or None where there is none or it isn't one."""
     if not text:

@@ -56,6 +56,7 @@ def pull(
         from luthier_cli.pull import Published, files_of, published, read_manifest
         from luthier_cli.pull import pull as pull_files
         from luthier_cli.target import parse_target
+        from luthier_cli.text import files as counted
         from luthier_cli.text import size
         from luthier_cli.transfer import bar
 
@@ -79,6 +80,6 @@ def pull(
                 }, indent=2,
             )  # fmt: skip
             return
-        say(f"{found.uri} → {folder}: {len(files)} files, {size(total)}, {new} of them new")
+        say(f"{found.uri} → {folder}: {counted(len(files))}, {size(total)}, {new} of them new")
         if (folder / "README.md").is_file():
             say(f"how to use it: {folder / 'README.md'}")

@@ -24,6 +24,7 @@ def upload(
     """
     with told_errors():
         from luthier_cli.paths import path_of
+        from luthier_cli.text import files as counted
         from luthier_cli.text import size
         from luthier_cli.transfer import bar
         from luthier_cli.upload import files_below, place_of
@@ -38,4 +39,4 @@ def upload(
         if output is Output.json:
             print_json({"uri": uri, "files": len(files), "bytes": total, "new": new}, indent=2)
         else:
-            say(f"{uri}: {len(files)} files, {size(total)}, {new} of them new")
+            say(f"{uri}: {counted(len(files))}, {size(total)}, {new} of them new")

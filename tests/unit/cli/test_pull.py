@@ -210,7 +210,7 @@ def test_one_file_and_none(store: Store, artifact: Path, tmp_path: Path) -> None
     done = luthier(
         "upload", str(artifact / "README.md"), f"s3://{store.bucket}", **store.environment
     )
-    assert done.stdout.startswith(f"s3://{store.bucket}/README.md: 1 files, 14 B, 1 of them new")
+    assert done.stdout.startswith(f"s3://{store.bucket}/README.md: 1 file, 14 B, 1 of them new")
     for path, word in ((tmp_path / "gone", "isn't there"), (tmp_path / "empty", "is empty")):
         if word == "is empty":
             path.mkdir()
