@@ -117,7 +117,7 @@ def test_an_optimize_job_and_a_bundle(control_plane: Cluster, namespace: str) ->
     # No FineTuneJob has that name.
     done = luthier("watch", "tone", "-n", namespace, kubeconfig=control_plane.kubeconfig)
     assert (done.returncode, "no FineTuneJob tone" in done.stderr) == (2, True)
-    assert "kubectl get luthier --all-namespaces" in done.stderr
+    assert "luthier list --all-namespaces" in done.stderr
 
     with watching(control_plane, namespace, target="opj/tone") as (process, lines):
         assert "Waiting for the operator" in next(lines)
