@@ -1,5 +1,7 @@
 """The program: its commands, in the order of its help."""
 
+from typing import Annotated
+
 import typer
 
 from luthier_cli.commands import (
@@ -30,6 +32,19 @@ app = typer.Typer(
     help="Fine-tune, optimise and bundle small language models on Kubernetes, or on this machine.",
     epilog="Also works as [bold]kubectl luthier[/].",
 )
+
+
+@app.callback()
+def options(
+    version_: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and end.", callback=version.of, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
 
 for command in (
     validate.validate,

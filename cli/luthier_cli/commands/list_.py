@@ -5,13 +5,19 @@ from typing import Annotated
 
 import typer
 
+from luthier_cli.commands import completion
 from luthier_cli.commands.console import print_json, stdout, told_errors
 from luthier_cli.commands.options import Context, Kubeconfig, Namespace, Output, OutputFormat
 
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="ftj, opj, ab, or in full. [default: all]", metavar="KIND")
+        str | None,
+        typer.Argument(
+            help="ftj, opj, ab, or in full. [default: all]",
+            metavar="KIND",
+            autocompletion=completion.kinds,
+        ),
     ] = None,
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Of every namespace.")

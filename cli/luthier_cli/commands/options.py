@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from luthier_cli.commands import completion
+
 
 class Output(StrEnum):
     """How results are written."""
@@ -18,7 +20,13 @@ Namespace = Annotated[
     typer.Option("--namespace", "-n", help="Default: that of the context.", metavar="NS"),
 ]
 Context = Annotated[
-    str | None, typer.Option("--context", help="Context of the kubeconfig.", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--context",
+        help="Context of the kubeconfig.",
+        metavar="NAME",
+        autocompletion=completion.contexts,
+    ),
 ]
 Kubeconfig = Annotated[
     str | None,
@@ -37,5 +45,6 @@ Name = Annotated[
         help="Name of the FineTuneJob; of another kind: opj/NAME (OptimizeJob), ab/NAME "
         "(AdapterBundle).",
         metavar="[KIND/]NAME",
+        autocompletion=completion.names,
     ),
 ]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from luthier_cli.commands import completion
 from luthier_cli.commands.console import print_json, say, told_errors
 from luthier_cli.commands.options import (
     Context,
@@ -22,6 +23,7 @@ def pull(
         typer.Argument(
             help="A FineTuneJob, opj/NAME, ab/NAME; or an artifact's folder: s3://BUCKET/PREFIX.",
             metavar="[KIND/]NAME|URI",
+            autocompletion=completion.names,
         ),
     ],
     to: Annotated[
