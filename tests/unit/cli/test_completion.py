@@ -1,19 +1,28 @@
 """What Tab offers, as a shell asks for it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from contract.manifests import OPTIMIZE_JOB
-from unit.cli.command import fine_tune_job, luthier, named
+from unit.cli.command import environment, fine_tune_job, named
 
 from luthier_cluster import Cluster
 
 
 def offered(line: str, kubeconfig: Path | None = None) -> list[str]:
     """For the last word of `line`."""
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    done = luthier(kubeconfig=kubeconfig, _LUTHIER_COMPLETE="complete_bash", **words)
-    assert "Traceback" not in done.stderr
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("luthier")],
+        env=environment(kubeconfig, _LUTHIER_COMPLETE="complete_bash", **asked),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
     return done.stdout.split()
 
 
