@@ -19,7 +19,7 @@ from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache
 from luthier_trainer.parallel import run_all
-from luthier_trainer.publish import MANIFEST
+from luthier_trainer.pod.publish import MANIFEST
 from luthier_trainer.storage.keys import below
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store

@@ -9,8 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from luthier_api.result import RunResult
-from luthier_trainer import publish
-from luthier_trainer.claim import Start
 from luthier_trainer.errors import TrainerError, measuring
 from luthier_trainer.evaluation import script
 from luthier_trainer.evaluation.compare import (
@@ -27,6 +25,7 @@ from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.evaluation.sheet import Answered, sheet
 from luthier_trainer.log import log, log_traceback
+from luthier_trainer.machine import memory
 from luthier_trainer.models import cache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.save import write_ends
@@ -34,12 +33,13 @@ from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.pod.claim import Start
+from luthier_trainer.pod.pod import publish
+from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.report import ask as asking
 from luthier_trainer.report.ask import Ask
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.write import write_report
-from luthier_trainer.training import memory
-from luthier_trainer.usercode import has_code
 
 if TYPE_CHECKING:
     from luthier_trainer.stages import Stages

@@ -9,26 +9,32 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.revision import revision_number
 from luthier_api.runspec import InUseOrder, RunSpec
-from luthier_trainer.claim import REVISION_TAKEN, Start, base_changed, read_claim, revision_taken
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.distributed.agreement import agreement
 from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.finished import Found, finished, found_again
-from luthier_trainer.inuse import IN_USE, write_in_use
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.files import check_files
-from luthier_trainer.pod import Pod
-from luthier_trainer.revisions import beside, newest_first
+from luthier_trainer.pod.claim import (
+    REVISION_TAKEN,
+    Start,
+    base_changed,
+    read_claim,
+    revision_taken,
+)
+from luthier_trainer.pod.finished import Found, finished, found_again
+from luthier_trainer.pod.inuse import IN_USE, write_in_use
+from luthier_trainer.pod.pod import Pod
+from luthier_trainer.pod.revisions import beside, newest_first
+from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
-from luthier_trainer.usercode import has_code
 
 if TYPE_CHECKING:
     from luthier_trainer.training.checkpointwriter import CheckpointWriter

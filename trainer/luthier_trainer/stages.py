@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from luthier_api.result import RunResult
-from luthier_trainer import device, inspection, usercode
-from luthier_trainer.attempts import Ledger
+from luthier_trainer import inspection
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
 from luthier_trainer.distributed.world import World
@@ -23,6 +22,8 @@ from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.memory import evaluation_bytes
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.log import log
+from luthier_trainer.machine import device, memory
+from luthier_trainer.machine.runtime import has_tcmalloc, resident_bytes, threads
 from luthier_trainer.methods.apply import check_modules, trained_type, tune
 from luthier_trainer.methods.merge import merging_bytes
 from luthier_trainer.models import cache
@@ -42,15 +43,16 @@ from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.specials import special_token_warnings
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.objectives.unfold import unfolded
+from luthier_trainer.pod.attempts import Ledger
+from luthier_trainer.pod.pod import usercode
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
 from luthier_trainer.results import Results
 from luthier_trainer.run import Run
-from luthier_trainer.runtime import has_tcmalloc, resident_bytes, threads
 from luthier_trainer.startfrom import fetch_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.tokencache import TokenCache, shape_of
-from luthier_trainer.training import checkpoint, memory
+from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 from luthier_trainer.training.journal import Journal

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.cachefolder import locked, remove, unless_locked
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.log import log
+from luthier_trainer.machine.cachefolder import locked, remove, unless_locked
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.items import count, few, in_batches
 from luthier_trainer.objectives.objective import Item, ShownObjective

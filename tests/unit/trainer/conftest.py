@@ -31,8 +31,8 @@ from unit.trainer.support import (
 from unit.trainer.warm import PatchedSubprocess, WarmProcess
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.optimize import child
-from luthier_trainer.runtime import settings
+from luthier_trainer.machine import child
+from luthier_trainer.machine.runtime import settings
 
 if TYPE_CHECKING:
     from unit.trainer.bundle_built import Built

@@ -15,12 +15,12 @@ from unit.trainer.objectives_support import tokenizer_of
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.optimizejob import Optimizing
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.methods.bottleneck import Bottleneck
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.plain.build import OnnxBuilder, builder
+from luthier_trainer.pod.interrupt import Interrupt
 
 __all__ = ["CAUSAL", "CLASSES", "SEQ2SEQ", "TAGS", "VECTORS"]
 

@@ -16,7 +16,6 @@ from unit.trainer.tiny import tiny, tiny_tokenizer_of
 
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_trainer.bundle.run import BundleRun
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.objectives.ends import ends_of, turn_end
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import Encoder, begin_tokens, pad_token
@@ -25,6 +24,7 @@ from luthier_trainer.optimize.plain.build import builder
 from luthier_trainer.optimize.plain.layout import LAYOUT
 from luthier_trainer.optimize.plain.readme import readme as plain_readme
 from luthier_trainer.optimize.run import Optimization
+from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.report import ask as asking
 
 pytestmark = pytest.mark.timeout(1800)

@@ -10,11 +10,11 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.bundle import graph
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.machine import child
 from luthier_trainer.objectives.objective import Head
-from luthier_trainer.optimize import child
 from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.genai.build import builder
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 @pytest.fixture

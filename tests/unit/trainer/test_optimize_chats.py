@@ -11,12 +11,12 @@ from unit.trainer.support import folder_of
 from unit.trainer.test_optimize_source import by_uri
 
 from luthier_api.runspec import OptimizeOrder
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import take_claim
 from luthier_trainer.models.load import load_tokenizer
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.rows import read_rows
 from luthier_trainer.optimize.run import Optimization
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import take_claim
 from luthier_trainer.storage.open import open_store
 
 TEMPLATE = (

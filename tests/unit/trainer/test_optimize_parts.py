@@ -11,7 +11,6 @@ from unit.trainer.plain_support import CLASSES, source_of
 from luthier_api.optimizejob import Benchmark, Candidate, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.optimize.candidate import Workbench
 from luthier_trainer.optimize.ending import none_passed
 from luthier_trainer.optimize.keys import package_key, source_key
@@ -20,6 +19,7 @@ from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
 from luthier_trainer.optimize.plain.build import OnnxBuilder
 from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.storage.filestore import FileStore
 
 

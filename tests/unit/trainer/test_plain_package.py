@@ -30,11 +30,11 @@ from luthier_api.optimizejob import Optimizing
 from luthier_api.training import Similarity
 from luthier_trainer.data.examples import Pair
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.optimize.plain import package as packaging
 from luthier_trainer.optimize.plain.build import builder, unfit
 from luthier_trainer.optimize.plain.route import GENAI_ARCHITECTURES, route
+from luthier_trainer.pod.interrupt import Interrupt
 
 ALL = [
     ("bert", CLASSES),

@@ -12,9 +12,9 @@ from unit.trainer.plain_support import CAUSAL, CLASSES, SEQ2SEQ, batch, opened, 
 from luthier_api.optimizejob import Int4, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.optimize.plain.build import builder
 from luthier_trainer.optimize.plain.quantize import to_int4
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 def _graph(folder: Path, name: str = "model") -> Any:

@@ -14,8 +14,8 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.progress import MAX_REPORT_BYTES
 from luthier_api.runspec import RunIdentity, S3Access
 from luthier_api.search import Prune, Search
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import Superseded
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.search import asha, standing
 from luthier_trainer.search.importance import importance
 from luthier_trainer.search.page import search_page

@@ -30,9 +30,9 @@ from unit.trainer.objectives_support import (
 
 from luthier_api.training import Similarity
 from luthier_trainer import tokencache
-from luthier_trainer.cachefolder import locked
 from luthier_trainer.data.examples import Example
 from luthier_trainer.errors import Interrupted
+from luthier_trainer.machine.cachefolder import locked
 from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder

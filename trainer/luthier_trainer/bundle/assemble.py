@@ -29,7 +29,7 @@ from luthier_trainer.bundle.verdict import judge_metric
 from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import load_tokenizer
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.pod import Pod
 
 # What ends a run, though it happened over an adapter's rows.
 _OF_THE_POD = ("StorageUnavailable", "OutOfMemory", "DiskFull")

@@ -21,7 +21,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.result import ExitCode
 from luthier_trainer.bundle.modules import node, parameter, peft_key, rank_symbol
 from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.optimize import child
+from luthier_trainer.machine import child
 from luthier_trainer.optimize.genai.build import finish
 
 GRAPH = "model.onnx"

@@ -12,7 +12,7 @@ from luthier_trainer.bundle.modules import PROJECTIONS
 from luthier_trainer.bundle.parts import adapter_file, describe_all, taken_part
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.log import log
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.pod import Pod
 
 
 class Maker:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.genai.runner import GenaiRunner, Logits
-from luthier_trainer.runtime import threads
 
 __all__ = ["Logits", "Package"]
 

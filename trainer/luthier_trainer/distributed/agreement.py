@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from luthier_trainer.claim import Start
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.errors import PeersLost
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import BaseModel, identity
+from luthier_trainer.pod.claim import Start
 
 if TYPE_CHECKING:
     from luthier_trainer.run import Run

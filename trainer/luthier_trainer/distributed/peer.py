@@ -8,10 +8,10 @@ from luthier_api.runstatus import Usage
 from luthier_trainer.distributed.agreement import agree
 from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import identity
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.run import Run
 from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.open import open_store

@@ -12,9 +12,9 @@ from typing import Any
 from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.optimize import child
+from luthier_trainer.machine import child
+from luthier_trainer.machine.runtime import hide_unused_packages, peak_resident_bytes
 from luthier_trainer.optimize.contract import FormatName, Runner, Source
-from luthier_trainer.runtime import hide_unused_packages, peak_resident_bytes
 
 _SECONDS = 3600
 _DIGITS = 4

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from luthier_api.optimizejob import Candidate
 from luthier_api.result import ExitCode, OptimizeResult
-from luthier_trainer import publish
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.optimize.devices import machine
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.run import Optimization, artifact_of
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.pod import publish
 from luthier_trainer.storage.objectstore import ObjectStore
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.errors import unsupported
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.optimize.contract import Builder, FormatName, Runner, Source
 from luthier_trainer.optimize.genai import build as genai
 from luthier_trainer.optimize.plain import build as plain
 from luthier_trainer.optimize.plain.route import route
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 def choose(optimizing: Optimizing, source: Source, interrupt: Interrupt) -> Builder:

@@ -9,7 +9,6 @@ from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
 from luthier_trainer.models.load import base_config
 from luthier_trainer.objectives.items import lengths
@@ -21,6 +20,7 @@ from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.optimize.likeness import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows, read_rows
 from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 @dataclass(frozen=True)

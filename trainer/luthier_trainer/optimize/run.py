@@ -9,10 +9,10 @@ from luthier_api.result import OptimizeResult
 from luthier_api.runspec import OptimizeOrder
 from luthier_api.runstatus import ArtifactRef
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.shelf import Shelf, folder_beside
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.open import open_store
 
 

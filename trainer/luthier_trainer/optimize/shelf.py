@@ -16,7 +16,7 @@ from typing import Any
 from luthier_trainer.documents import DocumentError, parse
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
-from luthier_trainer.publish import describe
+from luthier_trainer.pod.publish import describe
 from luthier_trainer.storage.keys import require
 from luthier_trainer.storage.objectstore import ObjectStore
 

@@ -6,9 +6,9 @@ import torch
 
 from luthier_api.optimizejob import Candidate
 from luthier_api.result import OptimizeResult
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.asked import asked
 from luthier_trainer.optimize.benchmark import Subject
 from luthier_trainer.optimize.candidate import OF_A_CANDIDATE, Workbench
@@ -26,7 +26,7 @@ from luthier_trainer.optimize.run import Optimization
 from luthier_trainer.optimize.shelf import Shelf
 from luthier_trainer.optimize.source import require_finite
 from luthier_trainer.optimize.torchrunner import TorchRunner
-from luthier_trainer.runtime import threads
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.storage.objectstore import ObjectStore
 
 _REASON = 300  # characters of Candidate.reason

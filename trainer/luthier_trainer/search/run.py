@@ -5,13 +5,13 @@ from pathlib import Path
 
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.searchspace import problem
-from luthier_trainer.claim import Start
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.distributed.place import INDEX
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.pod.claim import Start
 from luthier_trainer.run import Run
 from luthier_trainer.search.records import Records
 from luthier_trainer.storage.objectstore import ObjectStore

@@ -18,9 +18,9 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_api.searchable import SEARCHABLE
 from luthier_api.searchspace import applied, trials_of, written
-from luthier_trainer import device
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
 from luthier_trainer.log import log, log_traceback
+from luthier_trainer.machine import device
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.run import Run
 from luthier_trainer.search import asha, standing

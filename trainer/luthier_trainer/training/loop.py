@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from luthier_api.result import ExitCode
-from luthier_trainer import device
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine import device, memory
 from luthier_trainer.models.temporary import forward_instead
 from luthier_trainer.objectives.objective import Batch, Item, Objective
-from luthier_trainer.training import best, checkpoint, generators, memory
+from luthier_trainer.training import best, checkpoint, generators
 from luthier_trainer.training.best import Best
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.environment import difference, environment

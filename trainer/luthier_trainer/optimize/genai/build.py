@@ -8,12 +8,12 @@ from typing import Any
 from luthier_api.optimizejob import Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
+from luthier_trainer.machine import child
 from luthier_trainer.models.configfile import read_json
-from luthier_trainer.optimize import child
 from luthier_trainer.optimize.contract import FormatName, Runner, Source
 from luthier_trainer.optimize.genai.blocks import int4_refusal
+from luthier_trainer.pod.interrupt import Interrupt
 
 # What the builder makes for a device.
 PRECISIONS: dict[str, tuple[str, ...]] = {

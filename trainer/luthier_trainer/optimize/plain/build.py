@@ -7,9 +7,9 @@ from typing import Any
 from luthier_api.optimizejob import Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, unsupported
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log_traceback
 from luthier_trainer.optimize.contract import FormatName, Runner, Source
+from luthier_trainer.pod.interrupt import Interrupt
 
 # What is made for a device, the largest first. In CUDA and DirectML, ONNX Runtime has no kernels
 # for what its quantisers make of these graphs.

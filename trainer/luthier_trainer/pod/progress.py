@@ -14,8 +14,8 @@ from luthier_api.finetunejob import Progress
 from luthier_api.progress import PROGRESS_ROUTE, ProgressReport
 from luthier_api.runspec import ProgressTarget, RunIdentity
 from luthier_trainer.log import log
+from luthier_trainer.machine.runtime import resident_bytes
 from luthier_trainer.redaction import redacted_values
-from luthier_trainer.runtime import resident_bytes
 
 _TIMEOUT = 5
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import ArtifactRef
-from luthier_trainer.claim import Start, read_claim
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
-from luthier_trainer.publish import read_published
-from luthier_trainer.revisions import beside, newest_first
+from luthier_trainer.pod.claim import Start, read_claim
+from luthier_trainer.pod.publish import read_published
+from luthier_trainer.pod.revisions import beside, newest_first
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from luthier_trainer.device import on_gpu
-from luthier_trainer.runtime import has_tcmalloc, peak_resident_bytes, resident_bytes
+from luthier_trainer.machine.device import on_gpu
+from luthier_trainer.machine.runtime import has_tcmalloc, peak_resident_bytes, resident_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 # cgroup v1 says "no limit" with a number near 2^63.

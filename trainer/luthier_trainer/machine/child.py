@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from luthier_trainer import credentials
-from luthier_trainer.runtime import ALLOCATOR
+from luthier_trainer.machine.runtime import ALLOCATOR
 
 _LINES, _WIDTH = 12, 300
 # `python -m` looks for every module in the current folder first, which may be anybody's.

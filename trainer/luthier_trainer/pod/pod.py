@@ -16,14 +16,14 @@ from luthier_api.readable import readable_part
 from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import ArtifactRef, Usage
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import Start, take_claim
 from luthier_trainer.errors import TrainerError, output_unusable
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
-from luthier_trainer.progress import Reporter
-from luthier_trainer.publish import MANIFEST
-from luthier_trainer.runtime import cpu_seconds
+from luthier_trainer.machine.runtime import cpu_seconds
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import Start, take_claim
+from luthier_trainer.pod.interrupt import Interrupt
+from luthier_trainer.pod.progress import Reporter
+from luthier_trainer.pod.publish import MANIFEST
 from luthier_trainer.storage.objectstore import ObjectStore
 
 End = TypeVar("End", bound=RunEnd)

@@ -10,10 +10,10 @@ from luthier_api.meta import Model
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder, RunSpec
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.documents import DocumentError, parse
 from luthier_trainer.errors import TrainerError, data_error, output_unusable
 from luthier_trainer.log import log
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.storage.objectstore import ObjectStore
 
 CLAIM = "claim.json"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from luthier_trainer import credentials, device
+from luthier_trainer import credentials
+from luthier_trainer.machine import device
 
 # Tensors of a few MB are allocated and freed all the time: what was freed is kept, or the kernel
 # would have it back, and fault it in again, each time. Into the hole of an aligned tensor glibc

@@ -24,7 +24,7 @@ from luthier_trainer.errors import (
     words_of,
 )
 from luthier_trainer.log import log, log_traceback
-from luthier_trainer.runtime import all_packages
+from luthier_trainer.machine.runtime import all_packages
 from luthier_trainer.storage.filestore import FileStore
 
 _LACKS = ("OutOfMemory", "DiskFull")
