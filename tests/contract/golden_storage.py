@@ -38,7 +38,7 @@ from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.pod.claim import take_claim
 from luthier_trainer.pod.publish import describe, publish
-from luthier_trainer.report import ask
+from luthier_trainer.published import ask
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder
 

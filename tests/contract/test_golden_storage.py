@@ -38,7 +38,7 @@ from luthier_trainer.optimize.run import artifact_of
 from luthier_trainer.pod.attempts import AttemptRecord, Attempts
 from luthier_trainer.pod.claim import Claim, read_claim, take_claim
 from luthier_trainer.pod.finished import finished
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder

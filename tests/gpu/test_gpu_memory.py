@@ -16,9 +16,9 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_api.training import Training
 from luthier_trainer.errors import from_exception
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.machine import memory
 from luthier_trainer.objectives.outputlayer import Read, loss_in_parts
-from luthier_trainer.run import Run
 from luthier_trainer.training.optimizers import make_optimizer
 from luthier_trainer.training.rounding import step_bytes
 

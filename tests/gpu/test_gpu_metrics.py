@@ -11,10 +11,10 @@ from unit.trainer.tiny import tiny_folder
 from luthier_trainer.data import prepare
 from luthier_trainer.evaluation import metrics
 from luthier_trainer.evaluation.measure import measure
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import load_tokenizer
 from luthier_trainer.objectives.choose import choose
-from luthier_trainer.run import Run
 
 
 @pytest.mark.parametrize(

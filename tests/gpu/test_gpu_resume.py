@@ -11,7 +11,7 @@ from torch import Tensor
 from unit.trainer.test_run_resume import CASES, Case, journal, spec, steps_of, weights
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 _BY_NAME = {case.name: case for case in CASES}

@@ -12,7 +12,7 @@ from unit.trainer.run_methods_support import Loaded, load_by_card, training_loss
 
 from luthier_api.methods import Quantization
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 # Of the loss: rounding to 8 bits of mantissa moves that of these models so far.
 _BF16, _FP16, _FP32 = 0.05, 0.02, 1e-3

@@ -87,11 +87,11 @@ def run_of(order: AnyOrder) -> AnyRun:
 
             return SearchRun(order)
         case RunSpec() if not place_of(order).is_first:
-            from luthier_trainer.distributed.peer import Peer
+            from luthier_trainer.finetune.peer import Peer
 
             return Peer(order)
         case RunSpec():
-            from luthier_trainer.run import Run
+            from luthier_trainer.finetune.run import Run
 
             return Run(order)
         case OptimizeOrder():

@@ -16,8 +16,8 @@ from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.ends import turn_end
 from luthier_trainer.objectives.tokens import Encoder
-from luthier_trainer.report import ask as asking
-from luthier_trainer.report.ask import MOST_PROMPT, Ask
+from luthier_trainer.published import ask as asking
+from luthier_trainer.published.ask import MOST_PROMPT, Ask
 from luthier_trainer.report.howto import messages_of, prompt_of, section
 
 

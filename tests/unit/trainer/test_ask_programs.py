@@ -25,7 +25,7 @@ from luthier_trainer.optimize.plain.layout import LAYOUT
 from luthier_trainer.optimize.plain.readme import readme as plain_readme
 from luthier_trainer.optimize.run import Optimization
 from luthier_trainer.pod.interrupt import Interrupt
-from luthier_trainer.report import ask as asking
+from luthier_trainer.published import ask as asking
 
 pytestmark = pytest.mark.timeout(1800)
 

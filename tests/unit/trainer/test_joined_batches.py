@@ -11,13 +11,13 @@ from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import spec_of, training_losses
 from unit.trainer.tiny import DECODERS
 
-from luthier_trainer import stages
+from luthier_trainer.finetune import stages
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.isolation import isolation
 from luthier_trainer.objectives.tokens import Encoder, Tokens, compact
-from luthier_trainer.run import Run
 from luthier_trainer.training.noise import noise_on_embeddings
 
 METHODS = [method for method in SUPPORTED["decoder", CAUSAL] if method not in ("prompt", "prefix")]

@@ -12,7 +12,7 @@ from unit.trainer.support import READ_ONLY_KEY, MakeSpec, Seaweed
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -125,7 +125,7 @@ def test_a_failure_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("luthier_trainer.run._SAVE_SECONDS", 0.5)
+    monkeypatch.setattr("luthier_trainer.finetune.run._SAVE_SECONDS", 0.5)
     slow(20.0)
     with pytest.raises(TrainerError, match="UserCodeFailed"):
         failing.execute()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from unit.trainer.support import MakeSpec, folder_of
 
-from luthier_trainer import stages
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune import stages
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods import merge
 from luthier_trainer.models import load
-from luthier_trainer.run import Run
 
 
 def test_what_auto_came_to_stands_in_the_manifest(

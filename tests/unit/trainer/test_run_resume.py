@@ -23,10 +23,10 @@ from unit.trainer.run_methods_support import spec_of
 from unit.trainer.training_runs import same
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer import stages
 from luthier_trainer.data import prepare as data
+from luthier_trainer.finetune import stages
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.objectives import items
-from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 _FORMS = {form.name: form for group in GROUPS for form in group}

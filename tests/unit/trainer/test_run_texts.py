@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from unit.trainer.support import MakeSpec, folder_of
 
-from luthier_trainer import stages
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune import stages
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.objectives import items
-from luthier_trainer.run import Run
 from luthier_trainer.training.environment import difference
 
 SHORT = "a tomato 7"

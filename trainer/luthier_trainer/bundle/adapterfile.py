@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from luthier_trainer.bundle.config import first_match
 from luthier_trainer.bundle.graph import Input
 from luthier_trainer.bundle.modules import parameter, parse_peft_key
 from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.published.adapterconfig import first_match
 
 Array = npt.NDArray[Any]
 

@@ -16,7 +16,7 @@ from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.pod.publish import MANIFEST
 from luthier_trainer.pod.usercode import made_with_code
-from luthier_trainer.report.ask import ASK, MOST_BYTES, Ask, parse
+from luthier_trainer.published.ask import ASK, MOST_BYTES, Ask, parse
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 

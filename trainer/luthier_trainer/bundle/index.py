@@ -11,7 +11,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.meta import Model
 from luthier_api.optimizejob import SourceRef
 from luthier_trainer.bundle.modules import PROJECTIONS
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 
 INDEX = "index.json"
 MODEL_FOLDER = "model"

@@ -12,7 +12,6 @@ from luthier_api.result import AdapterEnd
 from luthier_api.runspec import BundleOrder
 from luthier_trainer.bundle import compat
 from luthier_trainer.bundle.base import Base
-from luthier_trainer.bundle.config import ConfigError, read_config, resolved
 from luthier_trainer.bundle.fetch import CONFIG, WEIGHTS, Located, fetch, fetch_ask, locate
 from luthier_trainer.bundle.index import AdapterPart, LeftOutPart, Proof, adapter_key
 from luthier_trainer.bundle.modules import parse_peft_key
@@ -22,7 +21,8 @@ from luthier_trainer.bundle.verdict import judge_metric
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.header import BrokenFileError, read_header
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.adapterconfig import ConfigError, read_config, resolved
+from luthier_trainer.published.ask import Ask
 
 
 @dataclass(frozen=True)

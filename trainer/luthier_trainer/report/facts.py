@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from luthier_api.finetunejob import Estimate
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Python's own literals, so that nothing of them is code.
 
 from collections.abc import Sequence
 
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 from luthier_trainer.report.markdown import code, fenced
 
 _FALLBACK = "Once upon a time"

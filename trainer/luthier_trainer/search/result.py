@@ -5,14 +5,14 @@ from pathlib import Path
 
 from luthier_api.result import RunResult
 from luthier_api.searchspace import applied
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.stages import Stages
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.run import Run
 from luthier_trainer.search import standing
 from luthier_trainer.search.page import search_page
 from luthier_trainer.search.records import Record
 from luthier_trainer.search.shared import Shared, TrialLedger
-from luthier_trainer.stages import Stages
 
 
 def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -> RunResult:

@@ -9,10 +9,10 @@ from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.distributed.place import INDEX
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.pod.claim import Start
-from luthier_trainer.run import Run
 from luthier_trainer.search.records import Records
 from luthier_trainer.storage.objectstore import ObjectStore
 

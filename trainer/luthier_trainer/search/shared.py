@@ -7,10 +7,10 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.runstatus import Usage
 from luthier_api.search import Search
 from luthier_trainer.data.examples import Examples
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.stages import Encodings
 from luthier_trainer.pod.attempts import Attempts
-from luthier_trainer.run import Run
 from luthier_trainer.search.records import Records, folder_of
-from luthier_trainer.stages import Encodings
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 

@@ -19,14 +19,14 @@ from luthier_api.runspec import RunSpec
 from luthier_api.searchable import SEARCHABLE
 from luthier_api.searchspace import applied, trials_of, written
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.stages import Stages, Trying
 from luthier_trainer.log import log, log_traceback
 from luthier_trainer.machine import device
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.run import Run
 from luthier_trainer.search import asha, standing
 from luthier_trainer.search.records import Record, folder_of
 from luthier_trainer.search.shared import Shared, TrialLedger
-from luthier_trainer.stages import Stages, Trying
 from luthier_trainer.storage.objectstore import join
 from luthier_trainer.training.evaluations import AT_THE_END
 

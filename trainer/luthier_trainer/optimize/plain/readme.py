@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 from luthier_trainer.report.howto import ids, new_tokens, prompt_of, section, texts_of
 from luthier_trainer.report.markdown import fenced
 

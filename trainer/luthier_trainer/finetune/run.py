@@ -12,9 +12,10 @@ from luthier_api.runspec import InUseOrder, RunSpec
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
-from luthier_trainer.distributed.agreement import agreement
 from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import Interrupted, TrainerError
+from luthier_trainer.finetune.agreement import agreement
+from luthier_trainer.finetune.startfrom import find_start
 from luthier_trainer.log import log
 from luthier_trainer.models import cache as modelcache
 from luthier_trainer.models.cache import BaseModel
@@ -31,7 +32,6 @@ from luthier_trainer.pod.inuse import IN_USE, write_in_use
 from luthier_trainer.pod.pod import Pod
 from luthier_trainer.pod.revisions import beside, newest_first
 from luthier_trainer.pod.usercode import has_code
-from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 from luthier_trainer.training.checkpointfolder import complete_steps
@@ -149,7 +149,7 @@ class Run:
         model_folder = self.load_base(base)
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.distributed.world import meet
-        from luthier_trainer.stages import Stages
+        from luthier_trainer.finetune.stages import Stages
 
         world = meet(place_of(self.spec), self.interrupt.check)
         world.share(agreement(self, base, examples))

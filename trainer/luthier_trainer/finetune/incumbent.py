@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier_api.finetuning import FineTuning
-from luthier_trainer.artifact import Artifact, base_of, open_artifact
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.evaluation.measure import Measurement
@@ -22,9 +21,10 @@ from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.published.artifact import Artifact, base_of, open_artifact
 
 if TYPE_CHECKING:
-    from luthier_trainer.stages import Stages
+    from luthier_trainer.finetune.stages import Stages
 
 # (model, objective, items) → what the model made of them.
 Measure = Callable[[Any, Objective, Sequence[Item]], Measurement]

@@ -10,7 +10,7 @@ from luthier_trainer.models.cache import BaseModel, identity
 from luthier_trainer.pod.claim import Start
 
 if TYPE_CHECKING:
-    from luthier_trainer.run import Run
+    from luthier_trainer.finetune.run import Run
 
 
 def agreement(run: "Run", base: BaseModel, examples: Examples) -> dict[str, Any]:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.result import ExitCode
-from luthier_trainer.bundle.config import (
+from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.models.header import BrokenFileError, Tensor, read_header
+from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
+from luthier_trainer.published.adapterconfig import (
     AdapterConfig,
     ConfigError,
     first_match,
     read_config,
     resolved,
 )
-from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.models.header import BrokenFileError, Tensor, read_header
-from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
 
 _METHODS = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prompt"}
 _PARAM = "source.adapterUri"

@@ -5,15 +5,15 @@ import time
 from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
 from luthier_api.runstatus import Usage
-from luthier_trainer.distributed.agreement import agree
 from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune.agreement import agree
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.startfrom import find_start
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import identity
 from luthier_trainer.pod.finished import finished
 from luthier_trainer.pod.pod import Pod
-from luthier_trainer.run import Run
-from luthier_trainer.startfrom import find_start
 from luthier_trainer.storage.open import open_store
 
 # Between looks whether there is still something to do, while the first one is waited for.
@@ -54,7 +54,7 @@ class Peer:
                         raise _NothingToDoError
 
             from luthier_trainer.distributed.world import meet
-            from luthier_trainer.stages import Stages
+            from luthier_trainer.finetune.stages import Stages
 
             try:
                 world = meet(place_of(self.spec), check)

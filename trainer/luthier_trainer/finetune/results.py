@@ -19,11 +19,11 @@ from luthier_trainer.evaluation.compare import (
     with_incumbents_script,
     with_script,
 )
-from luthier_trainer.evaluation.incumbent import Base, NotComparableError, measure_incumbent
 from luthier_trainer.evaluation.measure import Measurement, OnRows, measure
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.evaluation.sheet import Answered, sheet
+from luthier_trainer.finetune.incumbent import Base, NotComparableError, measure_incumbent
 from luthier_trainer.log import log, log_traceback
 from luthier_trainer.machine import memory
 from luthier_trainer.models import cache
@@ -36,13 +36,13 @@ from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.pod.claim import Start
 from luthier_trainer.pod.pod import publish
 from luthier_trainer.pod.usercode import has_code
-from luthier_trainer.report import ask as asking
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published import ask as asking
+from luthier_trainer.published.ask import Ask
 from luthier_trainer.report.facts import Facts
 from luthier_trainer.report.write import write_report
 
 if TYPE_CHECKING:
-    from luthier_trainer.stages import Stages
+    from luthier_trainer.finetune.stages import Stages
 
 # Rows of the sheet for people, and of samples.json.
 _SAMPLES = 20

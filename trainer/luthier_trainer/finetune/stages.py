@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from luthier_api.result import RunResult
-from luthier_trainer import inspection
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.data.page import write_page
 from luthier_trainer.distributed.world import World
@@ -21,6 +20,11 @@ from luthier_trainer.evaluation import metrics, script
 from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.memory import evaluation_bytes
 from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.finetune import inspection
+from luthier_trainer.finetune.results import Results
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.startfrom import fetch_start
+from luthier_trainer.finetune.tokencache import TokenCache, shape_of
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
 from luthier_trainer.machine.runtime import has_tcmalloc, resident_bytes, threads
@@ -47,11 +51,7 @@ from luthier_trainer.pod.attempts import Ledger
 from luthier_trainer.pod.pod import usercode
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
-from luthier_trainer.results import Results
-from luthier_trainer.run import Run
-from luthier_trainer.startfrom import fetch_start
 from luthier_trainer.storage.objectstore import ObjectStore
-from luthier_trainer.tokencache import TokenCache, shape_of
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.checkpointwriter import CheckpointWriter

@@ -8,12 +8,12 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
-from luthier_trainer.artifact import open_artifact
 from luthier_trainer.errors import TrainerError, blaming, unsupported
 from luthier_trainer.log import log
-from luthier_trainer.optimize import adapterfit
 from luthier_trainer.pod.claim import Start
 from luthier_trainer.pod.publish import MANIFEST
+from luthier_trainer.published import adapterfit
+from luthier_trainer.published.artifact import open_artifact
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 
