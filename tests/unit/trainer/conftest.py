@@ -185,7 +185,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> "Built":
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """What a bundle's run really does: bases built, adapter files written, adapters proven."""
-    from luthier_trainer.bundle import adapterfile, graph, proof
+    from luthier_trainer.bundle import proof
+    from luthier_trainer.packages.genai import adapterfile, graph
 
     done: dict[str, list[str]] = {"built": [], "written": [], "proven": []}
     build, write, prove = graph.build, adapterfile.write, proof.prove_likeness

@@ -22,10 +22,10 @@ from unit.trainer.test_bundle_members import artifact, codes, examined
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_trainer.bundle import members
-from luthier_trainer.bundle.base import read_base
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.packages.genai.base import read_base
 from luthier_trainer.published.adapterconfig import ConfigError, read_config, resolved
 
 ROUND = ("rank_pattern", "alpha_pattern")

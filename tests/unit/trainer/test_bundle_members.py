@@ -13,11 +13,11 @@ from unit.trainer.bundle_support import BASE, CONFIG, DIGEST, order_maker, tenso
 
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
-from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.fetch import locate
 from luthier_trainer.bundle.members import Roll, examine
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.packages.genai.base import read_base
 
 
 def saved(folder: Path, config: dict[str, Any] | None = None) -> Path:

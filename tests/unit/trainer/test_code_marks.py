@@ -22,7 +22,7 @@ from luthier_trainer.optimize.card import card
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.report import Summary
-from luthier_trainer.pod.pod import publish
+from luthier_trainer.pod import publish
 from luthier_trainer.pod.usercode import made_with_code
 
 CODE = {"configMapRef": {"name": "mine", "key": "loss.py"}, "entrypoint": "loss"}

@@ -20,15 +20,15 @@ from luthier_api.runspec import AdapterOrder, OptimizeOrder
 from luthier_trainer import main
 from luthier_trainer.bundle import fetch as bundle_fetch
 from luthier_trainer.bundle.previous import read_previous
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.documents import DocumentError, parse
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pod import publish
 from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.pod.claim import read_claim
 from luthier_trainer.pod.finished import finished
-from luthier_trainer.pod.pod import publish
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.http import Http, HttpError
 from luthier_trainer.storage.hub import HubStore

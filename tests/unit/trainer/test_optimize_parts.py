@@ -17,8 +17,8 @@ from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
-from luthier_trainer.optimize.plain.build import OnnxBuilder
 from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.packages.onnx.build import OnnxBuilder
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.storage.filestore import FileStore
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle import adapterfile, graph
 from luthier_trainer.bundle.fetch import WEIGHTS
 from luthier_trainer.bundle.index import Measured, Proof
 from luthier_trainer.bundle.members import Member, Roll, unreadable
@@ -23,12 +22,13 @@ from luthier_trainer.bundle.proof import (
     prove_likeness,
 )
 from luthier_trainer.bundle.reference import Reference
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.rows import NoRowsError, read_rows
 from luthier_trainer.bundle.verdict import judge_metric
 from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import load_tokenizer
+from luthier_trainer.packages.genai import adapterfile, graph
+from luthier_trainer.packages.genai.unfit import UnfitError
 from luthier_trainer.pod.pod import Pod
 
 # What ends a run, though it happened over an adapter's rows.

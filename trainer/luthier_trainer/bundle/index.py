@@ -10,7 +10,7 @@ from pydantic import Field
 from luthier_api.adapterbundle import Bundling
 from luthier_api.meta import Model
 from luthier_api.optimizejob import SourceRef
-from luthier_trainer.bundle.modules import PROJECTIONS
+from luthier_trainer.packages.genai.modules import PROJECTIONS
 from luthier_trainer.published.ask import Ask
 
 INDEX = "index.json"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle.base import Base
 from luthier_trainer.bundle.contents import Contents, local_file, local_model
 from luthier_trainer.bundle.index import MODEL_FOLDER, BasePart, File
 from luthier_trainer.bundle.members import Member, Roll
-from luthier_trainer.bundle.modules import PROJECTIONS
 from luthier_trainer.bundle.parts import adapter_file, describe_all, taken_part
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.log import log
+from luthier_trainer.packages.genai.base import Base
+from luthier_trainer.packages.genai.modules import PROJECTIONS
 from luthier_trainer.pod.pod import Pod
 
 
@@ -70,10 +70,10 @@ class Maker:
 
     def _build(self, base: Base, key: str) -> tuple[Path, BasePart]:
         # Only now: their imports take seconds.
-        from luthier_trainer.bundle import graph
         from luthier_trainer.models.load import load_tokenizer
         from luthier_trainer.models.vocabulary import check_vocabulary
         from luthier_trainer.objectives.tokens import begin_tokens
+        from luthier_trainer.packages.genai import graph
 
         tokenizer = load_tokenizer(self._source)
         check_vocabulary(self._source, tokenizer)

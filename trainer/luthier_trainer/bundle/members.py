@@ -10,17 +10,17 @@ from pathlib import Path
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import AdapterEnd
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle import compat
-from luthier_trainer.bundle.base import Base
 from luthier_trainer.bundle.fetch import CONFIG, WEIGHTS, Located, fetch, fetch_ask, locate
 from luthier_trainer.bundle.index import AdapterPart, LeftOutPart, Proof, adapter_key
-from luthier_trainer.bundle.modules import parse_peft_key
 from luthier_trainer.bundle.previous import Previous
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.verdict import judge_metric
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.packages.genai import compat
+from luthier_trainer.packages.genai.base import Base
+from luthier_trainer.packages.genai.modules import parse_peft_key
+from luthier_trainer.packages.genai.unfit import UnfitError
 from luthier_trainer.published.adapterconfig import ConfigError, read_config, resolved
 from luthier_trainer.published.ask import Ask
 

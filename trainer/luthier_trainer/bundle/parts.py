@@ -5,7 +5,7 @@ from pathlib import Path
 
 from luthier_trainer.bundle.index import AdapterPart, File, Proof
 from luthier_trainer.bundle.members import Member
-from luthier_trainer.pod.pod import publish
+from luthier_trainer.pod import publish
 
 _ADAPTERS_FOLDER = "adapters"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from luthier_trainer.bundle.index import AdapterPart, Index
-from luthier_trainer.optimize.genai.readme import NEEDS, program
+from luthier_trainer.packages.genai.readme import NEEDS, program
 from luthier_trainer.published.ask import Ask
 from luthier_trainer.report.howto import messages_of, new_tokens, prompt_of, section
 from luthier_trainer.report.markdown import code, fenced, inline, row

@@ -7,7 +7,6 @@ from pathlib import Path
 from luthier_api.adapterbundle import BundleProof
 from luthier_api.result import BundleResult
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.contents import Contents
 from luthier_trainer.bundle.index import Index, base_key
 from luthier_trainer.bundle.make import Maker
@@ -18,8 +17,10 @@ from luthier_trainer.bundle.target import require_target
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
+from luthier_trainer.packages.genai.base import read_base
+from luthier_trainer.pod import publish
 from luthier_trainer.pod.finished import finished
-from luthier_trainer.pod.pod import Pod, publish
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.open import open_store
 
 

@@ -33,8 +33,8 @@ from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.pod import publish
 from luthier_trainer.pod.claim import Start
-from luthier_trainer.pod.pod import publish
 from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.published import ask as asking
 from luthier_trainer.published.ask import Ask

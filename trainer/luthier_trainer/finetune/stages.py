@@ -47,8 +47,8 @@ from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.specials import special_token_warnings
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.objectives.unfold import unfolded
+from luthier_trainer.pod import usercode
 from luthier_trainer.pod.attempts import Ledger
-from luthier_trainer.pod.pod import usercode
 from luthier_trainer.report.numbers import expected
 from luthier_trainer.report.write import curves
 from luthier_trainer.storage.objectstore import ObjectStore

@@ -10,10 +10,10 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject
-from luthier_trainer.optimize.contract import Builder, Runner, Source
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
 from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.packages.contract import Builder, Runner, Source
 
 # Errors that one candidate may end with while others go on.
 OF_A_CANDIDATE = ("BuildFailed", "DoesNotRun", "BenchmarkFailed", "OutOfMemory")

@@ -10,8 +10,8 @@ from luthier_trainer.log import log
 from luthier_trainer.optimize.devices import machine
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.run import Optimization, artifact_of
+from luthier_trainer.pod import publish
 from luthier_trainer.pod.attempts import Attempts
-from luthier_trainer.pod.pod import publish
 from luthier_trainer.storage.objectstore import ObjectStore
 
 

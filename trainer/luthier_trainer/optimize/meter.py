@@ -10,12 +10,12 @@ from luthier_api.optimizejob import Benchmark
 from luthier_trainer.evaluation.measure import measure
 from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject, benchmark
-from luthier_trainer.optimize.contract import Runner
 from luthier_trainer.optimize.keys import measured_by
 from luthier_trainer.optimize.likeness import fixed_rows, outputs
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured, from_json
 from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.packages.contract import Runner
 
 # Rows that are answered where no metric needs answers: a short one of them is shown to people.
 SAMPLES = 4

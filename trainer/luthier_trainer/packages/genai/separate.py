@@ -6,13 +6,13 @@ from pathlib import Path
 from luthier_api.adapterbundle import BundleBase, Bundling
 from luthier_api.optimizejob import Int4, Target
 from luthier_api.result import ExitCode
-from luthier_trainer.bundle import adapterfile, compat, graph
-from luthier_trainer.bundle.base import Base, read_base
-from luthier_trainer.bundle.modules import parse_peft_key
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.models.header import BrokenFileError, read_header
-from luthier_trainer.optimize.genai.runner import ADAPTER
+from luthier_trainer.packages.genai import adapterfile, compat, graph
+from luthier_trainer.packages.genai.base import Base, read_base
+from luthier_trainer.packages.genai.modules import parse_peft_key
+from luthier_trainer.packages.genai.runner import ADAPTER
+from luthier_trainer.packages.genai.unfit import UnfitError
 from luthier_trainer.published.adapterconfig import ConfigError, read_config, resolved
 
 _WEIGHTS = "adapter_model.safetensors"

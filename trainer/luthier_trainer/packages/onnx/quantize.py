@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from luthier_api.optimizejob import Int4
-from luthier_trainer.optimize.plain.rewrite import (
+from luthier_trainer.packages.onnx.rewrite import (
     embeddings_in_int8,
     linear_nodes,
     odd_blocks,

@@ -66,7 +66,7 @@ class GenaiRunner:
         self._active = adapter
 
     def as_model(self) -> Any:
-        from luthier_trainer.optimize.genai.model import GenaiModel
+        from luthier_trainer.packages.genai.model import GenaiModel
 
         return GenaiModel(self)
 

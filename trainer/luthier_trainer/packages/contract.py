@@ -1,10 +1,9 @@
 """What optimising knows of a format of packages: everything else about it is behind this.
 
-There are two: `genai` (optimize/genai), which onnxruntime-genai runs, and `onnx`
-(optimize/plain), which ONNX Runtime alone runs. Each brings a `Builder`, made by a function
-`builder(optimizing: Optimizing, interrupt: Interrupt) -> Builder` in its `build.py`. Nothing slow
-is imported before it is asked for; and where a `Runner` can do without torch it does, since a
-package's memory is measured in a process that imports what its runner does.
+There are two: `genai`, which onnxruntime-genai runs, and `onnx`, which ONNX Runtime alone runs.
+Each brings a `Builder` in its `build.py`. Nothing slow is imported before it is asked for; and
+where a `Runner` can do without torch it does, since a package's memory is measured in a process
+that imports what its runner does.
 """
 
 from __future__ import annotations

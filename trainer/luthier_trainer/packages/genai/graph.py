@@ -7,7 +7,6 @@ answers as it is.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,11 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 from luthier_api.adapterbundle import Bundling
-from luthier_api.result import ExitCode
-from luthier_trainer.bundle.modules import node, parameter, peft_key, rank_symbol
-from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.machine import child
-from luthier_trainer.optimize.genai.build import finish
+from luthier_trainer.errors import unsupported
+from luthier_trainer.packages.genai import builder
+from luthier_trainer.packages.genai.modules import node, parameter, peft_key, rank_symbol
 
 GRAPH = "model.onnx"
-_BUILD_SECONDS = 3600
 
 Shape = tuple[int, int]
 
@@ -49,35 +45,26 @@ def build(
     """
     template = scratch / "template"
     write_template(template, modules)
-    # Code that a model's folder brings never runs, whatever the builder's default.
-    options = {"adapter_path": str(template), "hf_remote": "false"}
+    options = {"adapter_path": str(template)}
     if bundling.precision == "int4":
-        int4 = bundling.int4
-        options["algo_config"] = int4.algorithm
-        options["block_size"] = str(int4.block_size)
-        options["is_symmetric"] = str(int4.symmetric).lower()
+        options |= builder.int4_options(bundling.int4)
     if bundling.precision in ("int4", "int8"):
         # Quantised, LoRA's weights would be constants of a fixed rank.
         excluded = [node(module, side) for module in modules for side in "AB"]
         options["nodes_to_exclude"] = ",".join(excluded)
-    command = [
-        *(sys.executable, "-m", "onnxruntime_genai.models.builder"),
-        *("-i", str(base), "-o", str(folder), "-c", str(scratch / "hub")),
-        *("-p", bundling.precision, "-e", bundling.target.device),
-        *("--extra_options", *(f"{name}={value}" for name, value in options.items())),
-    ]
-    try:
-        child.run(command, scratch / "builder.log", _BUILD_SECONDS, {"HF_HUB_OFFLINE": "1"})
-    except child.ChildError as error:
-        raise TrainerError(
-            ExitCode.INTERNAL if error.killed else ExitCode.UNSUPPORTED,
-            "OutOfMemory" if error.killed else "BuildFailed",
-            f"onnxruntime-genai's builder can't make {bundling.precision} of the base for "
-            f"{bundling.target.device}: {error}",
-            "precision",
-        ) from error
+    precision, device = bundling.precision, bundling.target.device
+    builder.run(
+        base,
+        folder,
+        precision,
+        device,
+        options,
+        scratch,
+        what=f"{precision} of the base",
+        param="precision",
+    )
     lora_to_inputs(folder / GRAPH, modules)
-    finish(base, folder, bundling.precision, bundling.target.device)
+    builder.finish(base, folder, precision, device)
 
 
 def write_template(folder: Path, modules: Mapping[str, Shape]) -> None:

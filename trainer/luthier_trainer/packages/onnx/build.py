@@ -8,7 +8,7 @@ from luthier_api.optimizejob import Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, unsupported
 from luthier_trainer.log import log_traceback
-from luthier_trainer.optimize.contract import FormatName, Runner, Source
+from luthier_trainer.packages.contract import FormatName, Runner, Source
 from luthier_trainer.pod.interrupt import Interrupt
 
 # What is made for a device, the largest first. In CUDA and DirectML, ONNX Runtime has no kernels
@@ -18,10 +18,6 @@ _PRECISIONS = {
     "cuda": ("fp32", "fp16"),
     "dml": ("fp32", "fp16"),
 }
-
-
-def builder(optimizing: Optimizing, interrupt: Interrupt) -> "OnnxBuilder":
-    return OnnxBuilder(optimizing, interrupt)
 
 
 class OnnxBuilder:
@@ -74,7 +70,7 @@ class OnnxBuilder:
         """Fill `folder`; what the next precision can use lies beside it. Raises TrainerError
         (BuildFailed), Interrupted, Superseded."""
         from luthier_trainer.models.load import load_tokenizer
-        from luthier_trainer.optimize.plain.package import write
+        from luthier_trainer.packages.onnx.package import write
 
         self.require(precision)
         try:
@@ -100,7 +96,7 @@ class OnnxBuilder:
             ) from error
 
     def open(self, folder: Path, threads: int) -> Runner:
-        from luthier_trainer.optimize.plain.runner import OnnxRunner
+        from luthier_trainer.packages.onnx.runner import OnnxRunner
 
         return OnnxRunner(folder, threads)
 
@@ -108,7 +104,7 @@ class OnnxBuilder:
         """name → onnx_ir.Model, unquantised; exported by the first call alone, into `kept`."""
         import onnx_ir as ir
 
-        from luthier_trainer.optimize.plain.export import export, graphs_of
+        from luthier_trainer.packages.onnx.export import export, graphs_of
 
         found = {}
         for graph in graphs_of(model, source.head.auto_class, source.pooling):
@@ -126,7 +122,7 @@ class OnnxBuilder:
 
     def _quantized(self, graph: Any, precision: str, model: Any, scratch: Path) -> Any:
         from luthier_trainer.models.heads import head_modules
-        from luthier_trainer.optimize.plain.quantize import to_int4, to_int8
+        from luthier_trainer.packages.onnx.quantize import to_int4, to_int8
 
         self._interrupt.check()
         heads = [] if model.can_generate() else head_modules(model)
@@ -145,7 +141,7 @@ def unfit(config: dict[str, Any], auto_class: str) -> str | None:
 
     import transformers
 
-    from luthier_trainer.optimize.plain.route import architecture
+    from luthier_trainer.packages.onnx.route import architecture
 
     name = architecture(config)
     found = getattr(transformers, str(name), None)

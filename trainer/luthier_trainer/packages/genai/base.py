@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier_api.optimizejob import Int4
-from luthier_trainer.bundle.modules import is_switchable
 from luthier_trainer.errors import TrainerError, blaming, unsupported
 from luthier_trainer.models.configfile import read_json
 from luthier_trainer.models.files import check_weights
 from luthier_trainer.models.header import BrokenFileError, read_header
-from luthier_trainer.optimize.genai.blocks import int4_refusal
+from luthier_trainer.packages.genai.blocks import int4_refusal
+from luthier_trainer.packages.genai.modules import is_switchable
 
 # Models whose layers the builder names as modules.py does. It knows more of them, in which
 # projections are fused or named otherwise.

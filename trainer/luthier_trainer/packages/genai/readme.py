@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier_trainer.optimize.genai.runner import ADAPTER
+from luthier_trainer.packages.genai.runner import ADAPTER
 from luthier_trainer.published.ask import Ask
 from luthier_trainer.report.howto import ids, new_tokens, prompt_of
 

@@ -13,9 +13,9 @@ from typing import Any
 from luthier_trainer.models.save import keep_texts_whole, write_ends
 from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.tokens import begin_tokens
-from luthier_trainer.optimize.contract import Source
-from luthier_trainer.optimize.plain.layout import LAYOUT, layout
-from luthier_trainer.optimize.plain.readme import readme
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.onnx.layout import LAYOUT, layout
+from luthier_trainer.packages.onnx.readme import readme
 
 # protobuf ends at 2 GB; the graph itself needs some of it.
 _ONE_FILE_BYTES = 1_500_000_000

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.errors import unsupported
-from luthier_trainer.optimize.contract import Builder, FormatName, Runner, Source
-from luthier_trainer.optimize.genai import build as genai
-from luthier_trainer.optimize.plain import build as plain
-from luthier_trainer.optimize.plain.route import route
+from luthier_trainer.packages.contract import Builder, FormatName, Runner, Source
+from luthier_trainer.packages.genai.build import GenaiBuilder
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.packages.onnx.route import route
 from luthier_trainer.pod.interrupt import Interrupt
 
 
@@ -28,5 +28,6 @@ def open_package(name: FormatName, folder: Path, threads: int) -> Runner:
 
 
 def _builder(name: FormatName, optimizing: Optimizing, interrupt: Interrupt) -> Builder:
-    make = genai.builder if name == "genai" else plain.builder
-    return make(optimizing, interrupt)
+    if name == "genai":
+        return GenaiBuilder(optimizing)  # its work is done in processes that an interrupt ends
+    return OnnxBuilder(optimizing, interrupt)

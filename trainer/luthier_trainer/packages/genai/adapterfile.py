@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from luthier_trainer.bundle.graph import Input
-from luthier_trainer.bundle.modules import parameter, parse_peft_key
-from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.packages.genai.graph import Input
+from luthier_trainer.packages.genai.modules import parameter, parse_peft_key
+from luthier_trainer.packages.genai.unfit import UnfitError
 from luthier_trainer.published.adapterconfig import first_match
 
 Array = npt.NDArray[Any]

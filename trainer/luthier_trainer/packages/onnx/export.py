@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luthier_trainer.optimize.plain.graphs import Continues, Decodes, Embeds, Encodes, Reads
+from luthier_trainer.packages.onnx.graphs import Continues, Decodes, Embeds, Encodes, Reads
 
 # The example that is followed: sizes that are neither 0 nor 1, which torch takes for constants,
 # and all different.

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-
-from luthier_trainer.optimize.genai.runner import GenaiRunner
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,24 @@ class _Config:
         return self
 
 
+class Generates(Protocol):
+    """What a package that is loaded brings (runner.GenaiRunner)."""
+
+    vocabulary: int
+    context: int
+    ends: list[int]
+
+    def rows_at_once(self, tokens: int) -> int: ...
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]: ...
+
+    def continued(self, rows: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]: ...
+
+
 class GenaiModel(nn.Module):
     """A runner as a model of transformers. See contract.Runner.as_model."""
 
-    def __init__(self, runner: GenaiRunner) -> None:
+    def __init__(self, runner: Generates) -> None:
         super().__init__()
         self._runner = runner
         self.config = _Config(runner.context)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luthier_trainer.optimize.plain.greedy import adjustments, search
-from luthier_trainer.optimize.plain.language import Continues, Translates
-from luthier_trainer.optimize.plain.session import Array, KeysValues, Session
+from luthier_trainer.packages.onnx.greedy import adjustments, search
+from luthier_trainer.packages.onnx.language import Continues, Translates
+from luthier_trainer.packages.onnx.session import Array, KeysValues, Session
 
 
 class Reader(nn.Module):

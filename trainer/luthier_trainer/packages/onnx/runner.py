@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from luthier_trainer.optimize.plain.language import Continues, Translates
-from luthier_trainer.optimize.plain.layout import LAYOUT
-from luthier_trainer.optimize.plain.session import Array, Session
+from luthier_trainer.packages.onnx.language import Continues, Translates
+from luthier_trainer.packages.onnx.layout import LAYOUT
+from luthier_trainer.packages.onnx.session import Array, Session
 
 
 class OnnxRunner:
@@ -35,7 +35,7 @@ class OnnxRunner:
             self._engine = sessions["model"]
 
     def as_model(self) -> Any:
-        from luthier_trainer.optimize.plain.models import Continuer, Reader, Translator
+        from luthier_trainer.packages.onnx.models import Continuer, Reader, Translator
 
         match self._engine:
             case Translates():

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier_trainer.optimize.plain.session import Array, KeysValues, Session
+from luthier_trainer.packages.onnx.session import Array, KeysValues, Session
 
 _PAST, _CROSS = "past_key_values.", "cross."
 

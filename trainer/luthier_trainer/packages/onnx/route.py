@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from luthier_trainer.optimize.contract import FormatName
+from luthier_trainer.packages.contract import FormatName
 
 # Causal language models that the model builder of onnxruntime-genai 0.18 makes from
 # config.json's `architectures` (onnxruntime_genai/models/builder.py, create_model). Left out are
