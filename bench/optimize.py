@@ -24,7 +24,7 @@ from luthier_trainer.machine.runtime import threads
 from luthier_trainer.models.load import base_config
 from luthier_trainer.optimize.benchmark import Subject, Timing, benchmark
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.optimize.likeness import ordinary_tokens
+from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows as Measured
 from luthier_trainer.optimize.rows import read_rows
 from luthier_trainer.optimize.source import assemble, tokenizer_of

@@ -17,7 +17,7 @@ from luthier_trainer.bundle.fetch import locate
 from luthier_trainer.bundle.index import AdapterPart
 from luthier_trainer.bundle.parts import taken_part
 from luthier_trainer.bundle.readme import readme
-from luthier_trainer.optimize import ending
+from luthier_trainer.optimize import publish as ending
 from luthier_trainer.optimize.card import card
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.measured import Measured

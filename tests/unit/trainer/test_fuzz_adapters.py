@@ -21,6 +21,7 @@ from luthier_trainer.packages.genai import compat
 from luthier_trainer.packages.genai.base import read_base
 from luthier_trainer.packages.genai.modules import parse_peft_key
 from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pages.howto import section
 from luthier_trainer.published.adapterconfig import (
     AdapterConfig,
     ConfigError,
@@ -28,7 +29,6 @@ from luthier_trainer.published.adapterconfig import (
     resolved,
 )
 from luthier_trainer.published.ask import parse as read_ask
-from luthier_trainer.report.howto import section
 
 SOME = settings(
     max_examples=150,

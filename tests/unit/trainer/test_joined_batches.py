@@ -18,7 +18,7 @@ from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.isolation import isolation
 from luthier_trainer.objectives.tokens import Encoder, Tokens, compact
-from luthier_trainer.training.noise import noise_on_embeddings
+from luthier_trainer.training.neftune import noise_on_embeddings
 
 METHODS = [method for method in SUPPORTED["decoder", CAUSAL] if method not in ("prompt", "prefix")]
 _FORMS = {form.name: form for group in GROUPS for form in group}

@@ -81,7 +81,7 @@ def test_every_attempt_asks_with_the_date_on_which_the_revision_began(
 
 
 def test_rows_of_another_day_are_measured_anew(order: OptimizeOrder, tmp_path: Path) -> None:
-    """What the shelf has of them is of other prompts. Of a run's model the run's day counts."""
+    """What the cache has of them is of other prompts. Of a run's model the run's day counts."""
     fetched = fetch(order, tmp_path / "fetched")
     tokenizer = load_tokenizer(fetched.model)
     later = DAY.replace(day=27)

@@ -14,8 +14,8 @@ from luthier_trainer.machine.runtime import (
     hide_unused_packages,
     threads,
 )
-from luthier_trainer.report.tensorboard import event_file
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.tensorboard import event_file
 
 ALL = len(os.sched_getaffinity(0))
 

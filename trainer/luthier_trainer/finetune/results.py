@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier_api.result import RunResult
 from luthier_trainer.errors import TrainerError, measuring
 from luthier_trainer.evaluation import script
+from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.evaluation.compare import (
     Comparison,
     compare,
@@ -22,8 +23,8 @@ from luthier_trainer.evaluation.compare import (
 from luthier_trainer.evaluation.measure import Measurement, OnRows, measure
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.evaluation.samples import answered
-from luthier_trainer.evaluation.sheet import Answered, sheet
 from luthier_trainer.finetune.incumbent import Base, NotComparableError, measure_incumbent
+from luthier_trainer.finetune.report import write_report
 from luthier_trainer.log import log, log_traceback
 from luthier_trainer.machine import memory
 from luthier_trainer.models import cache
@@ -33,13 +34,13 @@ from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.sheet import sheet
 from luthier_trainer.pod import publish
 from luthier_trainer.pod.claim import Start
 from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.published import ask as asking
 from luthier_trainer.published.ask import Ask
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.write import write_report
 
 if TYPE_CHECKING:
     from luthier_trainer.finetune.stages import Stages

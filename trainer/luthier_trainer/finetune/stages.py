@@ -13,7 +13,6 @@ import torch
 
 from luthier_api.result import RunResult
 from luthier_trainer.data.examples import Example, Examples
-from luthier_trainer.data.page import write_page
 from luthier_trainer.distributed.world import World
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, measuring
 from luthier_trainer.evaluation import metrics, script
@@ -21,6 +20,7 @@ from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.memory import evaluation_bytes
 from luthier_trainer.evaluation.progress import RowProgress
 from luthier_trainer.finetune import inspection
+from luthier_trainer.finetune.report import curves
 from luthier_trainer.finetune.results import Results
 from luthier_trainer.finetune.run import Run
 from luthier_trainer.finetune.startfrom import fetch_start
@@ -47,10 +47,10 @@ from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.specials import special_token_warnings
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.objectives.unfold import unfolded
+from luthier_trainer.pages.data import write_page
+from luthier_trainer.pages.numbers import expected
 from luthier_trainer.pod import usercode
 from luthier_trainer.pod.attempts import Ledger
-from luthier_trainer.report.numbers import expected
-from luthier_trainer.report.write import curves
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Snapshot

@@ -15,7 +15,7 @@ from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import begin_tokens
 from luthier_trainer.optimize.fetch import Fetched
-from luthier_trainer.optimize.likeness import ordinary_tokens
+from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows, read_rows
 from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
 from luthier_trainer.packages import formats

@@ -15,7 +15,7 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
 from luthier_trainer.data.template import parse_template
-from luthier_trainer.evaluation.sheet import Answered
+from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.objectives import chattemplate
 from luthier_trainer.objectives.segments import plain_ids
 from luthier_trainer.objectives.tokens import begin_tokens

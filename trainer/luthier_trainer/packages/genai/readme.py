@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier_trainer.packages.genai.runner import ADAPTER
+from luthier_trainer.pages.howto import ids, new_tokens, prompt_of
 from luthier_trainer.published.ask import Ask
-from luthier_trainer.report.howto import ids, new_tokens, prompt_of
 
 # Its own tokenizer leaves out, for some models, what a text begins with; this one is what the
 # model was trained with.

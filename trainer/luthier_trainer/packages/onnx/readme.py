@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from luthier_trainer.pages.howto import ids, new_tokens, prompt_of, section, texts_of
+from luthier_trainer.pages.markdown import fenced
 from luthier_trainer.published.ask import Ask
-from luthier_trainer.report.howto import ids, new_tokens, prompt_of, section, texts_of
-from luthier_trainer.report.markdown import fenced
 
 NEEDS = "`pip install onnxruntime tokenizers`"
 

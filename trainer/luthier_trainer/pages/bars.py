@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from luthier_trainer.report.axis import Axis, ticks
-from luthier_trainer.report.numbers import number
+from luthier_trainer.pages.axis import Axis, ticks
+from luthier_trainer.pages.numbers import number
 
 _WIDTH, _ROW, _BAR = 420, 30, 16
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 64, 6, 24

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Examples
-from luthier_trainer.pages import document
-from luthier_trainer.report.axis import Axis, grid, scale, ticks, within
+from luthier_trainer.pages.axis import Axis, grid, scale, ticks, within
+from luthier_trainer.pages.frame import document
 
 Sample = Sequence[tuple[str, bool]]
 

@@ -5,7 +5,7 @@ import torch
 from unit.trainer.cells import CLASSES, batch, loss_of, main_class, source, tuned
 from unit.trainer.tiny import ARCHITECTURES
 
-from luthier_trainer.training.noise import noise_on_embeddings
+from luthier_trainer.training.neftune import noise_on_embeddings
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -14,7 +14,7 @@ _COLUMN = "dataset.columns.label"
 _REMEDY = "set training.similarity.objective to cosine or contrastive"
 
 
-def check_alike(
+def check_pair_labels(
     tuning: FineTuning,
     parts: Mapping[str, Indices],
     unlike: NDArray[np.bool_],

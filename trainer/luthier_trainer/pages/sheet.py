@@ -3,12 +3,12 @@ order that it doesn't tell until the end. It loads nothing and sends nothing."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 
-from luthier_trainer.pages import document
+from luthier_trainer.evaluation.answered import Answered
+from luthier_trainer.pages.frame import document
 
 _PAGE = Path(__file__).with_name("sheet.template.html")
 _SCRIPT = Path(__file__).with_name("sheet.js")
@@ -30,16 +30,6 @@ $choices
 </fieldset>
 </section>
 """)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What was asked, what is right, and what both models made of it."""
-
-    prompt: str
-    expected: str
-    base: str
-    tuned: str
 
 
 def sheet(title: str, rows: Sequence[Answered], seed: int) -> str:

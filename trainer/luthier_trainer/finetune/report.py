@@ -7,11 +7,11 @@ from typing import Any
 
 from luthier_api.runspec import RunSpec
 from luthier_trainer.evaluation.compare import Comparison
-from luthier_trainer.report.card import card
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.page import LINKS, page
-from luthier_trainer.report.tensorboard import event_file
+from luthier_trainer.pages.card import card
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.finetune import LINKS, page
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.tensorboard import event_file
 
 
 def write_report(
@@ -46,7 +46,7 @@ def curves(journal: Journal) -> dict[str, bytes]:
 
 
 _DOTS = 60  # at most so many points are marked
-# As in pages.css.
+# As in pages/page.css.
 _COLOURS = {"ink": "#1d2430", "dim": "#5b6575", "line": "#d5dae2", "a": "#2563c9", "b": "#c2620c"}
 
 

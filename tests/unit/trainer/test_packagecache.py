@@ -1,17 +1,17 @@
-"""The shelf of packages: what others use stays, what is damaged is made anew."""
+"""The cache of packages: what others use stays, what is damaged is made anew."""
 
 from pathlib import Path
 
 import pytest
 
-from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.optimize.packagecache import PackageCache
 from luthier_trainer.storage.filestore import FileStore
 
 
-def put(shelf: Shelf, key: str, folder: Path) -> None:
+def put(cache: PackageCache, key: str, folder: Path) -> None:
     (folder / key).mkdir(parents=True, exist_ok=True)
     (folder / key / "model.onnx").write_text(key)
-    shelf.put(key, folder / key)
+    cache.put(key, folder / key)
 
 
 def keys(store: FileStore) -> set[str]:
@@ -19,8 +19,8 @@ def keys(store: FileStore) -> set[str]:
 
 
 def test_what_another_put_there_or_uses_stays(tmp_path: Path) -> None:
-    store = FileStore(tmp_path / "shelf")
-    mine, theirs = Shelf(store, "mine"), Shelf(store, "theirs")
+    store = FileStore(tmp_path / "cache")
+    mine, theirs = PackageCache(store, "mine"), PackageCache(store, "theirs")
     put(mine, "old", tmp_path / "made")
     put(mine, "shared", tmp_path / "made")
     put(theirs, "other", tmp_path / "made")
@@ -47,10 +47,10 @@ def test_what_another_put_there_or_uses_stays(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_listing(listing: bytes, tmp_path: Path) -> None:
-    store = FileStore(tmp_path / "shelf")
+    store = FileStore(tmp_path / "cache")
     store.write("key/package.json", listing)
     store.write("key/measured-x.json", listing)
-    shelf = Shelf(store, "uid")
-    assert shelf.listing("key") is None
-    assert not shelf.fetch("key", tmp_path / "fetched")
+    cache = PackageCache(store, "uid")
+    assert cache.listing("key") is None
+    assert not cache.fetch("key", tmp_path / "fetched")
     assert not (tmp_path / "up").exists()

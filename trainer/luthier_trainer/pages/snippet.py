@@ -4,9 +4,9 @@ import glob
 import shlex
 
 from luthier_api.visible import one_line
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.howto import ids, messages_of, new_tokens, prompt_of, texts_of
 from luthier_trainer.published.ask import Ask
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.howto import ids, messages_of, new_tokens, prompt_of, texts_of
 from luthier_trainer.storage.uri import hub_parts, split
 
 _GENERATES = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")

@@ -5,7 +5,7 @@ import hashlib
 from html import escape
 from pathlib import Path
 
-_STYLE = Path(__file__).with_suffix(".css")
+_STYLE = Path(__file__).with_name("page.css")
 
 
 def document(title: str, body: str, script: str = "") -> str:

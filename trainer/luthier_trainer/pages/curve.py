@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from luthier_trainer.report.axis import Axis, grid, scale, ticks, within
+from luthier_trainer.pages.axis import Axis, grid, scale, ticks, within
 
 _WIDTH, _HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 10, 38

@@ -3,12 +3,12 @@
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import RunSpec
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.howto import section
+from luthier_trainer.pages.markdown import code, fenced, front_matter, inline, row
+from luthier_trainer.pages.numbers import compared, measured, signed
+from luthier_trainer.pages.snippet import fetching, needs, snippet
 from luthier_trainer.pod.usercode import has_code
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.howto import section
-from luthier_trainer.report.markdown import code, fenced, front_matter, inline, row
-from luthier_trainer.report.numbers import compared, measured, signed
-from luthier_trainer.report.snippet import fetching, needs, snippet
 
 _OWN_CODE = (
     "Code of the user's own ran in this run (`training.loss` or `evaluation.script`), with the "

@@ -7,7 +7,7 @@ from torch import Tensor
 _SHOWN = 3
 
 
-def require_alike(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+def check_saved_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """The same names, and the same shapes. Raises ValueError."""
     for words, names in (
         ("lacks weights for", own.keys() - saved.keys()),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from luthier_trainer.report.numbers import number
+from luthier_trainer.pages.numbers import number
 
 _STEPS = (1, 2, 2.5, 5, 10)
 

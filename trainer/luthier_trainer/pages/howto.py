@@ -6,8 +6,8 @@ Python's own literals, so that nothing of them is code.
 
 from collections.abc import Sequence
 
+from luthier_trainer.pages.markdown import code, fenced
 from luthier_trainer.published.ask import Ask
-from luthier_trainer.report.markdown import code, fenced
 
 _FALLBACK = "Once upon a time"
 _ENDED = "The model answered"

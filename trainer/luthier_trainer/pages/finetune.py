@@ -5,10 +5,10 @@ from html import escape
 
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer.pages import document
-from luthier_trainer.report.curve import figure
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import compared, duration, measured, number, signed
+from luthier_trainer.pages.curve import figure
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.frame import document
+from luthier_trainer.pages.numbers import compared, duration, measured, number, signed
 from luthier_trainer.training.journal import Journal
 
 # (title, unit, [(name, value of the journal)])

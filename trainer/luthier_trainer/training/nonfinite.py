@@ -14,7 +14,7 @@ _MOST_SKIPPED = 25
 _SHOWN = 8
 
 
-class FiniteCheck:
+class NonFiniteCheck:
     """Collects the losses of an optimiser step's batches. `place`: of a row's index; `world`: the
     processes that share them."""
 

@@ -32,11 +32,11 @@ def key_of(document: dict[str, Any]) -> str:
 
 
 def folder_beside(output: str) -> str:
-    """URI of the shelf of an output: beside the revisions of its resource."""
+    """URI of the cache of an output: beside the revisions of its resource."""
     return f"{output.rstrip('/').rpartition('/')[0]}/{FOLDER}"
 
 
-class Shelf:
+class PackageCache:
     """Of one resource; `store` is at folder_beside(output), `uid` the resource's."""
 
     def __init__(self, store: ObjectStore, uid: str) -> None:
