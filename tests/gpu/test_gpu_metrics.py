@@ -39,7 +39,7 @@ def test_are_the_reported_ones_on_either_processor(
     spec = gpu_spec(cell, tmp_path, precision="fp32", metrics=names, maxSteps=20)
     run = Run(spec)
     run.execute()
-    assert run.evaluation
+    assert run.state.evaluation
     folder = tiny_folder(architecture)
     examples = prepare.load(spec, tmp_path / "again")
     objective = choose(
@@ -53,4 +53,4 @@ def test_are_the_reported_ones_on_either_processor(
         found = measure(
             model.to(place), objective, items, examples.test, values, batch_size=4
         ).values(values)
-        assert found == pytest.approx(run.evaluation.tuned, rel=1e-3), place
+        assert found == pytest.approx(run.state.evaluation.tuned, rel=1e-3), place

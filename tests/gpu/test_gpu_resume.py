@@ -45,8 +45,8 @@ def undisturbed_and_resumed(
     torch.rand(5, device="cuda")  # what was drawn before must not matter
     run = Run(on_gpu(case, place / "resumed", precision))
     run.execute()
-    assert run.reporter.report.resumed_from_step == middle
-    assert run.reporter.report.inexact_resume is None
+    assert run.pod.reporter.report.resumed_from_step == middle
+    assert run.pod.reporter.report.inexact_resume is None
     return source, output
 
 

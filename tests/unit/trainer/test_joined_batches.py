@@ -11,7 +11,7 @@ from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import spec_of, training_losses
 from unit.trainer.tiny import DECODERS
 
-from luthier_trainer.finetune import stages
+from luthier_trainer.finetune import load
 from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
@@ -139,7 +139,7 @@ def test_a_run_has_the_same_losses_step_by_step(
     losses, told = [], []
     for batching in ("padded", "joined"):
         with monkeypatch.context() as patch:
-            patch.setattr(stages, "batching", lambda *_, kind=batching, **__: kind)
+            patch.setattr(load, "batching", lambda *_, kind=batching, **__: kind)
             run = Run(
                 spec_of(
                     cell,
@@ -154,8 +154,8 @@ def test_a_run_has_the_same_losses_step_by_step(
             )
             assert run.execute().outcome == "Succeeded"
         losses.append(training_losses(tmp_path / batching / "output"))
-        told.append(run.reporter.report.resolved)
-        assert run.evaluation
+        told.append(run.pod.reporter.report.resolved)
+        assert run.state.evaluation
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert len(set(losses[0])) == 7
     padded, joined = told

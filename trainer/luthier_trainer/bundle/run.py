@@ -10,7 +10,8 @@ from luthier_api.runspec import BundleOrder
 from luthier_trainer.bundle.contents import Contents
 from luthier_trainer.bundle.index import Index, base_key
 from luthier_trainer.bundle.make import Maker
-from luthier_trainer.bundle.members import Roll, examine, require_access
+from luthier_trainer.bundle.members import examine, require_access
+from luthier_trainer.bundle.membership import Membership
 from luthier_trainer.bundle.previous import read_previous
 from luthier_trainer.bundle.prune import prune
 from luthier_trainer.bundle.target import require_target
@@ -30,7 +31,7 @@ class BundleRun:
     def __init__(self, order: BundleOrder) -> None:
         self.order = order
         self.pod = Pod(order)
-        self.roll = Roll(order, lambda ends: self.pod.reporter.set(adapters=ends))
+        self.membership = Membership(order, lambda ends: self.pod.reporter.set(adapters=ends))
         self.proof: BundleProof | None = None
 
     def execute(self) -> BundleResult:
@@ -41,7 +42,7 @@ class BundleRun:
     def result(self, outcome: str, failure: TrainerError | None = None) -> BundleResult:
         """What is known now, as the end of this pod."""
         return BundleResult(
-            **self.pod.end(outcome, failure), adapters=self.roll.ends, proof=self.proof
+            **self.pod.end(outcome, failure), adapters=self.membership.ends, proof=self.proof
         )
 
     def _stages(self, scratch: Path) -> BundleResult:
@@ -68,19 +69,19 @@ class BundleRun:
         previous = read_previous(order.previous, order)
         versions = publish.versions(onnx=True)
         key = base_key(base.digest, order.bundling, versions)
-        members = examine(order, base, key, previous, self.roll, scratch / "adapters")
-        self.roll.check()
+        members = examine(order, base, key, previous, self.membership, scratch / "adapters")
+        self.membership.check()
 
         contents = Contents(scratch / "package")
-        maker = Maker(order, self.pod, self.roll, previous, contents, source, scratch)
+        maker = Maker(order, self.pod, self.membership, previous, contents, source, scratch)
         part = maker.make(base, key, members)
-        self.roll.check()
+        self.membership.check()
 
         stage("Publishing")
         index = Index(
             base=part,
-            adapters=self.roll.included,
-            left_out=self.roll.left_out,
+            adapters=self.membership.included,
+            left_out=self.membership.left_out,
             versions=versions,
         )
         taken = {member.name for member in members if member.taken}

@@ -7,12 +7,15 @@ and how its answers count, is as of the new result.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from luthier_api.finetuning import FineTuning
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.evaluation.measure import Measurement
+from luthier_trainer.finetune.job import Job
+from luthier_trainer.finetune.load import Plan
+from luthier_trainer.finetune.prepare import Prepared
 from luthier_trainer.methods.published import load_published
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import BaseSource, base_config, load_tokenizer
@@ -22,9 +25,6 @@ from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.published.artifact import Artifact, base_of, open_artifact
-
-if TYPE_CHECKING:
-    from luthier_trainer.finetune.stages import Stages
 
 # (model, objective, items) → what the model made of them.
 Measure = Callable[[Any, Objective, Sequence[Item]], Measurement]
@@ -43,16 +43,18 @@ class Base:
     digest: str
 
 
-def measure_incumbent(stages: "Stages", base: Base, folder: Path, measure: Measure) -> Measurement:
+def measure_incumbent(
+    job: Job, prepared: Prepared, plan: Plan, base: Base, folder: Path, measure: Measure
+) -> Measurement:
     """Fetch it to `folder`, load it and let it answer. Raises NotComparableError, TrainerError, or
     whatever loading a model does."""
-    order, ours = stages.run.spec, stages.tuning
+    order, ours = job.spec, job.tuning
     assert order.incumbent
     artifact = open_artifact(order.incumbent, order, "promote")
     method = artifact.tuning.method
     part = "model" if method.type == "full" else "adapter"
     # Code of the user's, which evaluates it too, finds all of what was published.
-    artifact.download(folder, {part} if stages.script is None else {"adapter", "model"})
+    artifact.download(folder, {part} if prepared.script is None else {"adapter", "model"})
     if method.type == "full":
         model_folder = folder / part
     elif artifact.manifest["baseModel"]["digest"] == base.digest:
@@ -60,7 +62,7 @@ def measure_incumbent(stages: "Stages", base: Base, folder: Path, measure: Measu
     else:
         model_folder = base_of(artifact, order)
     tuning = _asked_as(artifact.tuning, ours)
-    examples = _examples(stages, tuning, folder)
+    examples = _examples(job, prepared, tuning, folder)
     tokenizer = load_tokenizer(folder / part)
     objective = choose(
         tuning,
@@ -68,13 +70,13 @@ def measure_incumbent(stages: "Stages", base: Base, folder: Path, measure: Measu
         tokenizer,
         describe(model_folder),
         positions=positions_of(base_config(model_folder)),
-        custom=stages.custom_loss,
-        now=stages.run.pod.began,
+        custom=prepared.own_loss,
+        now=job.state.pod.began,
     )
     _check_labels(artifact, objective.head.labels)
     rows = range(len(examples.reported))
     gold = [objective.gold(examples.reported[row]) for row in rows]
-    if gold != [stages.objective.gold(stages.examples.reported[row]) for row in rows]:
+    if gold != [plan.objective.gold(prepared.examples.reported[row]) for row in rows]:
         raise NotComparableError("what counts as right on these rows is another than for it")
     items = objective.encode(examples.reported)
     source = BaseSource(
@@ -84,7 +86,7 @@ def measure_incumbent(stages: "Stages", base: Base, folder: Path, measure: Measu
         seed=ours.training.seed,
         pad_id=pad_token(tokenizer),
     )
-    model = load_published(method, source, folder / part, stages.precision)
+    model = load_published(method, source, folder / part, plan.precision)
     return measure(model, objective, items)
 
 
@@ -102,12 +104,12 @@ def _asked_as(theirs: FineTuning, ours: FineTuning) -> FineTuning:
     )
 
 
-def _examples(stages: "Stages", tuning: FineTuning, folder: Path) -> Examples:
+def _examples(job: Job, prepared: Prepared, tuning: FineTuning, folder: Path) -> Examples:
     """The rows in its form: read again only where that is another."""
-    mine = stages.examples
-    if tuning.dataset == stages.tuning.dataset:
+    mine = prepared.examples
+    if tuning.dataset == job.tuning.dataset:
         return mine
-    order = stages.run.spec.model_copy(update={"fine_tuning": tuning})
+    order = job.spec.model_copy(update={"fine_tuning": tuning})
     found = data.load(order, folder / "rows")
     places = [
         [each.reported[row].place for row in range(len(each.reported))] for each in (found, mine)

@@ -8,8 +8,9 @@ from luthier_api.runstatus import Usage
 from luthier_trainer.distributed.place import place_of
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune.agreement import agree
-from luthier_trainer.finetune.run import Run
+from luthier_trainer.finetune.preflight import check_data, find_base, find_result, load_base
 from luthier_trainer.finetune.startfrom import find_start
+from luthier_trainer.finetune.state import State
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import identity
 from luthier_trainer.pod.finished import finished
@@ -30,18 +31,18 @@ class Peer:
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec.model_copy(update={"progress": None})
         self.pod = Pod(self.spec)
-        self.run = Run(self.spec, self.pod)
+        self.state = State(self.spec, self.pod)
 
     def execute(self) -> RunResult:
         """Train with the others. Raises TrainerError, Interrupted, PeersLost."""
-        run = self.run
+        state = self.state
         with self.pod.scratch() as folder:
             output = open_store(self.spec.output, self.spec.storage, "output.uri")
             if finished(output, self.spec):
                 return self.result("Succeeded")
-            base = run.find_base(output)
-            examples = run.check_data(folder)
-            model_folder = run.load_base(base)
+            base = find_base(state, output)
+            examples = check_data(state, folder)
+            model_folder = load_base(state, base)
             made_from = (examples.digest, identity(base), find_start(self.spec))
             looked = 0.0
 
@@ -50,25 +51,26 @@ class Peer:
                 self.pod.interrupt.check()
                 if time.monotonic() - looked > _LOOK_SECONDS:
                     looked = time.monotonic()
-                    if run.found(output, *made_from):
+                    if find_result(self.spec, output, *made_from):
                         raise _NothingToDoError
 
             from luthier_trainer.distributed.world import meet
-            from luthier_trainer.finetune.stages import Stages
+            from luthier_trainer.finetune.finetune import train_only
+            from luthier_trainer.finetune.job import Job
 
             try:
                 world = meet(place_of(self.spec), check)
             except _NothingToDoError:
                 return self.result("Succeeded")
-            agree(run, base, examples, world.share())
-            stages = Stages(run, _NoLedger(), output, examples, folder, world=world)
-            stages.train(base, model_folder)
+            agree(self.pod, base, examples, world.share())
+            job = Job(state, _NoLedger(), output, output, examples, folder, world=world)
+            train_only(job, base, model_folder)
         log("trained: the first process measures and publishes the result")
         return self.result("Succeeded")
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
         """How this process ended: the result is the first one's to tell."""
-        return self.run.result(outcome, failure)
+        return self.state.result(outcome, failure)
 
 
 class _NoLedger:
