@@ -27,9 +27,9 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
 from luthier_demo import content
-from luthier_trainer.bundle.base import read_base
-from luthier_trainer.bundle.modules import peft_key
 from luthier_trainer.models import cache as modelcache
+from luthier_trainer.packages.genai.base import read_base
+from luthier_trainer.packages.genai.modules import peft_key
 
 ADAPTERS = 32
 RANKS = (4, 8, 16, 32)

@@ -20,18 +20,18 @@ from luthier_api.optimizejob import Benchmark, Optimizing, SourceRef
 from luthier_api.runspec import OptimizeOrder, RunIdentity
 from luthier_trainer.evaluation.compare import compare
 from luthier_trainer.evaluation.measure import Measurement, measure
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.models.load import base_config
-from luthier_trainer.optimize import formats
 from luthier_trainer.optimize.benchmark import Subject, Timing, benchmark
-from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.optimize.genai.build import GenaiBuilder, size_of
-from luthier_trainer.optimize.likeness import ordinary_tokens
+from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows as Measured
 from luthier_trainer.optimize.rows import read_rows
 from luthier_trainer.optimize.source import assemble, tokenizer_of
 from luthier_trainer.optimize.torchrunner import TorchRunner
-from luthier_trainer.runtime import threads
+from luthier_trainer.packages import formats
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.genai.build import GenaiBuilder, size_of
 
 ROUNDS = 5
 TIMED = Benchmark(prompt_tokens=[64], batch_sizes=[1], new_tokens=64, repeats=3)

@@ -143,11 +143,11 @@ def main() -> None:
 
 def _encode(spec: RunSpec, examples: Examples) -> tuple[int, float, float, float, float]:
     """Tokens; seconds and CPU seconds of the first and of the second time, without imports."""
-    from luthier_trainer.inspection import inspect
+    from luthier_trainer.finetune.inspection import inspect
+    from luthier_trainer.finetune.tokencache import TokenCache, shape_of
     from luthier_trainer.models.architecture import describe
     from luthier_trainer.models.load import load_tokenizer
     from luthier_trainer.objectives.choose import choose
-    from luthier_trainer.tokencache import TokenCache, shape_of
 
     folder = content.model()
     tokenizer = load_tokenizer(folder)

@@ -51,7 +51,7 @@ MATRICES: dict[str, Matrix] = {
         ),
         "test_merge.py::test_every_architecture": _EVERY_METHOD,
         "test_merge.py::test_settings_of_lora": Matrix(each=("settings", "method")),
-        "test_noise.py::test_the_loss_is_another_one_while_there_is_noise": Matrix(
+        "test_neftune.py::test_the_loss_is_another_one_while_there_is_noise": Matrix(
             pairs=("method", "auto_class"), each=("architecture",)
         ),
         "test_objectives_loss.py::test_equals_transformers": Matrix(each=("make", "name")),

@@ -23,7 +23,6 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import Usage
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.bundle.index import (
     INDEX,
     AdapterPart,
@@ -33,12 +32,13 @@ from luthier_trainer.bundle.index import (
     LeftOutPart,
     Proof,
 )
-from luthier_trainer.claim import take_claim
 from luthier_trainer.data import record
 from luthier_trainer.data.examples import Examples
 from luthier_trainer.data.hashes import row_hashes
-from luthier_trainer.publish import describe, publish
-from luthier_trainer.report import ask
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import take_claim
+from luthier_trainer.pod.publish import describe, publish
+from luthier_trainer.published import ask
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder
 

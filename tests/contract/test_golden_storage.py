@@ -29,16 +29,16 @@ from luthier_api.runspec import (
     RunSpec,
     read_order,
 )
-from luthier_trainer.attempts import AttemptRecord, Attempts
 from luthier_trainer.bundle.fetch import fetch, fetch_ask, locate
 from luthier_trainer.bundle.index import Index
 from luthier_trainer.bundle.previous import read_previous
-from luthier_trainer.claim import Claim, read_claim, take_claim
 from luthier_trainer.data import record
-from luthier_trainer.finished import finished
 from luthier_trainer.optimize import fetch as optimize_fetch
 from luthier_trainer.optimize.run import artifact_of
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.pod.attempts import AttemptRecord, Attempts
+from luthier_trainer.pod.claim import Claim, read_claim, take_claim
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.published.ask import Ask
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder

@@ -16,9 +16,9 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_api.training import Training
 from luthier_trainer.errors import from_exception
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.machine import memory
 from luthier_trainer.objectives.outputlayer import Read, loss_in_parts
-from luthier_trainer.run import Run
-from luthier_trainer.training import memory
 from luthier_trainer.training.optimizers import make_optimizer
 from luthier_trainer.training.rounding import step_bytes
 
@@ -100,13 +100,13 @@ def test_the_estimate(
     before = torch.cuda.memory_allocated()
     run = Run(spec)
     run.execute()
-    estimate = run.reporter.report.estimate
+    estimate = run.pod.reporter.report.estimate
     assert estimate
     assert estimate.memory_bytes
     assert estimate.measured_memory_bytes
     expected = estimate.memory_bytes - before
     measured = estimate.measured_memory_bytes - before
-    joined = ", no padding" if run.reporter.report.resolved["padding"] == "off" else ""
+    joined = ", no padding" if run.pod.reporter.report.resolved["padding"] == "off" else ""
     label = f"{method}, {architecture}, batch {batch}, {tokens} tokens{joined}"
     record_property(
         "measured",
@@ -129,10 +129,10 @@ def test_the_chosen_batch_fits_and_one_of_four_times_the_size_does_not(
     torch.cuda.set_per_process_memory_fraction(room / total)
     run = Run(make("llama", method, 256, 2400, perDeviceBatchSize="auto"))
     run.execute()
-    chosen = int(run.reporter.report.resolved["perDeviceBatchSize"])
-    estimate = run.reporter.report.estimate
+    chosen = int(run.pod.reporter.report.resolved["perDeviceBatchSize"])
+    estimate = run.pod.reporter.report.estimate
     assert estimate
-    assert run.reporter.report.resolved["gradientCheckpointing"] == "off"
+    assert run.pod.reporter.report.resolved["gradientCheckpointing"] == "off"
     assert 4 <= chosen <= 128
     record_property(
         "measured",

@@ -11,10 +11,10 @@ from unit.trainer.tiny import tiny_folder
 from luthier_trainer.data import prepare
 from luthier_trainer.evaluation import metrics
 from luthier_trainer.evaluation.measure import measure
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.load import load_tokenizer
 from luthier_trainer.objectives.choose import choose
-from luthier_trainer.run import Run
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_are_the_reported_ones_on_either_processor(
     spec = gpu_spec(cell, tmp_path, precision="fp32", metrics=names, maxSteps=20)
     run = Run(spec)
     run.execute()
-    assert run.evaluation
+    assert run.state.evaluation
     folder = tiny_folder(architecture)
     examples = prepare.load(spec, tmp_path / "again")
     objective = choose(
@@ -53,4 +53,4 @@ def test_are_the_reported_ones_on_either_processor(
         found = measure(
             model.to(place), objective, items, examples.test, values, batch_size=4
         ).values(values)
-        assert found == pytest.approx(run.evaluation.tuned, rel=1e-3), place
+        assert found == pytest.approx(run.state.evaluation.tuned, rel=1e-3), place

@@ -11,7 +11,7 @@ from torch import Tensor
 from unit.trainer.test_run_resume import CASES, Case, journal, spec, steps_of, weights
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 _BY_NAME = {case.name: case for case in CASES}
@@ -45,8 +45,8 @@ def undisturbed_and_resumed(
     torch.rand(5, device="cuda")  # what was drawn before must not matter
     run = Run(on_gpu(case, place / "resumed", precision))
     run.execute()
-    assert run.reporter.report.resumed_from_step == middle
-    assert run.reporter.report.inexact_resume is None
+    assert run.pod.reporter.report.resumed_from_step == middle
+    assert run.pod.reporter.report.inexact_resume is None
     return source, output
 
 

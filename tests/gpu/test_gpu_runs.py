@@ -12,7 +12,7 @@ from unit.trainer.run_methods_support import Loaded, load_by_card, training_loss
 
 from luthier_api.methods import Quantization
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 # Of the loss: rounding to 8 bits of mantissa moves that of these models so far.
 _BF16, _FP16, _FP32 = 0.05, 0.02, 1e-3
@@ -30,8 +30,8 @@ def learnt(spec: RunSpec, output: Path) -> Run:
 
 
 def reported(run: Run) -> float:
-    assert run.evaluation
-    return run.evaluation.tuned["loss"]
+    assert run.state.evaluation
+    return run.state.evaluation.tuned["loss"]
 
 
 def assert_reproduced(cell: Cell, loaded: Loaded, loss: float, tolerance: float) -> None:
@@ -83,7 +83,7 @@ def test_in_bf16_which_auto_chooses(
 ) -> None:
     cell, output = Cell(FORMS[form], architecture, method), tmp_path / "output"
     run = learnt(gpu_spec(cell, tmp_path), output)
-    assert run.reporter.report.resolved["precision"] == "bf16"
+    assert run.pod.reporter.report.resolved["precision"] == "bf16"
     monkeypatch.chdir(output)
     assert_reproduced(cell, load_by_card(output, cell), reported(run), _BF16)
 
@@ -137,7 +137,7 @@ def test_recomputed_activations_give_the_same_losses(method: str, tmp_path: Path
         spec = gpu_spec(cell, place, gradientCheckpointing=wish, packing="Never", merge=False)
         run = learnt(spec, place / "output")
         expected = "on" if wish == "Always" else "off"
-        assert run.reporter.report.resolved["gradientCheckpointing"] == expected
+        assert run.pod.reporter.report.resolved["gradientCheckpointing"] == expected
         losses.append(training_losses(place / "output"))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
@@ -166,7 +166,7 @@ def test_rows_without_padding_have_the_same_losses(
         )
         fused = precision == "auto" and architecture != "gemma2"
         pads = wish == "Never" or (wish == "Auto" and not fused)
-        resolved = run.reporter.report.resolved
+        resolved = run.pod.reporter.report.resolved
         assert resolved["padding"] == ("on" if pads else "off")
         assert resolved["packing"] == ("on" if wish == "Always" else "off")
         losses.append(training_losses(place / "output"))
@@ -176,7 +176,7 @@ def test_rows_without_padding_have_the_same_losses(
 def test_the_load_of_the_gpu_is_told(tmp_path: Path) -> None:
     cell, output = Cell(FORMS["completion"], "llama", "lora"), tmp_path / "output"
     run = learnt(gpu_spec(cell, tmp_path), output)
-    machine = run.reporter.report.machine
+    machine = run.pod.reporter.report.machine
     assert machine.gpu_percent is not None
     assert 0 <= machine.gpu_percent <= 100
     assert machine.gpu_memory_bytes

@@ -33,10 +33,10 @@ from luthier_trainer.distributed.launch import launch
 from luthier_trainer.distributed.place import LOCAL_RANK, place_of, processes
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
 from luthier_trainer.log import log, log_traceback
-from luthier_trainer.pod import Pod
+from luthier_trainer.machine.runtime import restart_with_settings
+from luthier_trainer.pod.pod import Pod
+from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.redaction import redacted_values
-from luthier_trainer.runtime import restart_with_settings
-from luthier_trainer.usercode import has_code
 
 _SHOWN = 8  # of unknown fields: a message has an end
 _USAGE = "usage: python -m luthier_trainer RUNSPEC.json"
@@ -87,11 +87,11 @@ def run_of(order: AnyOrder) -> AnyRun:
 
             return SearchRun(order)
         case RunSpec() if not place_of(order).is_first:
-            from luthier_trainer.distributed.peer import Peer
+            from luthier_trainer.finetune.peer import Peer
 
             return Peer(order)
         case RunSpec():
-            from luthier_trainer.run import Run
+            from luthier_trainer.finetune.run import Run
 
             return Run(order)
         case OptimizeOrder():

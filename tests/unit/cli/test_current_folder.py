@@ -10,7 +10,7 @@ from unit.cli.command import environment
 from unit.cli.tiny import MANIFEST
 
 from luthier_cli.trainer_process import TrainerProcess
-from luthier_trainer.optimize import child
+from luthier_trainer.machine import child
 
 # What a trainer imports early, late, and in passing.
 HIDING = ("json", "pathlib", "datetime", "locale", "pydantic", "numpy", "torch", "sitecustomize")

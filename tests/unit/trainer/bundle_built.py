@@ -22,7 +22,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.result import BundleResult
 from luthier_api.runspec import BundleOrder
 from luthier_trainer.bundle.run import BundleRun
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 TEXT = "Text: w1 w2 3 tomato\nColour: red and deep blue"
 Logits = npt.NDArray[np.float32]

@@ -10,9 +10,9 @@ from unit.trainer.support import folder_of
 from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import SourceRef
 from luthier_api.runspec import AdapterOrder, BundleOrder, RunIdentity
-from luthier_trainer.bundle.base import Base
-from luthier_trainer.bundle.modules import peft_key
 from luthier_trainer.models.header import Tensor
+from luthier_trainer.packages.genai.base import Base
+from luthier_trainer.packages.genai.modules import peft_key
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Everything that may differ between adapters of one bundle.

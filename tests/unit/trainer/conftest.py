@@ -31,8 +31,8 @@ from unit.trainer.support import (
 from unit.trainer.warm import PatchedSubprocess, WarmProcess
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.optimize import child
-from luthier_trainer.runtime import settings
+from luthier_trainer.machine import child
+from luthier_trainer.machine.runtime import settings
 
 if TYPE_CHECKING:
     from unit.trainer.bundle_built import Built
@@ -185,7 +185,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> "Built":
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """What a bundle's run really does: bases built, adapter files written, adapters proven."""
-    from luthier_trainer.bundle import adapterfile, graph, proof
+    from luthier_trainer.bundle import proof
+    from luthier_trainer.packages.genai import adapterfile, graph
 
     done: dict[str, list[str]] = {"built": [], "written": [], "proven": []}
     build, write, prove = graph.build, adapterfile.write, proof.prove_likeness

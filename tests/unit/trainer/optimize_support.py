@@ -10,7 +10,7 @@ from unit.trainer.support import folder_of, spec_maker
 from unit.trainer.tiny import LAYERS, POSITIONS, tiny_tokenizer_of
 
 from luthier_api.runspec import OptimizeOrder
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 MakeOrder = Callable[..., OptimizeOrder]
 # Few tokens: what is timed is of no interest here.

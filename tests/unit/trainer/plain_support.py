@@ -15,12 +15,12 @@ from unit.trainer.objectives_support import tokenizer_of
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.optimizejob import Optimizing
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.methods.bottleneck import Bottleneck
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import pad_token
-from luthier_trainer.optimize.contract import Source
-from luthier_trainer.optimize.plain.build import OnnxBuilder, builder
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.pod.interrupt import Interrupt
 
 __all__ = ["CAUSAL", "CLASSES", "SEQ2SEQ", "TAGS", "VECTORS"]
 
@@ -76,7 +76,7 @@ def batch(model: Any, lengths: list[int], *, left: bool = False) -> tuple[Tensor
 @cache
 def _builder(device: str) -> OnnxBuilder:
     optimizing = Optimizing.model_validate({"target": {"device": device}})
-    return builder(optimizing, Interrupt(grace_seconds=1))
+    return OnnxBuilder(optimizing, Interrupt(grace_seconds=1))
 
 
 @cache

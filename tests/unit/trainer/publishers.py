@@ -12,7 +12,7 @@ from unit.trainer.test_bundle_members import saved
 
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.header import read_header
-from luthier_trainer.optimize import adapterfit
+from luthier_trainer.published import adapterfit
 
 # What no adapter_config.json of peft has; each would end a run, or hang it.
 HOSTILE: dict[str, bytes] = {

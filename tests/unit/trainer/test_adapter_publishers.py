@@ -22,11 +22,11 @@ from unit.trainer.test_bundle_members import artifact, codes, examined
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_trainer.bundle import members
-from luthier_trainer.bundle.base import read_base
-from luthier_trainer.bundle.config import ConfigError, read_config, resolved
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.packages.genai.base import read_base
+from luthier_trainer.published.adapterconfig import ConfigError, read_config, resolved
 
 ROUND = ("rank_pattern", "alpha_pattern")
 
@@ -38,9 +38,9 @@ def of(folder: Path) -> SourceRef:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_configuration_that_is_none_costs_its_adapter_alone(tmp_path: Path, name: str) -> None:
     bad = published(tmp_path / "bad", HOSTILE[name])
-    roll = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
-    assert codes(roll) == ["BrokenConfig"]
-    assert "save the adapter again" in roll.left_out[0].message
+    membership = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
+    assert codes(membership) == ["BrokenConfig"]
+    assert "save the adapter again" in membership.left_out[0].message
     refused = optimized(bad, base_folder(tmp_path / "base"))
     assert isinstance(refused, TrainerError)
     assert refused.exit_code == ExitCode.UNSUPPORTED, "it isn't tried again"
@@ -52,9 +52,9 @@ def test_a_configuration_that_is_none_costs_its_adapter_alone(tmp_path: Path, na
 def test_a_pattern_that_never_ends_is_ended(tmp_path: Path, field: str) -> None:
     bad = published(tmp_path / "bad", {field: {SLOW: 4}})
     started = time.monotonic()
-    roll = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
-    assert codes(roll) == ["BrokenConfig"]
-    assert "name modules instead" in roll.left_out[0].message
+    membership = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
+    assert codes(membership) == ["BrokenConfig"]
+    assert "name modules instead" in membership.left_out[0].message
     assert isinstance(optimized(bad, base_folder(tmp_path / "base")), TrainerError)
     assert time.monotonic() - started < 60, "it would be years"
 
@@ -73,8 +73,8 @@ def test_patterns_of_where_it_sits_are_not_run_at_all(
 ) -> None:
     """Its weights tell where; peft reads their names."""
     bad = published(tmp_path / "a", fields)
-    roll = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
-    assert codes(roll) == []
+    membership = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
+    assert codes(membership) == []
     read = json.loads((tmp_path / "fetched" / "a0" / "adapter_config.json").read_bytes())
     for config in (read, optimized(bad, base_folder(tmp_path / "base"))):
         assert isinstance(config, dict)
@@ -114,10 +114,10 @@ def _prefixed(name: str, shape: Any) -> Any:
 )
 def test_weights_of_a_compiled_or_sharded_model_say_so(tmp_path: Path, rename: Any) -> None:
     bad = renamed(tmp_path / "bad", rename)
-    roll = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
-    assert codes(roll) == ["WrappedWeights"]
+    membership = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
+    assert codes(membership) == ["WrappedWeights"]
     remedy = "saved from a compiled or sharded model: save it again from the plain one"
-    assert remedy in roll.left_out[0].message
+    assert remedy in membership.left_out[0].message
     refused = optimized(bad, base_folder(tmp_path / "base"))
     assert isinstance(refused, TrainerError)
     assert remedy in refused.error.message
@@ -135,9 +135,9 @@ def test_whatever_a_library_raises_is_told_of_its_adapter(
         check(adapter, base)
 
     monkeypatch.setattr(members.compat, "check", checked)
-    roll = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
-    assert codes(roll) == ["BrokenConfig"]
-    assert "of some library" in roll.left_out[0].message
+    membership = examined(tmp_path, of(bad), artifact(tmp_path / "good"))
+    assert codes(membership) == ["BrokenConfig"]
+    assert "of some library" in membership.left_out[0].message
 
 
 def header(**entries: Any) -> bytes:

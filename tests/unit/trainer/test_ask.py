@@ -10,15 +10,15 @@ from unit.trainer import metaspace
 
 from luthier_api.finetuning import FineTuning
 from luthier_trainer.data.examples import Chat, Completion, Turn
-from luthier_trainer.evaluation.sheet import Answered
+from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.objectives import chattemplate
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.ends import turn_end
 from luthier_trainer.objectives.tokens import Encoder
-from luthier_trainer.report import ask as asking
-from luthier_trainer.report.ask import MOST_PROMPT, Ask
-from luthier_trainer.report.howto import messages_of, prompt_of, section
+from luthier_trainer.pages.howto import messages_of, prompt_of, section
+from luthier_trainer.published import ask as asking
+from luthier_trainer.published.ask import MOST_PROMPT, Ask
 
 
 def tuning(**fields: Any) -> FineTuning:

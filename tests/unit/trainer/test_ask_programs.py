@@ -16,16 +16,16 @@ from unit.trainer.tiny import tiny, tiny_tokenizer_of
 
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_trainer.bundle.run import BundleRun
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.objectives.ends import ends_of, turn_end
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import Encoder, begin_tokens, pad_token
-from luthier_trainer.optimize.contract import Source
-from luthier_trainer.optimize.plain.build import builder
-from luthier_trainer.optimize.plain.layout import LAYOUT
-from luthier_trainer.optimize.plain.readme import readme as plain_readme
 from luthier_trainer.optimize.run import Optimization
-from luthier_trainer.report import ask as asking
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.packages.onnx.layout import LAYOUT
+from luthier_trainer.packages.onnx.readme import readme as plain_readme
+from luthier_trainer.pod.interrupt import Interrupt
+from luthier_trainer.published import ask as asking
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -146,7 +146,7 @@ def test_cards_and_plain_packages(
         bottleneck=folder if reads else None,
     )
     package = tmp_path / "package"
-    builder(Optimizing(), Interrupt(1)).build(source, "fp32", package)
+    OnnxBuilder(Optimizing(), Interrupt(1)).build(source, "fp32", package)
     layout = json.loads((package / LAYOUT).read_text())
     (package / "README.md").write_text(plain_readme(layout, ask))
     assert answers(package / "README.md") == [expected]

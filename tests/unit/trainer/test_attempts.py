@@ -10,10 +10,10 @@ from unit.trainer.support import MakeSpec
 
 from luthier_api.result import ExitCode
 from luthier_api.runstatus import Usage
-from luthier_trainer import attempts as attempts_module
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import Superseded, TrainerError
+from luthier_trainer.pod import attempts as attempts_module
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import read_claim, take_claim
 from luthier_trainer.storage.filestore import FileStore
 
 StartPod = Callable[..., Attempts]

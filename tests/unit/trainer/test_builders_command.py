@@ -8,13 +8,12 @@ import pytest
 
 from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import Optimizing
-from luthier_trainer.bundle import graph
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.machine import child
 from luthier_trainer.objectives.objective import Head
-from luthier_trainer.optimize import child
-from luthier_trainer.optimize.contract import Source
-from luthier_trainer.optimize.genai.build import builder
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.genai import graph
+from luthier_trainer.packages.genai.build import GenaiBuilder
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_code_that_a_model_brings_never_runs_in_a_package(
 ) -> None:
     source = Source(tmp_path, Head("AutoModelForCausalLM"), "sha256:a", 0)
     with pytest.raises(TrainerError):
-        builder(Optimizing(), Interrupt(1)).build(source, precision, tmp_path / "package")
+        GenaiBuilder(Optimizing()).build(source, precision, tmp_path / "package")
     (command,) = called
     assert "hf_remote=false" in command
 

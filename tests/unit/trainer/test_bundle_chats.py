@@ -18,8 +18,8 @@ from luthier_api.optimizejob import SourceRef
 from luthier_trainer.bundle import rows
 from luthier_trainer.bundle.package import Package
 from luthier_trainer.bundle.run import BundleRun
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.run import Run
 
 # onnxruntime-genai and peft are imported by the tests themselves.
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("nothing_hidden")]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from unit.trainer.bundle_support import BASE, CONFIG, DIGEST, tensors
 
-from luthier_trainer.bundle.compat import Adapter, check
-from luthier_trainer.bundle.modules import peft_key
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.models.header import Tensor
+from luthier_trainer.packages.genai.compat import Adapter, check
+from luthier_trainer.packages.genai.modules import peft_key
+from luthier_trainer.packages.genai.unfit import UnfitError
 
 
 def adapter(config: dict[str, Any] | None = None, **fields: Any) -> Adapter:

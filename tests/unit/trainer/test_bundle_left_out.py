@@ -14,9 +14,9 @@ from unit.trainer.tiny import tiny_tokenizer_of
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle import adapterfile, graph
 from luthier_trainer.bundle.run import BundleRun
 from luthier_trainer.errors import TrainerError, from_exception
+from luthier_trainer.packages.genai import adapterfile, graph
 
 # onnxruntime-genai and peft are imported by the tests themselves.
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("nothing_hidden")]

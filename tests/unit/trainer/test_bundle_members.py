@@ -13,11 +13,12 @@ from unit.trainer.bundle_support import BASE, CONFIG, DIGEST, order_maker, tenso
 
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
-from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.fetch import locate
-from luthier_trainer.bundle.members import Roll, examine
+from luthier_trainer.bundle.members import examine
+from luthier_trainer.bundle.membership import Membership
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.header import BrokenFileError, read_header
+from luthier_trainer.packages.genai.base import read_base
 
 
 def saved(folder: Path, config: dict[str, Any] | None = None) -> Path:
@@ -50,19 +51,19 @@ def written(folder: Path, manifest: dict[str, Any]) -> SourceRef:
     return SourceRef(uri=f"file://{folder}", revision="r1-0", manifest_sha256=digest)
 
 
-def examined(tmp_path: Path, *sources: SourceRef, fail: bool = False) -> Roll:
+def examined(tmp_path: Path, *sources: SourceRef, fail: bool = False) -> Membership:
     order = order_maker(tmp_path, tmp_path)(
         {f"a{i}": it for i, it in enumerate(sources)},
         bundling={"onIncompatible": "Fail" if fail else "Skip"},
     )
-    roll = Roll(order, lambda ends: None)
-    examine(order, BASE, "base-key", None, roll, tmp_path / "fetched")
-    roll.check()
-    return roll
+    membership = Membership(order, lambda ends: None)
+    examine(order, BASE, "base-key", None, membership, tmp_path / "fetched")
+    membership.check()
+    return membership
 
 
-def codes(roll: Roll) -> list[str]:
-    return [part.code for part in roll.left_out]
+def codes(membership: Membership) -> list[str]:
+    return [part.code for part in membership.left_out]
 
 
 def damage_weights(folder: Path) -> None:
@@ -102,15 +103,15 @@ def test_an_artifact_must_be_what_was_published(
 def test_a_run_tells_the_base_that_it_trained_on(tmp_path: Path) -> None:
     wrong = artifact(tmp_path / "run", base_digest="sha256:" + "b" * 64)
     within = SourceRef(uri=f"{wrong.uri}/adapter")  # the manifest above it says the same
-    roll = examined(tmp_path, wrong, within, artifact(tmp_path / "good"))
-    assert codes(roll) == ["WrongBase", "WrongBase"]
+    membership = examined(tmp_path, wrong, within, artifact(tmp_path / "good"))
+    assert codes(membership) == ["WrongBase", "WrongBase"]
 
 
 def test_a_run_of_another_method_is_no_adapter(tmp_path: Path) -> None:
     full = artifact(tmp_path / "run", method="full")
-    roll = examined(tmp_path, full, artifact(tmp_path / "good"))
-    assert codes(roll) == ["NotLora"]
-    assert "full" in roll.left_out[0].message
+    membership = examined(tmp_path, full, artifact(tmp_path / "good"))
+    assert codes(membership) == ["NotLora"]
+    assert "full" in membership.left_out[0].message
 
 
 @pytest.mark.parametrize(
@@ -129,8 +130,8 @@ def test_broken_files_are_told(tmp_path: Path, name: str, content: bytes | None,
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    roll = examined(tmp_path, SourceRef(uri=f"file://{folder}"), artifact(tmp_path / "good"))
-    assert codes(roll) == [code]
+    membership = examined(tmp_path, SourceRef(uri=f"file://{folder}"), artifact(tmp_path / "good"))
+    assert codes(membership) == [code]
 
 
 def test_half_an_upload_is_no_file(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 from unit.trainer.bundle_support import SHAPES
 
 from luthier_api.adapterbundle import Bundling
-from luthier_trainer.bundle import adapterfile
-from luthier_trainer.bundle.graph import Input, inputs, lora_to_inputs
 from luthier_trainer.bundle.index import Measured, Proof, adapter_key, base_key
 from luthier_trainer.bundle.likeness import likeness
-from luthier_trainer.bundle.modules import parameter, peft_key
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.verdict import judge_likeness, judge_metric
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.packages.genai import adapterfile
+from luthier_trainer.packages.genai.graph import Input, inputs, lora_to_inputs
+from luthier_trainer.packages.genai.modules import parameter, peft_key
+from luthier_trainer.packages.genai.unfit import UnfitError
 
 Q = "model.layers.0.self_attn.q_proj"
 DOWN = "model.layers.1.mlp.down_proj"

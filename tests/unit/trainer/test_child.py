@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from luthier_trainer.errors import Interrupted
-from luthier_trainer.interrupt import Interrupt
-from luthier_trainer.optimize import child
+from luthier_trainer.machine import child
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 @pytest.fixture

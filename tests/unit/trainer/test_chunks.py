@@ -15,7 +15,7 @@ from luthier_api.finetuning import FineTuning
 from luthier_trainer.data.examples import Completion, Example, Examples, Labelled
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.evaluation.measure import mean_loss, measure
-from luthier_trainer.inspection import check_whole, inspect, rows_of
+from luthier_trainer.finetune.inspection import check_whole, inspect, rows_of
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import choose

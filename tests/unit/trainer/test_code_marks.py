@@ -13,17 +13,17 @@ from unit.trainer.optimize_support import order_maker
 from luthier_api.optimizejob import Candidate
 from luthier_api.result import RunEnd
 from luthier_api.runspec import AdapterOrder
-from luthier_trainer import publish
 from luthier_trainer.bundle.fetch import locate
 from luthier_trainer.bundle.index import AdapterPart
 from luthier_trainer.bundle.parts import taken_part
 from luthier_trainer.bundle.readme import readme
-from luthier_trainer.optimize import ending
+from luthier_trainer.optimize import publish as ending
 from luthier_trainer.optimize.card import card
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.report import Summary
-from luthier_trainer.usercode import made_with_code
+from luthier_trainer.pod import publish
+from luthier_trainer.pod.usercode import made_with_code
 
 CODE = {"configMapRef": {"name": "mine", "key": "loss.py"}, "entrypoint": "loss"}
 TUNING: dict[str, Any] = {

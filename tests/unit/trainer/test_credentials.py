@@ -16,12 +16,12 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_trainer import main
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.models import cache
-from luthier_trainer.report.card import card
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.run import Run
+from luthier_trainer.pages.card import card
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pod.usercode import UserCode, has_code
 from luthier_trainer.storage.open import open_store
-from luthier_trainer.usercode import UserCode, has_code
 
 TOKEN = "hf_QwErTyUiOpAsDfGhJkL"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n-----END PRIVATE KEY-----\n"

@@ -7,11 +7,11 @@ import torch
 from unit.trainer.cells import source, tuned
 
 from luthier_api.training import Training
-from luthier_trainer import device
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.machine import device, memory
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.models.quantized import quantized_device
-from luthier_trainer.training import environment, generators, memory
+from luthier_trainer.training import environment, generators
 from luthier_trainer.training.estimate import memory_of
 
 TRAINER = Path(device.__file__).parent

@@ -13,10 +13,10 @@ from unit.trainer.support import MakeSpec, Seaweed
 
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import OUT_OF_MEMORY, from_exception
+from luthier_trainer.pod.usercode import UserCode
 from luthier_trainer.storage import http
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.open import open_store
-from luthier_trainer.usercode import UserCode
 
 
 @pytest.fixture

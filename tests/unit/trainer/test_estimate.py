@@ -16,6 +16,8 @@ from unit.trainer.training_runs import Causal, llama, lora_llama, rows
 
 from luthier_api.training import Training
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.machine import memory
+from luthier_trainer.machine.memory import limit_bytes
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.models.architecture import Kind
@@ -24,9 +26,8 @@ from luthier_trainer.objectives.causal import Causal as RealCausal
 from luthier_trainer.objectives.classifier import Classed, Classifier
 from luthier_trainer.objectives.seq2seq import Seq2Seq, Sides
 from luthier_trainer.objectives.tokens import Encoder, compact
-from luthier_trainer.training import estimate, generators, memory
+from luthier_trainer.training import estimate, generators
 from luthier_trainer.training.estimate import calibrate, memory_of
-from luthier_trainer.training.memory import limit_bytes
 from luthier_trainer.training.resolve import Resolved, resolve
 
 PLENTY = 1 << 50

@@ -20,10 +20,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from luthier_api.training import Training
+from luthier_trainer.machine import memory
 from luthier_trainer.methods.fusedlora import fuse_lora
 from luthier_trainer.objectives.loss import loss_at
 from luthier_trainer.objectives.outputlayer import kept_logits_bytes, logits_bytes
-from luthier_trainer.training import memory
 from luthier_trainer.training.activations import counted
 from luthier_trainer.training.estimate import Calibration, memory_of
 

@@ -10,7 +10,7 @@ from unit.trainer.training_runs import Fit, course, measured_loss, rows, same
 
 from luthier_trainer.errors import Interrupted
 from luthier_trainer.evaluation.progress import RowProgress
-from luthier_trainer.interrupt import Interrupt
+from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.training import checkpoint
 
 SETTINGS = {"evalEverySteps": 4, "earlyStopping": {"patience": 50}, "saveEverySteps": 100}

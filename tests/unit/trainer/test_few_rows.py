@@ -13,7 +13,7 @@ from luthier_trainer.evaluation.compare import Comparison, compare
 from luthier_trainer.evaluation.measure import Measurement
 from luthier_trainer.objectives.objective import Prediction
 from luthier_trainer.optimize.gates import judge
-from luthier_trainer.report.numbers import changed
+from luthier_trainer.pages.numbers import changed
 
 LABEL = ("accuracy", "f1", "loss")
 TEXT = ("exact_match", "bleu", "chrf", "rougeL", "loss")

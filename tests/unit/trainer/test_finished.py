@@ -9,11 +9,11 @@ from unit.trainer.support import spec_maker
 from luthier_api.result import RunEnd
 from luthier_api.runspec import RunOrder
 from luthier_api.runstatus import Usage
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import take_claim
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
-from luthier_trainer.publish import publish
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import take_claim
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.pod.publish import publish
 from luthier_trainer.storage.filestore import FileStore
 
 DIGEST = "sha256:sources"

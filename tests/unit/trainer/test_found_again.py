@@ -12,7 +12,7 @@ from luthier_api.result import ExitCode, RunResult
 from luthier_api.revision import revision_name
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 Make = Callable[..., RunSpec]
 _SHAPE = "ab" * 32

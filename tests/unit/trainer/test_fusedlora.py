@@ -188,7 +188,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 ) -> None:
     from unit.trainer.test_run import keep_until, losses, same_weights
 
-    from luthier_trainer.run import Run
+    from luthier_trainer.finetune.run import Run
 
     fused = {"training": {"precision": precision}, "lora": {"dropout": 0.0}}
     undisturbed = make_spec(output=f"file://{tmp_path}/undisturbed", **fused)

@@ -13,17 +13,22 @@ from unit.trainer.bundle_support import BASE, CONFIG
 from unit.trainer.publishers import with_header
 from unit.trainer.test_bundle_members import saved
 
-from luthier_trainer.bundle import compat
-from luthier_trainer.bundle.base import read_base
-from luthier_trainer.bundle.config import AdapterConfig, ConfigError, read_config, resolved
 from luthier_trainer.bundle.index import Index
-from luthier_trainer.bundle.modules import parse_peft_key
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models.configfile import read_json
 from luthier_trainer.models.header import BrokenFileError, read_header
-from luthier_trainer.report.ask import parse as read_ask
-from luthier_trainer.report.howto import section
+from luthier_trainer.packages.genai import compat
+from luthier_trainer.packages.genai.base import read_base
+from luthier_trainer.packages.genai.modules import parse_peft_key
+from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pages.howto import section
+from luthier_trainer.published.adapterconfig import (
+    AdapterConfig,
+    ConfigError,
+    read_config,
+    resolved,
+)
+from luthier_trainer.published.ask import parse as read_ask
 
 SOME = settings(
     max_examples=150,

@@ -17,17 +17,18 @@ from unit.trainer.support import spec_maker
 
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_api.runspec import AdapterOrder, OptimizeOrder
-from luthier_trainer import main, publish
-from luthier_trainer.attempts import Attempts
+from luthier_trainer import main
 from luthier_trainer.bundle import fetch as bundle_fetch
 from luthier_trainer.bundle.previous import read_previous
-from luthier_trainer.bundle.refusal import UnfitError
-from luthier_trainer.claim import read_claim
 from luthier_trainer.documents import DocumentError, parse
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.optimize.packagecache import PackageCache
+from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pod import publish
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import read_claim
+from luthier_trainer.pod.finished import finished
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.http import Http, HttpError
 from luthier_trainer.storage.hub import HubStore
@@ -172,10 +173,10 @@ def test_the_index_of_the_package_before(data: bytes) -> None:
 @FEW
 @given(documents({"files": {"model.onnx": {"sha256": "0" * 64, "bytes": 1}}}))
 def test_the_listing_of_a_package(data: bytes) -> None:
-    with folder(shelf__key__package_json=data, shelf__key__measured_x_json=data) as place:
-        shelf = Shelf(FileStore(place / "shelf"), "uid")
-        shelf.measured("key", "x")
-        assert not shelf.fetch("key", place / "fetched") or shelf.listing("key") == {}
+    with folder(cache__key__package_json=data, cache__key__measured_x_json=data) as place:
+        cache = PackageCache(FileStore(place / "cache"), "uid")
+        cache.measured("key", "x")
+        assert not cache.fetch("key", place / "fetched") or cache.listing("key") == {}
 
 
 class Answering(Http):

@@ -18,10 +18,10 @@ from unit.trainer.tiny import tiny
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.bundle.run import BundleRun
 from luthier_trainer.objectives.objective import Head
-from luthier_trainer.optimize.contract import Source
-from luthier_trainer.optimize.genai import tied
-from luthier_trainer.optimize.genai.build import GenaiBuilder
-from luthier_trainer.optimize.genai.runner import GenaiRunner
+from luthier_trainer.packages.contract import Source
+from luthier_trainer.packages.genai import tied
+from luthier_trainer.packages.genai.build import GenaiBuilder
+from luthier_trainer.packages.genai.runner import GenaiRunner
 
 EMBEDDINGS = "model.embed_tokens.weight"
 PAGE = 65_536

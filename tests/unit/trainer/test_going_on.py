@@ -13,7 +13,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 Make = Callable[..., RunSpec]
 HEAD: dict[str, Any] = {

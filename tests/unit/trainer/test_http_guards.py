@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luthier_api.runspec import ProgressTarget, RunIdentity
-from luthier_trainer.progress import Reporter
+from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.storage import connection, http
 from luthier_trainer.storage.connection import ForbiddenAddressError, require_allowed
 from luthier_trainer.storage.http import Http, HttpError, TooLargeError, UnreachableError

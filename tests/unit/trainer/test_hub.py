@@ -17,8 +17,8 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.data.prepare import load
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.models import cache
-from luthier_trainer.run import Run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from unit.trainer.support import MakeSpec, colour_rows, folder_of, write_jsonl
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 Make = Callable[..., RunSpec]
 IN_WORDS: dict[str, Any] = {}

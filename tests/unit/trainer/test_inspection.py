@@ -16,7 +16,7 @@ from unit.trainer.objectives_support import (
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_api.training import Similarity
-from luthier_trainer import inspection
+from luthier_trainer.finetune import inspection
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier

@@ -11,14 +11,14 @@ from unit.trainer.run_cells import GROUPS, Cell
 from unit.trainer.run_methods_support import spec_of, training_losses
 from unit.trainer.tiny import DECODERS
 
-from luthier_trainer import stages
+from luthier_trainer.finetune import load
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.isolation import isolation
 from luthier_trainer.objectives.tokens import Encoder, Tokens, compact
-from luthier_trainer.run import Run
-from luthier_trainer.training.noise import noise_on_embeddings
+from luthier_trainer.training.neftune import noise_on_embeddings
 
 METHODS = [method for method in SUPPORTED["decoder", CAUSAL] if method not in ("prompt", "prefix")]
 _FORMS = {form.name: form for group in GROUPS for form in group}
@@ -139,7 +139,7 @@ def test_a_run_has_the_same_losses_step_by_step(
     losses, told = [], []
     for batching in ("padded", "joined"):
         with monkeypatch.context() as patch:
-            patch.setattr(stages, "batching", lambda *_, kind=batching, **__: kind)
+            patch.setattr(load, "batching", lambda *_, kind=batching, **__: kind)
             run = Run(
                 spec_of(
                     cell,
@@ -154,8 +154,8 @@ def test_a_run_has_the_same_losses_step_by_step(
             )
             assert run.execute().outcome == "Succeeded"
         losses.append(training_losses(tmp_path / batching / "output"))
-        told.append(run.reporter.report.resolved)
-        assert run.evaluation
+        told.append(run.pod.reporter.report.resolved)
+        assert run.state.evaluation
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert len(set(losses[0])) == 7
     padded, joined = told

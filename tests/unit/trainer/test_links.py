@@ -13,10 +13,10 @@ from unit.trainer.support import MakeSpec
 from luthier_api.meta import CodeRef
 from luthier_api.result import ExitCode, RunEnd
 from luthier_api.runspec import RunSpec, S3Access
-from luthier_trainer import publish, usercode
 from luthier_trainer.data.sources import fetch
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.models import cache
+from luthier_trainer.pod import publish, usercode
 from luthier_trainer.storage.open import open_store
 
 SECRET = "s3cret-of-the-pod"

@@ -20,9 +20,9 @@ from luthier_trainer.optimize.card import card as optimized_card
 from luthier_trainer.optimize.howto import explain
 from luthier_trainer.optimize.measured import Measured, Told
 from luthier_trainer.optimize.report import Summary, Tried
-from luthier_trainer.report.ask import Ask, Row, Stop
-from luthier_trainer.report.card import card
-from luthier_trainer.report.markdown import code, fenced, front_matter, inline, row
+from luthier_trainer.pages.card import card
+from luthier_trainer.pages.markdown import code, fenced, front_matter, inline, row
+from luthier_trainer.published.ask import Ask, Row, Stop
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=y> | ` `` ``` [a](javascript:b) ![c](http://d) "

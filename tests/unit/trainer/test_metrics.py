@@ -246,7 +246,7 @@ def test_gold_that_cannot_be_compared_is_named() -> None:
 
 def test_they_do_without_the_packages_that_the_trainer_hides() -> None:
     program = (
-        "from luthier_trainer.runtime import hide_unused_packages\n"
+        "from luthier_trainer.machine.runtime import hide_unused_packages\n"
         "hide_unused_packages()\n"
         "from luthier_trainer.evaluation import texts\n"
         "print(texts.bleu(texts.bleu_statistics(['a b c d'], ['a b c d'])),"

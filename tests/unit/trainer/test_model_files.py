@@ -307,7 +307,7 @@ def test_it_is_told_without_torch() -> None:
     code = (
         "import sys\n"
         "from luthier_trainer.models.files import check_files\n"
-        "import luthier_trainer.run\n"
+        "import luthier_trainer.finetune.run\n"
         "assert not {'torch', 'transformers'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -19,8 +19,8 @@ from luthier_api.result import ExitCode, OptimizeResult
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.main import run_of
-from luthier_trainer.optimize.genai.build import GenaiBuilder
 from luthier_trainer.optimize.run import Optimization
+from luthier_trainer.packages.genai.build import GenaiBuilder
 
 # A run, and three packages of it, are made first.
 pytestmark = pytest.mark.timeout(1800)
@@ -268,7 +268,7 @@ def test_answers_in_words_are_those_of_the_source(colours: Path, tmp_path: Path)
 def test_rows_of_the_loaded_package_do_not_depend_on_their_batch(
     finished: tuple[OptimizeOrder, OptimizeResult],
 ) -> None:
-    from luthier_trainer.optimize.genai.runner import GenaiRunner
+    from luthier_trainer.packages.genai.runner import GenaiRunner
 
     runner = GenaiRunner(folder_of(finished[0]) / "model", threads=2)
     model = runner.as_model()

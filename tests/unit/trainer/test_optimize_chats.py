@@ -11,12 +11,12 @@ from unit.trainer.support import folder_of
 from unit.trainer.test_optimize_source import by_uri
 
 from luthier_api.runspec import OptimizeOrder
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import take_claim
 from luthier_trainer.models.load import load_tokenizer
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.rows import read_rows
 from luthier_trainer.optimize.run import Optimization
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import take_claim
 from luthier_trainer.storage.open import open_store
 
 TEMPLATE = (
@@ -81,7 +81,7 @@ def test_every_attempt_asks_with_the_date_on_which_the_revision_began(
 
 
 def test_rows_of_another_day_are_measured_anew(order: OptimizeOrder, tmp_path: Path) -> None:
-    """What the shelf has of them is of other prompts. Of a run's model the run's day counts."""
+    """What the cache has of them is of other prompts. Of a run's model the run's day counts."""
     fetched = fetch(order, tmp_path / "fetched")
     tokenizer = load_tokenizer(fetched.model)
     later = DAY.replace(day=27)

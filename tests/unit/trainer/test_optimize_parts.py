@@ -11,15 +11,15 @@ from unit.trainer.plain_support import CLASSES, source_of
 from luthier_api.optimizejob import Benchmark, Candidate, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.optimize.candidate import Workbench
-from luthier_trainer.optimize.ending import none_passed
 from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
-from luthier_trainer.optimize.plain.build import OnnxBuilder
-from luthier_trainer.optimize.shelf import Shelf
+from luthier_trainer.optimize.packagecache import PackageCache
+from luthier_trainer.optimize.publish import none_passed
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.storage.filestore import FileStore
 
 
@@ -37,17 +37,17 @@ class Forbidden(OnnxBuilder):
 
 
 def workbench(place: Path, make: type[OnnxBuilder] = OnnxBuilder, **changes: Any) -> Workbench:
-    """For a tiny classifier, without rows; its shelf is in `place`."""
+    """For a tiny classifier, without rows; its cache is in `place`."""
     source = source_of("bert", CLASSES)
     builder = make(Optimizing(), Interrupt(grace_seconds=1))
     loaded = Loaded(source, builder, ["fp32"], rows=None, ordinary=range(5, 60), begin=())
-    shelf = Shelf(FileStore(place / "shelf"), "uid-1")
-    meter = Meter(loaded, Benchmark.model_validate(QUICK), shelf, lambda: None, place)
+    cache = PackageCache(FileStore(place / "cache"), "uid-1")
+    meter = Meter(loaded, Benchmark.model_validate(QUICK), cache, lambda: None, place)
     found = Workbench(
         source=source,
         builder=builder,
         here=True,
-        shelf=shelf,
+        cache=cache,
         meter=meter,
         stage=lambda _: None,
         fence=lambda: None,
@@ -81,7 +81,7 @@ def test_what_does_not_run_here_is_built_alone(tmp_path: Path) -> None:
     found = workbench(tmp_path, here=False).candidate("fp32", "key")
     assert found.outputs is None
     assert found.timings == ()
-    listing = workbench(tmp_path).shelf.listing("key")
+    listing = workbench(tmp_path).cache.listing("key")
     assert listing
     assert sum(file["bytes"] for file in listing.values()) == found.size_bytes
     assert workbench(tmp_path, Forbidden, here=False).candidate("fp32", "key") == found
@@ -100,7 +100,7 @@ def test_a_pod_that_was_replaced_keeps_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(Superseded):
         workbench(tmp_path, fence=fence).candidate("fp32", "key")
-    assert workbench(tmp_path).shelf.listing("key") is None
+    assert workbench(tmp_path).cache.listing("key") is None
     with pytest.raises(Superseded):
         replace(workbench(tmp_path).meter, fence=fence).keep("key", Measured(1))
     assert workbench(tmp_path).meter.known("key") is None

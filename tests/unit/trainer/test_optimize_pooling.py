@@ -9,8 +9,8 @@ from unit.trainer.optimize_support import fine_tuned, order_maker
 from unit.trainer.support import folder_of, write_jsonl
 from unit.trainer.tiny import tiny_folder
 
-from luthier_trainer.optimize.plain.session import Session
 from luthier_trainer.optimize.run import Optimization
+from luthier_trainer.packages.onnx.session import Session
 
 
 def test_a_package_pools_as_its_fine_tuning_did(tmp_path: Path) -> None:

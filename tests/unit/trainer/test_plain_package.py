@@ -30,11 +30,11 @@ from luthier_api.optimizejob import Optimizing
 from luthier_api.training import Similarity
 from luthier_trainer.data.examples import Pair
 from luthier_trainer.errors import Interrupted, TrainerError
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.objectives.pairs import Pairs
-from luthier_trainer.optimize.plain import package as packaging
-from luthier_trainer.optimize.plain.build import builder, unfit
-from luthier_trainer.optimize.plain.route import GENAI_ARCHITECTURES, route
+from luthier_trainer.packages.onnx import package as packaging
+from luthier_trainer.packages.onnx.build import OnnxBuilder, unfit
+from luthier_trainer.packages.onnx.route import GENAI_ARCHITECTURES, route
+from luthier_trainer.pod.interrupt import Interrupt
 
 ALL = [
     ("bert", CLASSES),
@@ -151,7 +151,7 @@ def test_large_weights_lie_beside_the_graph(
 ) -> None:
     monkeypatch.setattr(packaging, "_ONE_FILE_BYTES", 1000)
     source = source_of("bert", CLASSES)
-    made = builder(Optimizing(), Interrupt(grace_seconds=1))
+    made = OnnxBuilder(Optimizing(), Interrupt(grace_seconds=1))
     folder = tmp_path / "package"
     made.build(source, "int8", folder)
     assert (folder / "model.onnx.data").stat().st_size > 20_000
@@ -170,7 +170,7 @@ def test_what_cannot_be_built_says_so(tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"nothing of the kind")
     from dataclasses import replace
 
-    made = builder(Optimizing(), Interrupt(grace_seconds=1))
+    made = OnnxBuilder(Optimizing(), Interrupt(grace_seconds=1))
     with pytest.raises(TrainerError, match="ModelUnusable"):
         made.build(replace(source, folder=broken, digest="x"), "fp32", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -178,7 +178,7 @@ def test_what_cannot_be_built_says_so(tmp_path: Path) -> None:
 
 def test_a_stop_is_heeded(tmp_path: Path) -> None:
     interrupt = Interrupt(grace_seconds=1)
-    made = builder(Optimizing(), interrupt)
+    made = OnnxBuilder(Optimizing(), interrupt)
     with interrupt.deferred():
         interrupt._on_signal(signal.SIGTERM, None)
     with pytest.raises(Interrupted):
@@ -215,13 +215,13 @@ def test_what_has_no_such_graph_is_refused_with_a_remedy() -> None:
     for model_type in ("gpt2", "llama", "gpt_neox", "opt"):
         assert unfit({"model_type": model_type}, CAUSAL) is None
     separate = Optimizing.model_validate({"adapter": "Separate"})
-    made = builder(separate, Interrupt(grace_seconds=1))
+    made = OnnxBuilder(separate, Interrupt(grace_seconds=1))
     assert "set adapter to Merge" in str(made.refuses(source_of("bert", CLASSES)))
-    assert builder(Optimizing(), Interrupt(1)).refuses(source_of("bert", CLASSES)) is None
+    assert OnnxBuilder(Optimizing(), Interrupt(1)).refuses(source_of("bert", CLASSES)) is None
 
 
 def test_options_tell_what_shapes_a_package() -> None:
-    made: Any = builder(Optimizing(), Interrupt(grace_seconds=1))
+    made: Any = OnnxBuilder(Optimizing(), Interrupt(grace_seconds=1))
     told = made.options("int4")
     assert {
         "algorithm": "k_quant_mixed",

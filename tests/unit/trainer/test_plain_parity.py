@@ -15,7 +15,7 @@ from unit.trainer.plain_support import (
     source_of,
 )
 
-from luthier_trainer.optimize.plain.session import Session
+from luthier_trainer.packages.onnx.session import Session
 
 LENGTHS = [[1], [7], [3, 8], [20, 1, 64, 33], [200, 3], [40] * 5]
 

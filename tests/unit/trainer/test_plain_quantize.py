@@ -12,9 +12,9 @@ from unit.trainer.plain_support import CAUSAL, CLASSES, SEQ2SEQ, batch, opened, 
 from luthier_api.optimizejob import Int4, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.interrupt import Interrupt
-from luthier_trainer.optimize.plain.build import builder
-from luthier_trainer.optimize.plain.quantize import to_int4
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.packages.onnx.quantize import to_int4
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 def _graph(folder: Path, name: str = "model") -> Any:
@@ -168,7 +168,7 @@ def test_fp16(architecture: str, auto_class: str) -> None:
     ],
 )
 def test_what_a_device_lacks_is_refused_by_name(device: str, precision: str, there: str) -> None:
-    made = builder(
+    made = OnnxBuilder(
         Optimizing.model_validate({"target": {"device": device}}), Interrupt(grace_seconds=1)
     )
     assert precision not in made.automatic(source_of("bert", CLASSES))

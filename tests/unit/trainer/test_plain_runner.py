@@ -39,8 +39,8 @@ from luthier_trainer.objectives.segments import plain_ids
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import Encoder
-from luthier_trainer.optimize.contract import Runner, Source
-from luthier_trainer.optimize.plain.runner import OnnxRunner
+from luthier_trainer.packages.contract import Runner, Source
+from luthier_trainer.packages.onnx.runner import OnnxRunner
 
 WORDS = ["w1 w2", "Text: the service was quick and good\nColour:", "ocean"]
 
@@ -177,7 +177,7 @@ def test_memory_is_measured_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from luthier_trainer.optimize.formats import open_package\n"
+        "from luthier_trainer.packages.formats import open_package\n"
         f"runner = open_package('onnx', Path({str(folder)!r}), 1)\n"
         "runner.answer([[5, 6, 7]], 3, lambda: print('token'))\n"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Examples, Findings
-from luthier_trainer.data.page import write_page
+from luthier_trainer.pages.data import write_page
 
 
 class Page(HTMLParser):

@@ -27,7 +27,7 @@ from luthier_trainer.data import prepare, record, sources
 from luthier_trainer.data.hashes import compare, row_hashes
 from luthier_trainer.errands.probe import Probe
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.storage.open import open_store
 
 

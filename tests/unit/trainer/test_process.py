@@ -20,7 +20,7 @@ from unit.trainer.test_run import losses, same_weights
 
 from luthier_api.result import MAX_RESULT_BYTES, ExitCode, RunResult
 from luthier_api.runspec import RunSpec
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 Start = Callable[..., TrainerProcess]
 

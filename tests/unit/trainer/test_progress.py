@@ -11,7 +11,7 @@ from unit.trainer.support import MakeSpec, Operator
 from luthier_api.progress import ProgressReport
 from luthier_api.runspec import ProgressTarget
 from luthier_trainer.evaluation import progress
-from luthier_trainer.progress import Reporter
+from luthier_trainer.pod.progress import Reporter
 
 
 def until(condition: Callable[[], bool]) -> None:

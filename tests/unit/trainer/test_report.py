@@ -12,14 +12,14 @@ from unit.trainer.support import MakeSpec
 from luthier_api.finetunejob import Change, Estimate, EvaluationResult
 from luthier_api.progress import Machine
 from luthier_trainer.evaluation.compare import Comparison
-from luthier_trainer.report.axis import ticks, within
-from luthier_trainer.report.card import card
-from luthier_trainer.report.curve import figure
-from luthier_trainer.report.facts import Facts
-from luthier_trainer.report.numbers import changed, duration, measured, number
-from luthier_trainer.report.page import page
-from luthier_trainer.report.snippet import fetching, snippet
-from luthier_trainer.report.write import write_report
+from luthier_trainer.finetune.report import write_report
+from luthier_trainer.pages.axis import ticks, within
+from luthier_trainer.pages.card import card
+from luthier_trainer.pages.curve import figure
+from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.finetune import page
+from luthier_trainer.pages.numbers import changed, duration, measured, number
+from luthier_trainer.pages.snippet import fetching, snippet
 from luthier_trainer.storage.uri import encoded
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.monitor import entries

@@ -15,10 +15,10 @@ from unit.trainer.tiny import tiny
 from unit.trainer.training_runs import Fit, course, llama, rows, same
 
 from luthier_api.training import Training
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.models.load import BaseSource, stored_type
 from luthier_trainer.models.precision import Precision
-from luthier_trainer.run import Run
 from luthier_trainer.training.optimizers import make_optimizer
 from luthier_trainer.training.rounding import StochasticRounding, _round, step_bytes, with_rounding
 

@@ -16,7 +16,7 @@ from unit.trainer.support import MakeSpec, Seaweed, colour_rows, folder_of, spec
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 

@@ -10,10 +10,10 @@ from unit.trainer.chat_families import template_of
 from unit.trainer.support import MakeSpec, folder_of
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import read_claim, take_claim
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import read_claim, take_claim
 from luthier_trainer.storage.open import open_store
 
 # Asks with the header alone, and writes an empty block of thought before the last answer.

@@ -12,7 +12,7 @@ from unit.trainer.run_methods_support import measured_rows, spec_of, train_rows
 from luthier_api.runspec import RunSpec
 from luthier_trainer.data.splits import sample
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 
 _FORMS = {form.name: form for group in GROUPS for form in group}
 # Of seven rows, the one that isn't in a sample of six.

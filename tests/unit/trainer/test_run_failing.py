@@ -12,7 +12,7 @@ from unit.trainer.support import READ_ONLY_KEY, MakeSpec, Seaweed
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -81,7 +81,7 @@ def handlers_restored() -> Iterator[None]:
 
 
 def reached(run: Run) -> int:
-    progress = run.reporter.progress
+    progress = run.pod.reporter.progress
     assert progress
     return progress.step
 
@@ -108,14 +108,14 @@ def test_sigterm_meanwhile_leaves_it_the_grace_period(
     """The failure stays the run's end: a further pod would fail in the same way."""
 
     def terminate() -> None:
-        if not failing.interrupt.requested:
+        if not failing.pod.interrupt.requested:
             os.kill(os.getpid(), signal.SIGTERM)
 
     slow(0.5, terminate)
-    failing.interrupt.install()
+    failing.pod.interrupt.install()
     with pytest.raises(TrainerError, match=r"UserCodeFailed.*no more"):
         failing.execute()
-    assert failing.interrupt.requested
+    assert failing.pod.interrupt.requested
     assert 0 < reached(failing) == saved_step(failing, tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_a_failure_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("luthier_trainer.run._SAVE_SECONDS", 0.5)
+    monkeypatch.setattr("luthier_trainer.finetune.state._SAVE_SECONDS", 0.5)
     slow(20.0)
     with pytest.raises(TrainerError, match="UserCodeFailed"):
         failing.execute()
@@ -135,8 +135,8 @@ def test_a_failure_does_not_wait_for_ever(
 def test_a_pod_that_was_replaced_saves_nothing_more(
     failing: Run, slow: Callable[..., None], tmp_path: Path, handlers_restored: None
 ) -> None:
-    slow(10.0, failing.interrupt.supersede)
-    failing.interrupt.install()
+    slow(10.0, failing.pod.interrupt.supersede)
+    failing.pod.interrupt.install()
     with pytest.raises(Superseded):
         failing.execute()
     assert saved_step(failing, tmp_path) is None
@@ -162,4 +162,4 @@ def test_an_output_that_may_not_be_written(
     for words in ("s3://artifacts/team-a/read-only/r1", "write claim.json", "storage.secretName"):
         assert words in error.message
     assert time.monotonic() - started < 30
-    assert run.reporter.progress.stage == "Preflight"
+    assert run.pod.reporter.progress.stage == "Preflight"

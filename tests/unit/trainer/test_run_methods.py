@@ -25,8 +25,8 @@ from unit.trainer.run_methods_support import (
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.report.numbers import measured, signed
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.pages.numbers import measured, signed
 
 STEPS = 6
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from unit.trainer.support import MakeSpec, folder_of
 
-from luthier_trainer import stages
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune import finetune, inspection
+from luthier_trainer.finetune import load as loading
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.methods import merge
 from luthier_trainer.models import load
-from luthier_trainer.run import Run
 
 
 def test_what_auto_came_to_stands_in_the_manifest(
@@ -37,10 +38,10 @@ def test_too_little_memory_for_the_merge_is_told_before_training(
     class ToldError(Exception):
         pass
 
-    def train(_: Any) -> None:
+    def train(*_: Any) -> None:
         raise ToldError
 
-    monkeypatch.setattr(stages.Stages, "_train", train)
+    monkeypatch.setattr(finetune, "train", train)
     with pytest.raises(ToldError):
         Run(make_spec(method={"merge": True}, memory_bytes=1 << 20)).execute()
     told = capsys.readouterr().err
@@ -54,11 +55,11 @@ def test_what_a_merge_needs_is_told_before_training(
     class ToldError(Exception):
         pass
 
-    def train(_: Any) -> None:
+    def train(*_: Any) -> None:
         raise ToldError
 
-    monkeypatch.setattr(stages.Stages, "_train", train)
-    monkeypatch.setattr(stages, "resident_bytes", lambda: 10**9)
+    monkeypatch.setattr(finetune, "train", train)
+    monkeypatch.setattr(loading, "resident_bytes", lambda: 10**9)
     monkeypatch.setattr(merge, "largest_layer", lambda _: 5 * 10**8)
     with pytest.raises(ToldError):
         Run(make_spec(method={"merge": True})).execute()
@@ -85,7 +86,7 @@ def test_a_wrong_module_is_told_before_weights_or_rows_are_read(
         raise AssertionError("it was loaded")
 
     monkeypatch.setattr(load, "load_base", never)
-    monkeypatch.setattr(stages.inspection, "inspect", never)
+    monkeypatch.setattr(inspection, "inspect", never)
     with pytest.raises(TrainerError) as caught:
         Run(make_spec(lora=lora)).execute()
     assert (caught.value.error.code, caught.value.error.param) == (code, param)

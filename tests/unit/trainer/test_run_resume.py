@@ -23,10 +23,10 @@ from unit.trainer.run_methods_support import spec_of
 from unit.trainer.training_runs import same
 
 from luthier_api.runspec import RunSpec
-from luthier_trainer import stages
 from luthier_trainer.data import prepare as data
+from luthier_trainer.finetune import load
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.objectives import items
-from luthier_trainer.run import Run
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
 _FORMS = {form.name: form for group in GROUPS for form in group}
@@ -164,7 +164,7 @@ def executed(case: Case, place: Path) -> Run:
     run = Run(spec(case, place))
     with pytest.MonkeyPatch.context() as patch:
         if case.name.startswith("joined"):
-            patch.setattr(stages, "batching", lambda *_, **__: "joined")
+            patch.setattr(load, "batching", lambda *_, **__: "joined")
         if case.name.startswith("streamed"):
             patch.setattr(items, "FEW", 0)
             patch.setattr(data, "prepare", partial(data.prepare, in_memory_bytes=0))
@@ -218,7 +218,7 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(
     torch.rand(5)  # what was drawn before must not matter
 
     run = executed(case, tmp_path)
-    assert run.reporter.report.resumed_from_step == step
+    assert run.pod.reporter.report.resumed_from_step == step
     assert same(weights(source), weights(output))
     assert journal(output) == journal(source)
     best = best_step(source)
@@ -233,14 +233,14 @@ def test_packing_is_kept_where_an_older_version_packed_of_itself(tmp_path: Path)
     case = Case("auto-packed", "completion", "llama", "lora", training, _DROPOUT)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     with pytest.MonkeyPatch.context() as patch, every_checkpoint():
-        patch.setattr(stages, "batching", lambda *_, **__: "packed")
+        patch.setattr(load, "batching", lambda *_, **__: "packed")
         run = executed(case, whole)
-    assert run.reporter.report.resolved["packing"] == "on"
+    assert run.pod.reporter.report.resolved["packing"] == "on"
     copy_checkpoints(whole / "output", resumed / "output", 2)
 
     run = executed(case, resumed)
-    assert run.reporter.report.resumed_from_step == 2
-    assert run.reporter.report.resolved["packing"] == "on"
-    assert run.reporter.report.inexact_resume is None
+    assert run.pod.reporter.report.resumed_from_step == 2
+    assert run.pod.reporter.report.resolved["packing"] == "on"
+    assert run.pod.reporter.report.inexact_resume is None
     assert same(weights(whole / "output"), weights(resumed / "output"))
     assert journal(resumed / "output") == journal(whole / "output")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from unit.trainer.support import MakeSpec, folder_of
 
-from luthier_trainer import stages
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.finetune import finetune
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.objectives import items
-from luthier_trainer.run import Run
 from luthier_trainer.training.environment import difference
 
 SHORT = "a tomato 7"
@@ -77,7 +77,7 @@ def test_rows_that_are_too_long_end_the_run_before_it_trains(
     def never(*_: Any) -> Any:
         raise AssertionError("it was loaded")
 
-    monkeypatch.setattr(stages.Stages, "_load", never)
+    monkeypatch.setattr(finetune, "load", never)
     if emptied == "train":
         for name in ("a.txt", "c.txt"):
             (texts / "train" / name).write_text(SHORT)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier_trainer.report.tensorboard import event_file
-from luthier_trainer.runtime import (
+from luthier_trainer.machine.runtime import (
     allocator,
     cpu_has_fast_bf16,
     cpu_limit,
@@ -16,6 +15,7 @@ from luthier_trainer.runtime import (
     threads,
 )
 from luthier_trainer.training.journal import Journal
+from luthier_trainer.training.tensorboard import event_file
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -54,7 +54,7 @@ def test_threads_are_those_of_the_environment(
 # Large tensors that stay, each made while another one of its size is there.
 HOLES = """
 import torch
-from luthier_trainer.runtime import resident_bytes
+from luthier_trainer.machine.runtime import resident_bytes
 before, kept = resident_bytes(), []
 for _ in range(40):
     passing = torch.ones(1 << 20)
@@ -67,9 +67,8 @@ print((resident_bytes() - before) / (40 * 4 * (1 << 20)))
 
 def test_memory_that_was_freed_is_used_again(tmp_path: Path) -> None:
     """With glibc before 2.38 it takes twice what is kept."""
-    code = (
-        f"from luthier_trainer.runtime import *\nrestart_with_settings({str(tmp_path)!r})\n{HOLES}"
-    )
+    restart = f"restart_with_settings({str(tmp_path)!r})"
+    code = f"from luthier_trainer.machine.runtime import *\n{restart}\n{HOLES}"
     script = tmp_path / "holes.py"
     script.write_text(code)
     command = [sys.executable, str(script)]
@@ -141,9 +140,9 @@ def test_the_start_imports_nothing_slow() -> None:
 
 def test_training_imports_only_what_it_needs() -> None:
     code = (
-        "from luthier_trainer.runtime import hide_unused_packages\n"
+        "from luthier_trainer.machine.runtime import hide_unused_packages\n"
         "hide_unused_packages()\n"
-        "import luthier_trainer.stages, luthier_trainer.training.loop, peft"
+        "import luthier_trainer.finetune.finetune, luthier_trainer.training.loop, peft"
     )
     # Those that were hidden are in sys.modules by name: what counts is what they bring.
     needless = {"pyarrow", "matplotlib", "sacrebleu", "rouge_score", "nltk", "lxml"}

@@ -15,7 +15,7 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.result import TERMINAL_EXIT_CODES, ExitCode, RunResult
 from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
 from luthier_trainer.search import trial as trial_module
 from luthier_trainer.search.records import Records
 from luthier_trainer.search.run import SearchRun

@@ -14,8 +14,8 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.progress import MAX_REPORT_BYTES
 from luthier_api.runspec import RunIdentity, S3Access
 from luthier_api.search import Prune, Search
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import Superseded
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.search import asha, standing
 from luthier_trainer.search.importance import importance
 from luthier_trainer.search.page import search_page
@@ -360,7 +360,7 @@ def at_work(make_spec: MakeSpec, tmp_path: Path) -> Worker:
     assert claimed
     records.end(claimed, "Complete", value=0.5)
     attempts = Attempts(output, spec.run, 0)
-    return Worker(Shared(SearchRun(spec), attempts, records, output, tmp_path))
+    return Worker(Shared(SearchRun(spec).state, attempts, records, output, tmp_path))
 
 
 @pytest.mark.parametrize("given_up", [False, True])
@@ -369,7 +369,7 @@ def test_a_trial_that_begins_while_the_end_is_decided_is_waited_for(
 ) -> None:
     """Or, where its worker has given it up for that decision, the decision stands."""
     shared = at_work.shared
-    other = Records(shared.output, shared.run.spec.run, 1)
+    other = Records(shared.output, shared.state.spec.run, 1)
     begun: list[Record] = []
     close, go_on = shared.records.close, shared.records.go_on
 
@@ -402,7 +402,7 @@ def test_a_rung_that_a_dead_pod_had_noted_is_decided_again(at_work: Worker) -> N
     shared = at_work.shared
     pruning = search(trials=3, prune={"minSteps": 2, "reduction": 3})
     tuned = shared.tuning.model_copy(update={"search": pruning})
-    spec = shared.run.spec.model_copy(update={"fine_tuning": tuned})
+    spec = shared.state.spec.model_copy(update={"fine_tuning": tuned})
     shared = replace(shared, run=SearchRun(spec))
     first = shared.records.claim(1, SETTINGS)
     assert first

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from luthier_trainer.evaluation.sheet import Answered, order, sheet
+from luthier_trainer.evaluation.answered import Answered
+from luthier_trainer.pages.sheet import order, sheet
 
 ROWS = [Answered(f"question {n}", f"right {n}", f"base {n}", f"tuned {n}") for n in range(9)]
 VOID = {"meta", "input", "link", "br", "img"}

@@ -29,10 +29,11 @@ from unit.trainer.objectives_support import (
 )
 
 from luthier_api.training import Similarity
-from luthier_trainer import tokencache
-from luthier_trainer.cachefolder import locked
 from luthier_trainer.data.examples import Example
 from luthier_trainer.errors import Interrupted
+from luthier_trainer.finetune import tokencache
+from luthier_trainer.finetune.tokencache import TokenCache
+from luthier_trainer.machine.cachefolder import locked
 from luthier_trainer.objectives import items as items_module
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
@@ -44,7 +45,6 @@ from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import Encoder, compact
 from luthier_trainer.objectives.tokenstore import DamagedError, StoredItems, write
-from luthier_trainer.tokencache import TokenCache
 
 WAIT_SECONDS = 60
 
@@ -266,7 +266,7 @@ from luthier_trainer.objectives import items
 items.FEW, items._EXAMPLES = 0, 1
 from luthier_trainer.data.examples import Completion
 from luthier_trainer.objectives.tokens import Tokens, compact
-from luthier_trainer.tokencache import TokenCache
+from luthier_trainer.finetune.tokencache import TokenCache
 
 class Objective:
     item = Tokens

@@ -7,7 +7,7 @@ from unit.trainer.tiny import tiny_folder
 
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Completion
-from luthier_trainer.inspection import inspect
+from luthier_trainer.finetune.inspection import inspect
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.specials import special_token_warnings

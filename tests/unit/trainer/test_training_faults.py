@@ -181,9 +181,9 @@ def test_noise_needs_embeddings(tmp_path: Path) -> None:
 
 
 def test_fp16_leaves_out_steps_whose_gradient_overflows_but_not_for_ever() -> None:
-    from luthier_trainer.training.finite import FiniteCheck
+    from luthier_trainer.training.nonfinite import NonFiniteCheck
 
-    check = FiniteCheck("row {}".format, scaled=True, world=World())
+    check = NonFiniteCheck("row {}".format, scaled=True, world=World())
     for step in range(25):
         check.begin([[step]])
         check.add(torch.tensor(1.0))
@@ -196,9 +196,9 @@ def test_fp16_leaves_out_steps_whose_gradient_overflows_but_not_for_ever() -> No
 
 def test_fp16_does_not_wait_where_the_loss_is_no_number() -> None:
     """Its scale is the gradient's: the loss would stay what it is."""
-    from luthier_trainer.training.finite import FiniteCheck
+    from luthier_trainer.training.nonfinite import NonFiniteCheck
 
-    check = FiniteCheck("row {}".format, scaled=True, world=World())
+    check = NonFiniteCheck("row {}".format, scaled=True, world=World())
     check.begin([[1, 2], [3]])
     check.add(torch.tensor(1.0))
     check.add(torch.tensor(float("nan")))

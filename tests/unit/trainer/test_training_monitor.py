@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from unit.trainer.training_runs import Causal, Fit, Tokens
 
+from luthier_trainer.machine import memory
 from luthier_trainer.objectives.objective import Batch
-from luthier_trainer.training import memory
 from luthier_trainer.training.monitor import Monitor, entries
 
 SPUN = 0.3  # seconds

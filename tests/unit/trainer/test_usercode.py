@@ -11,9 +11,9 @@ from unit.trainer.support import colour_rows, spec_maker, write_jsonl
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
-from luthier_trainer import runtime
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.run import Run
+from luthier_trainer.machine import runtime
 from luthier_trainer.training.usercode import load_loss
 
 GOOD = """

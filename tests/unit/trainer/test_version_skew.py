@@ -15,9 +15,9 @@ from luthier_api.release import release
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.runspec import RunSpec, read_order, shapes_result, write_order
 from luthier_api.runstatus import Usage
-from luthier_trainer.attempts import Attempts
-from luthier_trainer.claim import read_claim, take_claim
-from luthier_trainer.report.ask import parse
+from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.claim import read_claim, take_claim
+from luthier_trainer.published.ask import parse
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.best import Best

@@ -13,10 +13,10 @@ from unit.trainer.plain_support import VECTORS, source_of
 from unit.trainer.tiny import tiny_folder
 
 from luthier_api.optimizejob import Optimizing
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.save import keep_texts_whole
-from luthier_trainer.optimize.genai.build import finish
-from luthier_trainer.optimize.plain.build import builder
+from luthier_trainer.packages.genai.builder import finish
+from luthier_trainer.packages.onnx.build import OnnxBuilder
+from luthier_trainer.pod.interrupt import Interrupt
 
 TEXT = "tomato meadow é 你 " * 20
 
@@ -36,7 +36,7 @@ def truncating(folder: Path) -> Path:
 
 def plain(model: Path, package: Path) -> None:
     source = replace(source_of("bert", VECTORS), folder=model)
-    builder(Optimizing(), Interrupt(grace_seconds=1)).build(source, "fp32", package)
+    OnnxBuilder(Optimizing(), Interrupt(grace_seconds=1)).build(source, "fp32", package)
 
 
 def genai(model: Path, package: Path) -> None:

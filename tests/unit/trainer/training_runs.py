@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from luthier_api.finetunejob import Estimate
 from luthier_api.runspec import RunIdentity
 from luthier_api.training import Training
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.objective import Batch, Head, Prediction
 from luthier_trainer.objectives.packing import pack
-from luthier_trainer.progress import Reporter
+from luthier_trainer.pod.interrupt import Interrupt
+from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Snapshot

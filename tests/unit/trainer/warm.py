@@ -17,7 +17,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "peft",
-        "luthier_trainer.stages",
+        "luthier_trainer.finetune.finetune",
         "luthier_trainer.training.loop",
         "onnxruntime_genai.models.builder",
     ]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle import adapterfile, graph
 from luthier_trainer.bundle.fetch import WEIGHTS
 from luthier_trainer.bundle.index import Measured, Proof
-from luthier_trainer.bundle.members import Member, Roll, unreadable
+from luthier_trainer.bundle.members import Member, unreadable
+from luthier_trainer.bundle.membership import Membership
 from luthier_trainer.bundle.package import Package
 from luthier_trainer.bundle.parts import adapter_file, adapter_part, describe
 from luthier_trainer.bundle.proof import (
@@ -23,13 +23,14 @@ from luthier_trainer.bundle.proof import (
     prove_likeness,
 )
 from luthier_trainer.bundle.reference import Reference
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.rows import NoRowsError, read_rows
 from luthier_trainer.bundle.verdict import judge_metric
 from luthier_trainer.errors import TrainerError, from_exception, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import load_tokenizer
-from luthier_trainer.pod import Pod
+from luthier_trainer.packages.genai import adapterfile, graph
+from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pod.pod import Pod
 
 # What ends a run, though it happened over an adapter's rows.
 _OF_THE_POD = ("StorageUnavailable", "OutOfMemory", "DiskFull")
@@ -58,16 +59,22 @@ class Assembly:
     """
 
     def __init__(
-        self, order: BundleOrder, pod: Pod, roll: Roll, base: Path, model: Path, package: Path
+        self,
+        order: BundleOrder,
+        pod: Pod,
+        membership: Membership,
+        base: Path,
+        model: Path,
+        package: Path,
     ) -> None:
-        self._order, self._pod, self._roll = order, pod, roll
+        self._order, self._pod, self._membership = order, pod, membership
         self._base, self._model, self._folder = base, model, package
         self._precision = order.bundling.precision
         self._tokenizer = load_tokenizer(base)
         self._proofs: dict[str, Proof] = {}
 
     def execute(self, members: Sequence[Member], others: Sequence[Path], scratch: Path) -> None:
-        """Put those that pass their proof on the roll. Raises TrainerError."""
+        """Let those in that pass their proof. Raises TrainerError."""
         self._ids = probe_tokens(self._tokenizer)
         self._package = open_package(self._model, self._ids, self._precision)
         self._inputs = graph.inputs(self._model / graph.GRAPH)
@@ -187,14 +194,14 @@ class Assembly:
         except UnfitError as refused:
             self._refuse(member, refused, proof)
         else:
-            self._roll.include(adapter_part(member, describe(self._file(member)), proof))
+            self._membership.include(adapter_part(member, describe(self._file(member)), proof))
 
     def _refuse(self, member: Member, why: UnfitError, proof: Proof | None = None) -> None:
         log(f"{member.name} is left out: {why.code}: {why}")
         self._file(member).unlink(missing_ok=True)
         # What the rows' storage says may change without the adapter.
         key = None if why.code == "NotMeasurable" else member.key
-        self._roll.refuse(member.name, why, key, proof)
+        self._membership.refuse(member.name, why, key, proof)
 
     def _file(self, member: Member) -> Path:
         return self._folder / adapter_file(member.name)

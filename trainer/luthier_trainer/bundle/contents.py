@@ -14,7 +14,7 @@ from luthier_trainer.bundle.parts import describe
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.bundle.readme import readme
 from luthier_trainer.log import log
-from luthier_trainer.optimize.genai.readme import CONFIG
+from luthier_trainer.packages.genai.readme import CONFIG
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.objectstore import ObjectStore

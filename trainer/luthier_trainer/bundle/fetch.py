@@ -11,14 +11,14 @@ from luthier_api.optimizejob import SourceRef
 from luthier_api.result import ExitCode
 from luthier_api.runspec import AdapterOrder, RunOrder
 from luthier_trainer import documents
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.publish import MANIFEST
-from luthier_trainer.report.ask import ASK, MOST_BYTES, Ask, parse
+from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.pod.publish import MANIFEST
+from luthier_trainer.pod.usercode import made_with_code
+from luthier_trainer.published.ask import ASK, MOST_BYTES, Ask, parse
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
-from luthier_trainer.usercode import made_with_code
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FILES = (CONFIG, WEIGHTS)

@@ -10,8 +10,8 @@ from pydantic import Field
 from luthier_api.adapterbundle import Bundling
 from luthier_api.meta import Model
 from luthier_api.optimizejob import SourceRef
-from luthier_trainer.bundle.modules import PROJECTIONS
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.packages.genai.modules import PROJECTIONS
+from luthier_trainer.published.ask import Ask
 
 INDEX = "index.json"
 MODEL_FOLDER = "model"

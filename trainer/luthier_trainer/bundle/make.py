@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.bundle.base import Base
 from luthier_trainer.bundle.contents import Contents, local_file, local_model
 from luthier_trainer.bundle.index import MODEL_FOLDER, BasePart, File
-from luthier_trainer.bundle.members import Member, Roll
-from luthier_trainer.bundle.modules import PROJECTIONS
+from luthier_trainer.bundle.members import Member
+from luthier_trainer.bundle.membership import Membership
 from luthier_trainer.bundle.parts import adapter_file, describe_all, taken_part
 from luthier_trainer.bundle.previous import Previous
 from luthier_trainer.log import log
-from luthier_trainer.pod import Pod
+from luthier_trainer.packages.genai.base import Base
+from luthier_trainer.packages.genai.modules import PROJECTIONS
+from luthier_trainer.pod.pod import Pod
 
 
 class Maker:
@@ -22,18 +23,18 @@ class Maker:
         self,
         order: BundleOrder,
         pod: Pod,
-        roll: Roll,
+        membership: Membership,
         previous: Previous | None,
         contents: Contents,
         source: Path,
         scratch: Path,
     ) -> None:
-        self._order, self._pod, self._roll = order, pod, roll
+        self._order, self._pod, self._membership = order, pod, membership
         self._previous, self._contents = previous, contents
         self._source, self._scratch = source, scratch
 
     def make(self, base: Base, key: str, members: Sequence[Member]) -> BasePart:
-        """The base's part; the adapters that pass their proof are on the roll.
+        """The base's part; the adapters that pass their proof are members.
 
         `key`: the base's. Raises TrainerError, Interrupted.
         """
@@ -45,7 +46,7 @@ class Maker:
             from luthier_trainer.bundle.assemble import Assembly
 
             assembly = Assembly(
-                self._order, self._pod, self._roll, self._source, model, self._contents.folder
+                self._order, self._pod, self._membership, self._source, model, self._contents.folder
             )
             assembly.execute(new, others, self._scratch / "rows")
         return part
@@ -70,10 +71,10 @@ class Maker:
 
     def _build(self, base: Base, key: str) -> tuple[Path, BasePart]:
         # Only now: their imports take seconds.
-        from luthier_trainer.bundle import graph
         from luthier_trainer.models.load import load_tokenizer
         from luthier_trainer.models.vocabulary import check_vocabulary
         from luthier_trainer.objectives.tokens import begin_tokens
+        from luthier_trainer.packages.genai import graph
 
         tokenizer = load_tokenizer(self._source)
         check_vocabulary(self._source, tokenizer)
@@ -101,8 +102,8 @@ class Maker:
         assert self._previous
         file = File(sha256=taken.sha256, bytes=taken.bytes)
         self._contents.take(adapter_file(member.name), self._previous, taken.file, file)
-        first = not self._roll.included
-        self._roll.include(taken_part(member))
+        first = not self._membership.included
+        self._membership.include(taken_part(member))
         if not (needed and first):
             return None
         return local_file(self._previous, taken.file, file, self._scratch / "previous")

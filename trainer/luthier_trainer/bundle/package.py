@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier_trainer.bundle.refusal import UnfitError
-from luthier_trainer.optimize.genai.runner import GenaiRunner, Logits
-from luthier_trainer.runtime import threads
+from luthier_trainer.machine.runtime import threads
+from luthier_trainer.packages.genai.runner import GenaiRunner, Logits
+from luthier_trainer.packages.genai.unfit import UnfitError
 
 __all__ = ["Logits", "Package"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from luthier_trainer import publish
 from luthier_trainer.bundle.index import AdapterPart, File, Proof
 from luthier_trainer.bundle.members import Member
+from luthier_trainer.pod import publish
 
 _ADAPTERS_FOLDER = "adapters"
 

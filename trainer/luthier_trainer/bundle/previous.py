@@ -9,7 +9,7 @@ from luthier_api.runspec import RunOrder
 from luthier_trainer import documents
 from luthier_trainer.bundle.index import INDEX, AdapterPart, BasePart, File, Index, LeftOutPart
 from luthier_trainer.log import log
-from luthier_trainer.publish import MANIFEST
+from luthier_trainer.pod.publish import MANIFEST
 from luthier_trainer.storage.keys import require
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from luthier_trainer.bundle import adapterfile
-from luthier_trainer.bundle.adapterfile import Array
 from luthier_trainer.bundle.index import Measured, Proof
 from luthier_trainer.bundle.likeness import likeness
 from luthier_trainer.bundle.members import unreadable
 from luthier_trainer.bundle.package import Logits, Package
 from luthier_trainer.bundle.reference import Reference
-from luthier_trainer.bundle.refusal import UnfitError
 from luthier_trainer.bundle.rows import Rows
 from luthier_trainer.bundle.verdict import judge_likeness
 from luthier_trainer.evaluation.measure import measure
 from luthier_trainer.log import log
+from luthier_trainer.packages.genai import adapterfile
+from luthier_trainer.packages.genai.adapterfile import Array
+from luthier_trainer.packages.genai.unfit import UnfitError
 
 # Prose, a number, code and a question: more kinds of tokens show more of an adapter.
 _TEXT = (

@@ -1,10 +1,10 @@
 """Old packages, deleted once a newer one is published."""
 
 from luthier_api.runspec import BundleOrder
-from luthier_trainer.claim import read_claim
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
-from luthier_trainer.publish import MANIFEST
+from luthier_trainer.pod.claim import read_claim
+from luthier_trainer.pod.publish import MANIFEST
 from luthier_trainer.storage.open import open_store
 
 

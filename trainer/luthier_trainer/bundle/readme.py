@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from luthier_trainer.bundle.index import AdapterPart, Index
-from luthier_trainer.optimize.genai.readme import NEEDS, program
-from luthier_trainer.report.ask import Ask
-from luthier_trainer.report.howto import messages_of, new_tokens, prompt_of, section
-from luthier_trainer.report.markdown import code, fenced, inline, row
+from luthier_trainer.packages.genai.readme import NEEDS, program
+from luthier_trainer.pages.howto import messages_of, new_tokens, prompt_of, section
+from luthier_trainer.pages.markdown import code, fenced, inline, row
+from luthier_trainer.published.ask import Ask
 
 _NEW_GENERATOR = """\
 Make a new `Generator` for each request: an adapter that is switched on one that has read tokens

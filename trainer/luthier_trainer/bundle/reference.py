@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from luthier_trainer.bundle.adapterfile import Array
-from luthier_trainer.bundle.modules import parameter
 from luthier_trainer.bundle.package import Logits
 from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives.causal import Causal
+from luthier_trainer.packages.genai.adapterfile import Array
+from luthier_trainer.packages.genai.modules import parameter
 
 _SEED = 0
 

@@ -9,7 +9,6 @@ from typing import Any
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import RunOrder
 from luthier_trainer.bundle.fetch import Located, fetch_template, has_own_template
-from luthier_trainer.claim import began_of
 from luthier_trainer.data import prepare
 from luthier_trainer.data.examples import Example
 from luthier_trainer.errors import TrainerError
@@ -21,6 +20,7 @@ from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Objective
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.optimize.fetch import as_fine_tuning
+from luthier_trainer.pod.claim import began_of
 
 # Told where a run measured nothing that is better when it is higher.
 _LAST_RESORT = ("perplexity", "loss")

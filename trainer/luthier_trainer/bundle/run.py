@@ -7,20 +7,21 @@ from pathlib import Path
 from luthier_api.adapterbundle import BundleProof
 from luthier_api.result import BundleResult
 from luthier_api.runspec import BundleOrder
-from luthier_trainer import publish
-from luthier_trainer.bundle.base import read_base
 from luthier_trainer.bundle.contents import Contents
 from luthier_trainer.bundle.index import Index, base_key
 from luthier_trainer.bundle.make import Maker
-from luthier_trainer.bundle.members import Roll, examine, require_access
+from luthier_trainer.bundle.members import examine, require_access
+from luthier_trainer.bundle.membership import Membership
 from luthier_trainer.bundle.previous import read_previous
 from luthier_trainer.bundle.prune import prune
 from luthier_trainer.bundle.target import require_target
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
-from luthier_trainer.pod import Pod
+from luthier_trainer.packages.genai.base import read_base
+from luthier_trainer.pod import publish
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.open import open_store
 
 
@@ -30,7 +31,7 @@ class BundleRun:
     def __init__(self, order: BundleOrder) -> None:
         self.order = order
         self.pod = Pod(order)
-        self.roll = Roll(order, lambda ends: self.pod.reporter.set(adapters=ends))
+        self.membership = Membership(order, lambda ends: self.pod.reporter.set(adapters=ends))
         self.proof: BundleProof | None = None
 
     def execute(self) -> BundleResult:
@@ -41,7 +42,7 @@ class BundleRun:
     def result(self, outcome: str, failure: TrainerError | None = None) -> BundleResult:
         """What is known now, as the end of this pod."""
         return BundleResult(
-            **self.pod.end(outcome, failure), adapters=self.roll.ends, proof=self.proof
+            **self.pod.end(outcome, failure), adapters=self.membership.ends, proof=self.proof
         )
 
     def _stages(self, scratch: Path) -> BundleResult:
@@ -68,19 +69,19 @@ class BundleRun:
         previous = read_previous(order.previous, order)
         versions = publish.versions(onnx=True)
         key = base_key(base.digest, order.bundling, versions)
-        members = examine(order, base, key, previous, self.roll, scratch / "adapters")
-        self.roll.check()
+        members = examine(order, base, key, previous, self.membership, scratch / "adapters")
+        self.membership.check()
 
         contents = Contents(scratch / "package")
-        maker = Maker(order, self.pod, self.roll, previous, contents, source, scratch)
+        maker = Maker(order, self.pod, self.membership, previous, contents, source, scratch)
         part = maker.make(base, key, members)
-        self.roll.check()
+        self.membership.check()
 
         stage("Publishing")
         index = Index(
             base=part,
-            adapters=self.roll.included,
-            left_out=self.roll.left_out,
+            adapters=self.membership.included,
+            left_out=self.membership.left_out,
             versions=versions,
         )
         taken = {member.name for member in members if member.taken}

@@ -1,7 +1,7 @@
 """What a proof must show for an adapter to be in the package."""
 
 from luthier_trainer.bundle.index import Proof
-from luthier_trainer.bundle.refusal import UnfitError
+from luthier_trainer.packages.genai.unfit import UnfitError
 
 # Of an unquantised base: what the order of sums in fp32 comes to, with a margin.
 EXACT = 1e-3

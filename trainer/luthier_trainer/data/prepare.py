@@ -16,7 +16,6 @@ from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_trainer.data import sources
-from luthier_trainer.data.alike import check_alike
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.hashes import row_hashes
@@ -27,6 +26,7 @@ from luthier_trainer.data.labels import (
     twin_labels,
     unknown_label,
 )
+from luthier_trainer.data.pairlabels import check_pair_labels
 from luthier_trainer.data.row import LocalFile, shown
 from luthier_trainer.data.scan import Scan, unread_words
 from luthier_trainer.data.sources import Source, stored_columns, total_size
@@ -193,7 +193,7 @@ class _Preflight:
         parts = {"train": train, "eval": evaluation, "test": test}
         labels, balance = self._labels(parts)
         warnings += self._alike(balance)
-        check_alike(self.tuning, parts, self.scan.unlike, self._sequence)
+        check_pair_labels(self.tuning, parts, self.scan.unlike, self._sequence)
         leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
         warnings += self._warnings(parts, leaks)
         facts = DatasetFacts(

@@ -18,7 +18,7 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder
 from luthier_trainer.distributed.place import LOCAL_RANK, MASTER
 from luthier_trainer.log import log
-from luthier_trainer.runtime import threads
+from luthier_trainer.machine.runtime import threads
 
 _POLL_SECONDS = 0.2
 # Those that are left notice by themselves that one is gone, unless they hang in a GPU's queue.

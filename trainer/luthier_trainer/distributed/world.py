@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import TCPStore
 
-from luthier_trainer import device
 from luthier_trainer.distributed.place import Place
 from luthier_trainer.errors import PeersLost
 from luthier_trainer.log import log
+from luthier_trainer.machine import device
 
 # A collective waits for whoever saves or evaluates meanwhile; one that is gone is noticed sooner.
 _TIMEOUT = timedelta(minutes=30)

@@ -5,12 +5,12 @@ from datetime import timedelta
 from luthier_api.result import KeepResult
 from luthier_api.revision import revision_number
 from luthier_api.runspec import KeepOrder
-from luthier_trainer.attempts import FOLDER as ATTEMPTS
 from luthier_trainer.errands import prune
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.inuse import IN_USE, write_in_use
 from luthier_trainer.log import log
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.attempts import FOLDER as ATTEMPTS
+from luthier_trainer.pod.inuse import IN_USE, write_in_use
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 

@@ -10,14 +10,14 @@ from typing import Any
 from luthier_api.result import ProbeResult
 from luthier_api.retraining import RowChanges
 from luthier_api.runspec import ProbeOrder
-from luthier_trainer.claim import read_claim
 from luthier_trainer.data import prepare as data
 from luthier_trainer.data import record
 from luthier_trainer.data.hashes import compare
 from luthier_trainer.data.record import DataRecord, Seen
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
-from luthier_trainer.pod import Pod
+from luthier_trainer.pod.claim import read_claim
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 

@@ -6,14 +6,14 @@ from functools import partial
 
 from luthier_api.revision import revision_number
 from luthier_api.runspec import KeepOrder
-from luthier_trainer.attempts import FOLDER as ATTEMPTS
-from luthier_trainer.attempts import all_ended
-from luthier_trainer.claim import CLAIM, read_claim
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.parallel import run_all
-from luthier_trainer.publish import MANIFEST
-from luthier_trainer.revisions import newest_first
+from luthier_trainer.pod.attempts import FOLDER as ATTEMPTS
+from luthier_trainer.pod.attempts import all_ended
+from luthier_trainer.pod.claim import CLAIM, read_claim
+from luthier_trainer.pod.publish import MANIFEST
+from luthier_trainer.pod.revisions import newest_first
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from luthier_trainer.log import log
-from luthier_trainer.progress import Reporter
+from luthier_trainer.pod.progress import Reporter
 
 _TELL_SECONDS, _LOG_SECONDS = 2.0, 30.0
 

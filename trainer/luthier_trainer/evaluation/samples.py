@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier_trainer.data.examples import Example, Tagged
+from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.evaluation.measure import Measurement
-from luthier_trainer.evaluation.sheet import Answered
 from luthier_trainer.evaluation.spans import entities
 from luthier_trainer.objectives.objective import Objective
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_trainer.data.examples import Chat, Example
-from luthier_trainer.usercode import UserCode
+from luthier_trainer.pod.usercode import UserCode
 
 Row = dict[str, Any]
 Evaluate = Callable[[str, list[Row], str], Any]

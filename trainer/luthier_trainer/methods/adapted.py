@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from luthier_trainer.errors import unsupported
-from luthier_trainer.methods.alike import require_alike
+from luthier_trainer.methods.exchange import exchanged
 from luthier_trainer.methods.merge import merge_adapter
-from luthier_trainer.methods.swap import exchanged
+from luthier_trainer.methods.savedweights import check_saved_weights
 from luthier_trainer.methods.tuned import Merged
 from luthier_trainer.models.load import BaseSource
 
@@ -76,7 +76,9 @@ class Adapted:
             if there != here:
                 raise ValueError(f"{field} is {there} there, and {here} here")
         tensors = load_file(folder / _WEIGHTS)
-        require_alike(get_peft_model_state_dict(self.model, save_embedding_layers=False), tensors)
+        check_saved_weights(
+            get_peft_model_state_dict(self.model, save_embedding_layers=False), tensors
+        )
         set_peft_model_state_dict(self.model, tensors)
 
     def settle(self) -> None:

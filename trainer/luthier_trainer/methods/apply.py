@@ -7,9 +7,9 @@ import torch
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
-from luthier_trainer import device
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
+from luthier_trainer.machine import device
 from luthier_trainer.methods.support import require_method
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.architecture import describe

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from luthier_api.methods import Bottleneck as Settings
 from luthier_trainer.errors import unsupported
-from luthier_trainer.methods.alike import require_alike
 from luthier_trainer.methods.blocks import find_blocks
-from luthier_trainer.methods.swap import exchanged
+from luthier_trainer.methods.exchange import exchanged
+from luthier_trainer.methods.savedweights import check_saved_weights
 from luthier_trainer.methods.targets import trained_in_full
 from luthier_trainer.methods.tuned import Merged
 
@@ -98,7 +98,7 @@ class BottleneckTuned:
         if document.get("activation") != self._placement.activation:
             raise ValueError(f"method.adapter.activation is {document.get('activation')} there")
         own, tensors = self._weights(), load_file(folder / _WEIGHTS)
-        require_alike(own, tensors)
+        check_saved_weights(own, tensors)
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(tensors[name])

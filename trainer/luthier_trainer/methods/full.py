@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from luthier_trainer.errors import unsupported
-from luthier_trainer.methods.swap import exchanged, tensors_by_name
+from luthier_trainer.methods.exchange import exchanged, tensors_by_name
 from luthier_trainer.methods.tuned import Merged
 from luthier_trainer.models.load import BaseSource, stored_type
 from luthier_trainer.models.save import save_model

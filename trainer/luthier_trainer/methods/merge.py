@@ -13,13 +13,13 @@ from torch import Tensor
 
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.machine.runtime import resident_bytes
 from luthier_trainer.methods.exact import exact
 from luthier_trainer.methods.tuned import Merged
 from luthier_trainer.models.files import has_experts, largest_layer, stored_bytes
 from luthier_trainer.models.load import BaseSource, base_config, stored_type
 from luthier_trainer.models.save import save_model
 from luthier_trainer.models.written import WrittenWeights, convert
-from luthier_trainer.runtime import resident_bytes
 
 _ROWS, _TOKENS = 4, 16
 _TOLERANCE = 1e-3  # relative to the largest logit

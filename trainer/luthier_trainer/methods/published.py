@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier_api.methods import Method, Quantization
-from luthier_trainer import device
+from luthier_trainer.machine import device
 from luthier_trainer.methods import bottleneck
 from luthier_trainer.methods.apply import trained_type
 from luthier_trainer.methods.virtualtokens import generate_with_tokens

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunOrder, RunSpec
-from luthier_trainer.cachefolder import locked, remove
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
+from luthier_trainer.machine.cachefolder import locked, remove
 from luthier_trainer.parallel import run_all
 from luthier_trainer.storage.filestore import FileStore
 from luthier_trainer.storage.hub import HubStore

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from luthier_api.methods import Quantization
-from luthier_trainer.device import on_gpu
 from luthier_trainer.errors import TrainerError, unsupported
+from luthier_trainer.machine.device import on_gpu
+from luthier_trainer.machine.runtime import hide_unused_packages
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.dropout import override_dropout
 from luthier_trainer.models.files import main_type
@@ -17,7 +18,6 @@ from luthier_trainer.models.precision import Precision, resolve_precision, widen
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
 from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.varlen import EAGER_ATTENTION_TOKENS
-from luthier_trainer.runtime import hide_unused_packages
 
 __all__ = [
     "BaseSource",

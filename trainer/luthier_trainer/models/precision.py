@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from luthier_trainer import device
 from luthier_trainer.log import log
-from luthier_trainer.runtime import cpu_has_fast_bf16
+from luthier_trainer.machine import device
+from luthier_trainer.machine.runtime import cpu_has_fast_bf16
 
 
 @dataclass(frozen=True)

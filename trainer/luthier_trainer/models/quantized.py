@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from luthier_api.methods import Quantization
-from luthier_trainer.device import on_gpu
+from luthier_trainer.machine.device import on_gpu
 from luthier_trainer.models.heads import head_modules
 from luthier_trainer.models.precision import Precision
 

@@ -6,7 +6,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.data.examples import Turn
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.objectives.chattemplate import ChatTemplate, RefusedError
-from luthier_trainer.usercode import mounted
+from luthier_trainer.pod.usercode import mounted
 
 _PARAM = "dataset.chatTemplate"
 _LARGEST = 1 << 20

@@ -13,8 +13,8 @@ from luthier_trainer.optimize.measured import Measured, measurement
 from luthier_trainer.optimize.meter import SAMPLES
 from luthier_trainer.optimize.rows import Rows
 from luthier_trainer.optimize.source import tokenizer_of
-from luthier_trainer.report import ask as asking
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published import ask as asking
+from luthier_trainer.published.ask import Ask
 
 
 def asked(fetched: Fetched, rows: Rows | None, source: Measured) -> Ask | None:

@@ -12,9 +12,9 @@ from typing import Any
 from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.optimize import child
-from luthier_trainer.optimize.contract import FormatName, Runner, Source
-from luthier_trainer.runtime import hide_unused_packages, peak_resident_bytes
+from luthier_trainer.machine import child
+from luthier_trainer.machine.runtime import hide_unused_packages, peak_resident_bytes
+from luthier_trainer.packages.contract import FormatName, Runner, Source
 
 _SECONDS = 3600
 _DIGITS = 4
@@ -124,7 +124,6 @@ def main() -> None:
 
 def _prepare(order: dict[str, Any]) -> None:
     """Imports, which aren't load time."""
-    from luthier_trainer.optimize import formats  # noqa: F401
 
     if order["format"] is None:
         hide_unused_packages()
@@ -140,7 +139,7 @@ def _prepare(order: dict[str, Any]) -> None:
 
 
 def _open(order: dict[str, Any]) -> Runner:
-    from luthier_trainer.optimize import formats
+    from luthier_trainer.packages import formats
 
     folder = Path(order["folder"])
     if order["format"] is not None:

@@ -1,4 +1,4 @@
-"""One candidate, built and measured, or taken from the shelf as far as it is there."""
+"""One candidate, built and measured, or taken from the cache as far as it is there."""
 
 import shutil
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from pathlib import Path
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject
-from luthier_trainer.optimize.contract import Builder, Runner, Source
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.meter import Meter
-from luthier_trainer.optimize.shelf import Shelf
-from luthier_trainer.runtime import threads
+from luthier_trainer.optimize.packagecache import PackageCache
+from luthier_trainer.packages.contract import Builder, Runner, Source
 
 # Errors that one candidate may end with while others go on.
 OF_A_CANDIDATE = ("BuildFailed", "DoesNotRun", "BenchmarkFailed", "OutOfMemory")
@@ -22,13 +22,13 @@ OF_A_CANDIDATE = ("BuildFailed", "DoesNotRun", "BenchmarkFailed", "OutOfMemory")
 @dataclass(frozen=True)
 class Workbench:
     """`here`: whether packages run on this machine; else they are built alone. `stage` is told
-    what is going on; `fence` is called before anything is put on the shelf. Packages lie in
+    what is going on; `fence` is called before anything is put in the cache. Packages lie in
     `folder` while they are measured."""
 
     source: Source
     builder: Builder
     here: bool
-    shelf: Shelf
+    cache: PackageCache
     meter: Meter
     stage: Callable[[str], None]
     fence: Callable[[], None]
@@ -55,16 +55,16 @@ class Workbench:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _built(self, precision: str, key: str, folder: Path) -> int:
-        """A package in `folder` and on the shelf (where its device isn't here, on the shelf at
+        """A package in `folder` and in the cache (where its device isn't here, in the cache at
         least); returns its size."""
-        if (files := self.shelf.listing(key)) and (not self.here or self.shelf.fetch(key, folder)):
+        if (files := self.cache.listing(key)) and (not self.here or self.cache.fetch(key, folder)):
             log(f"{precision}: built before")
         else:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(parents=True, exist_ok=True)
             self.builder.build(self.source, precision, folder)
             self.fence()
-            files = self.shelf.put(key, folder)
+            files = self.cache.put(key, folder)
         return sum(int(file["bytes"]) for file in files.values())
 
     def _opened(self, folder: Path) -> Runner:

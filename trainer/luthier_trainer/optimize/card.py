@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from luthier_api.optimizejob import Candidate
 from luthier_trainer.optimize.page import about, explained, milliseconds
 from luthier_trainer.optimize.report import Summary
-from luthier_trainer.report.markdown import code, front_matter, inline, row
-from luthier_trainer.report.numbers import measured, number
+from luthier_trainer.pages.markdown import code, front_matter, inline, row
+from luthier_trainer.pages.numbers import measured, number
 
 
 def card(summary: Summary, how: Sequence[str]) -> str:

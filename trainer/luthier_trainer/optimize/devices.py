@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from luthier_trainer.runtime import threads
+from luthier_trainer.machine.runtime import threads
 
 
 def runs_here(device: str) -> bool:

@@ -14,18 +14,18 @@ from luthier_api.methods import Method
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
 from luthier_api.training import Training
-from luthier_trainer.artifact import base_of, open_artifact
-from luthier_trainer.claim import began_of
 from luthier_trainer.errors import TrainerError, blaming, data_error, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models import cache
 from luthier_trainer.models.files import check_weights
-from luthier_trainer.optimize import adapterfit
-from luthier_trainer.report import ask as asking
-from luthier_trainer.report.ask import ASK, Ask
+from luthier_trainer.pod.claim import began_of
+from luthier_trainer.pod.usercode import made_with_code
+from luthier_trainer.published import adapterfit
+from luthier_trainer.published import ask as asking
+from luthier_trainer.published.artifact import base_of, open_artifact
+from luthier_trainer.published.ask import ASK, Ask
 from luthier_trainer.storage.objectstore import join
 from luthier_trainer.storage.open import open_store
-from luthier_trainer.usercode import made_with_code
 
 _NOT_MERGEABLE = ("prefix", "prompt")
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")

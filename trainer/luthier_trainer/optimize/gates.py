@@ -7,7 +7,7 @@ from typing import Literal
 
 from luthier_api.optimizejob import Candidate, Gates, size_bytes
 from luthier_trainer.evaluation.bootstrap import FEWEST
-from luthier_trainer.report.numbers import number
+from luthier_trainer.pages.numbers import number
 
 Verdict = Literal["Passed", "Undecided", "Rejected"]
 _ORDER: tuple[Verdict, ...] = ("Rejected", "Undecided", "Passed")

@@ -1,11 +1,11 @@
-"""What names packages and measurements on the shelf: all that shapes them. Pure but for what is
+"""What names packages and measurements in the cache: all that shapes them. Pure but for what is
 installed, and on which machine."""
 
 from luthier_api.optimizejob import Benchmark
-from luthier_trainer import publish
-from luthier_trainer.optimize.contract import Builder, Source
 from luthier_trainer.optimize.devices import machine
-from luthier_trainer.optimize.shelf import key_of
+from luthier_trainer.optimize.packagecache import key_of
+from luthier_trainer.packages.contract import Builder, Source
+from luthier_trainer.pod import publish
 
 # Rises with every change of what is in a package: those of before are built anew.
 _LAYOUT = 3

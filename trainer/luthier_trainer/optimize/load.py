@@ -9,18 +9,18 @@ from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError, unsupported
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.log import log
 from luthier_trainer.models.load import base_config
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import begin_tokens
-from luthier_trainer.optimize import formats
-from luthier_trainer.optimize.contract import Builder, Source
 from luthier_trainer.optimize.fetch import Fetched
-from luthier_trainer.optimize.likeness import ordinary_tokens
+from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows, read_rows
 from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
+from luthier_trainer.packages import formats
+from luthier_trainer.packages.contract import Builder, Source
+from luthier_trainer.pod.interrupt import Interrupt
 
 
 @dataclass(frozen=True)

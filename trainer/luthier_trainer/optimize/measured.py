@@ -13,7 +13,7 @@ from luthier_trainer.evaluation.compare import compare
 from luthier_trainer.evaluation.measure import Measurement
 from luthier_trainer.objectives.objective import Prediction
 from luthier_trainer.optimize.benchmark import Timing
-from luthier_trainer.optimize.likeness import Outputs, difference
+from luthier_trainer.optimize.outputs import Outputs, difference
 from luthier_trainer.optimize.rows import Rows
 
 _DIGITS = 6

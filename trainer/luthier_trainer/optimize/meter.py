@@ -8,14 +8,14 @@ from pathlib import Path
 
 from luthier_api.optimizejob import Benchmark
 from luthier_trainer.evaluation.measure import measure
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject, benchmark
-from luthier_trainer.optimize.contract import Runner
 from luthier_trainer.optimize.keys import measured_by
-from luthier_trainer.optimize.likeness import fixed_rows, outputs
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured, from_json
-from luthier_trainer.optimize.shelf import Shelf
-from luthier_trainer.runtime import threads
+from luthier_trainer.optimize.outputs import fixed_rows, outputs
+from luthier_trainer.optimize.packagecache import PackageCache
+from luthier_trainer.packages.contract import Runner
 
 # Rows that are answered where no metric needs answers: a short one of them is shown to people.
 SAMPLES = 4
@@ -23,23 +23,23 @@ SAMPLES = 4
 
 @dataclass(frozen=True)
 class Meter:
-    """Measurements are kept on the shelf, by the key of what was measured; `fence` is called
+    """Measurements are kept in the cache, by the key of what was measured; `fence` is called
     before that. `scratch`: for files of the benchmark."""
 
     loaded: Loaded
     wanted: Benchmark
-    shelf: Shelf
+    cache: PackageCache
     fence: Callable[[], None]
     scratch: Path
 
     def known(self, key: str) -> Measured | None:
         """What was measured before, with the same rows and benchmark, on such a machine."""
-        document = self.shelf.measured(key, self._name)
+        document = self.cache.measured(key, self._name)
         return from_json(document) if document else None
 
     def keep(self, key: str, found: Measured) -> None:
         self.fence()
-        self.shelf.put_measured(key, self._name, found.to_json())
+        self.cache.put_measured(key, self._name, found.to_json())
 
     def measure(self, size: int, runner: Runner, subject: Subject) -> Measured:
         """Outputs, answers, speed and memory of a model of `size` bytes.

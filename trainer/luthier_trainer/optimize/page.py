@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from luthier_api.optimizejob import Candidate
-from luthier_trainer.optimize.chart import Bar, bars
 from luthier_trainer.optimize.report import Summary
-from luthier_trainer.pages import document
-from luthier_trainer.report.numbers import changed, measured, number
+from luthier_trainer.pages.bars import Bar, bars
+from luthier_trainer.pages.frame import document
+from luthier_trainer.pages.numbers import changed, measured, number
 
 Value = Callable[[Candidate], float | None]
 

@@ -9,7 +9,7 @@ from typing import Any
 from luthier_api.optimizejob import Candidate
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.optimize.measured import Measured, Told
-from luthier_trainer.report.ask import Ask
+from luthier_trainer.published.ask import Ask
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from luthier_api.result import OptimizeResult
 from luthier_api.runspec import OptimizeOrder
 from luthier_api.runstatus import ArtifactRef
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.finished import finished
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.optimize.shelf import Shelf, folder_beside
-from luthier_trainer.pod import Pod
+from luthier_trainer.optimize.packagecache import PackageCache, folder_beside
+from luthier_trainer.pod.finished import finished
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.storage.open import open_store
 
 
@@ -53,12 +53,12 @@ class Optimization:
             return pod.again(OptimizeResult, found[0], artifact_of(*found))
         attempts = pod.claim(output, fetched.digest)
         store = open_store(folder_beside(order.output), order.storage, "output.uri")
-        shelf = Shelf(store, order.run.uid)
-        pod.begin(shelf.finished())
+        cache = PackageCache(store, order.run.uid)
+        pod.begin(cache.finished())
         # Only now: the import of torch and transformers takes seconds.
         from luthier_trainer.optimize.stages import Stages
 
-        return Stages(self, attempts, output, shelf, fetched, folder).execute()
+        return Stages(self, attempts, output, cache, fetched, folder).execute()
 
 
 def artifact_of(manifest: Mapping[str, Any], reference: ArtifactRef) -> OptimizedArtifact:

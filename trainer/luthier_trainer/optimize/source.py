@@ -17,8 +17,8 @@ from luthier_trainer.models.load import BaseSource, load_tokenizer
 from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.objective import Head, Objective
 from luthier_trainer.objectives.tokens import pad_token
-from luthier_trainer.optimize.contract import Source
 from luthier_trainer.optimize.fetch import Fetched
+from luthier_trainer.packages.contract import Source
 
 # What a model's own class name tells of its end.
 _ENDS = {

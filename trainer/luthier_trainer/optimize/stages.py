@@ -6,27 +6,27 @@ import torch
 
 from luthier_api.optimizejob import Candidate
 from luthier_api.result import OptimizeResult
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.asked import asked
 from luthier_trainer.optimize.benchmark import Subject
 from luthier_trainer.optimize.candidate import OF_A_CANDIDATE, Workbench
 from luthier_trainer.optimize.choose import choose
 from luthier_trainer.optimize.devices import machine, runs_here
-from luthier_trainer.optimize.ending import none_passed, publish_package, publish_report
 from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.optimize.gates import judge
 from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import load
 from luthier_trainer.optimize.measured import Measured, Told, baseline, told
 from luthier_trainer.optimize.meter import Meter
+from luthier_trainer.optimize.packagecache import PackageCache
+from luthier_trainer.optimize.publish import none_passed, publish_package, publish_report
 from luthier_trainer.optimize.report import Summary, Tried, write_report
 from luthier_trainer.optimize.run import Optimization
-from luthier_trainer.optimize.shelf import Shelf
 from luthier_trainer.optimize.source import require_finite
 from luthier_trainer.optimize.torchrunner import TorchRunner
-from luthier_trainer.runtime import threads
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.storage.objectstore import ObjectStore
 
 _REASON = 300  # characters of Candidate.reason
@@ -40,7 +40,7 @@ class Stages:
         run: Optimization,
         attempts: Attempts,
         output: ObjectStore,
-        shelf: Shelf,
+        cache: PackageCache,
         fetched: Fetched,
         folder: Path,
     ) -> None:
@@ -49,11 +49,11 @@ class Stages:
         self.wanted = run.order.optimizing
         self.attempts = attempts
         self.output = output
-        self.shelf = shelf
+        self.cache = cache
         self.fetched = fetched
         self.folder = folder
         self.tried: list[Tried] = []
-        self.keys: dict[str, str] = {}  # precision → key on the shelf
+        self.keys: dict[str, str] = {}  # precision → key in the cache
 
     def execute(self) -> OptimizeResult:
         """Raises TrainerError, Interrupted or Superseded."""
@@ -73,12 +73,12 @@ class Stages:
         loaded = load(order, self.fetched, pod.interrupt, self.folder, pod.began)
         self.loaded = loaded
         self.here = runs_here(self.wanted.target.device)
-        self.meter = Meter(loaded, self.wanted.benchmark, self.shelf, fence, self.folder)
+        self.meter = Meter(loaded, self.wanted.benchmark, self.cache, fence, self.folder)
         self.workbench = Workbench(
             source=loaded.source,
             builder=loaded.builder,
             here=self.here,
-            shelf=self.shelf,
+            cache=self.cache,
             meter=self.meter,
             stage=self.reporter.stage,
             fence=fence,
@@ -143,7 +143,7 @@ class Stages:
     def _advance(self) -> None:
         self.run.tell()
         self.reporter.update(step=1 + len(self.run.candidates))
-        self.attempts.advance(self.shelf.finished(), self.run.pod.usage())
+        self.attempts.advance(self.cache.finished(), self.run.pod.usage())
         self.reporter.set(usage=self.attempts.usage)
 
     def _refusal(self) -> TrainerError:
@@ -160,7 +160,7 @@ class Stages:
         self.run.candidates[chosen] = self.tried[chosen].told.candidate
         self.run.tell()
         precision, folder = self.run.candidates[chosen].precision, self.folder / "artifact"
-        if not self.shelf.fetch(self.keys[precision], folder / "model"):
+        if not self.cache.fetch(self.keys[precision], folder / "model"):
             raise OSError(f"the package of {precision} isn't as it was put into storage")
         write_report(folder, self._summary(precision))
         result = publish_package(
@@ -172,7 +172,7 @@ class Stages:
             folder,
             custom_code=self.fetched.custom_code,
         )
-        self.shelf.keep_only({self.source_key, *self.keys.values()})
+        self.cache.keep_only({self.source_key, *self.keys.values()})
         self.reporter.stage("Done")
         self.reporter.close()
         return result

@@ -7,9 +7,9 @@ from html import escape
 from luthier_api.finetuning import FineTuning
 from luthier_api.search import Search
 from luthier_api.searchspace import Value, active, written
-from luthier_trainer.pages import document
-from luthier_trainer.report.axis import Axis, grid, scale, ticks, within
-from luthier_trainer.report.numbers import duration
+from luthier_trainer.pages.axis import Axis, grid, scale, ticks, within
+from luthier_trainer.pages.frame import document
+from luthier_trainer.pages.numbers import duration
 from luthier_trainer.search.importance import FEWEST, importance
 from luthier_trainer.search.records import Record
 from luthier_trainer.search.standing import best_of, stopped

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from luthier_api.result import RunResult
 from luthier_api.searchspace import applied
+from luthier_trainer.finetune.finetune import fine_tune
+from luthier_trainer.finetune.job import Job
+from luthier_trainer.finetune.state import State
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.run import Run
 from luthier_trainer.search import standing
 from luthier_trainer.search.page import search_page
 from luthier_trainer.search.records import Record
 from luthier_trainer.search.shared import Shared, TrialLedger
-from luthier_trainer.stages import Stages
 
 
 def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -> RunResult:
@@ -23,21 +24,21 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
     records, tuning = shared.records.read(), shared.tuning
     log(f"trial {best.number} is the best of {len(records)}: its weights are the result")
     shared.records.prune([it.number for it in records if it.number != best.number])
-    shared.run.reporter.hold()  # what it says of itself is the run's now
+    shared.state.reporter.hold()  # what it says of itself is the run's now
     tuned = applied(tuning, best.settings).model_copy(update={"search": shared.search})
-    order = shared.run.spec.model_copy(update={"fine_tuning": tuned})
+    order = shared.state.spec.model_copy(update={"fine_tuning": tuned})
     folder = shared.folder / "result"
     folder.mkdir(exist_ok=True)
-    stages = Stages(
-        Run(order, shared.run.pod, shared.examples),
+    job = Job(
+        State(order, shared.state.pod, shared.examples),
         TrialLedger(shared.attempts),
         shared.store_of(best.number),
+        shared.output,
         shared.examples,
         folder,
-        target=shared.output,
         encodings=shared.encodings,
     )
-    report = stages.artifact / "report"
+    report = job.artifact / "report"
     report.mkdir(parents=True)
     name = f"{order.run.namespace}/{order.run.name}"
     trials = [standing.trial_of(tuning, it).to_json() for it in records]
@@ -51,4 +52,4 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
         "pruned": status.pruned,
         "failed": status.failed,
     }
-    return stages.execute(base, model_folder, {"search": told})
+    return fine_tune(job, base, model_folder, {"search": told})

@@ -1,51 +1,55 @@
 """A run that searches: one worker of it, up to the import of torch."""
 
 import os
-from pathlib import Path
 
 from luthier_api.result import ExitCode, RunResult
+from luthier_api.runspec import RunSpec
 from luthier_api.searchspace import problem
-from luthier_trainer.claim import Start
 from luthier_trainer.data import record
-from luthier_trainer.data.examples import Examples
 from luthier_trainer.distributed.place import INDEX
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.models import cache as modelcache
-from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.preflight import load_base
+from luthier_trainer.finetune.run import Sources, execute
+from luthier_trainer.finetune.state import State
+from luthier_trainer.models import cache
+from luthier_trainer.pod.pod import Pod
 from luthier_trainer.search.records import Records
-from luthier_trainer.storage.objectstore import ObjectStore
 
 
-class SearchRun(Run):
-    """Makes trials until none is left. Who ends the last one publishes the best."""
+class SearchRun:
+    """See main.AnyRun."""
 
-    def _stages(self, folder: Path) -> RunResult:
-        if found := problem(self.spec.fine_tuning):
+    def __init__(self, spec: RunSpec) -> None:
+        self.pod = Pod(spec)
+        self.state = State(spec, self.pod)
+
+    def execute(self) -> RunResult:
+        """All of it. Raises TrainerError, Interrupted or Superseded."""
+        if found := problem(self.state.spec.fine_tuning):
             field, message = found
             raise TrainerError(ExitCode.INVALID_RUN_SPEC, "InvalidSearch", message, field)
-        return super()._stages(folder)
+        return execute(self.state, make_trials)
 
-    def _work(
-        self,
-        output: ObjectStore,
-        base: BaseModel,
-        examples: Examples,
-        folder: Path,
-        start: Start | None,
-    ) -> RunResult:
-        index = os.environ.get(INDEX, "")
-        worker = int(index) if index.isdecimal() else 0
-        made_from = (examples.digest, modelcache.identity(base), start)
-        attempts = self.pod.claim(output, *made_from, part=worker)
-        record.leave(output, examples)
-        records = Records(output, self.spec.run, worker)
-        # A pod that began a trial got further than its predecessors.
-        self.pod.begin(records.taken(records.read()))
-        model_folder = self.load_base(base)
-        # Only now: the import of torch and transformers takes seconds.
-        from luthier_trainer.search.shared import Shared
-        from luthier_trainer.search.worker import Worker
+    def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
+        """What is known now, as the end of this pod."""
+        return self.state.result(outcome, failure)
 
-        shared = Shared(self, attempts, records, output, folder)
-        return Worker(shared).execute(base, model_folder)
+
+def make_trials(state: State, given: Sources) -> RunResult:
+    """Until none is left. Who ends the last one publishes the best."""
+    index = os.environ.get(INDEX, "")
+    worker = int(index) if index.isdecimal() else 0
+    output, base, examples = given.output, given.base, given.examples
+    made_from = (examples.digest, cache.identity(base), given.start)
+    attempts = state.pod.claim(output, *made_from, part=worker)
+    record.leave(output, examples)
+    records = Records(output, state.spec.run, worker)
+    # A pod that began a trial got further than its predecessors.
+    state.pod.begin(records.taken(records.read()))
+    model_folder = load_base(state, base)
+    # Only now: the import of torch and transformers takes seconds.
+    from luthier_trainer.search.shared import Shared
+    from luthier_trainer.search.worker import Worker
+
+    shared = Shared(state, attempts, records, output, given.folder)
+    return Worker(shared).execute(base, model_folder)

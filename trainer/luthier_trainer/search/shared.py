@@ -6,20 +6,20 @@ from pathlib import Path
 from luthier_api.finetuning import FineTuning
 from luthier_api.runstatus import Usage
 from luthier_api.search import Search
-from luthier_trainer.attempts import Attempts
 from luthier_trainer.data.examples import Examples
-from luthier_trainer.run import Run
+from luthier_trainer.finetune.job import Encodings
+from luthier_trainer.finetune.state import State
+from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.search.records import Records, folder_of
-from luthier_trainer.stages import Encodings
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 
 
 @dataclass(frozen=True)
 class Shared:
-    """`run`: of the whole search; `output`: its revision's folder; `folder`: scratch space."""
+    """`state`: of the whole search; `output`: its revision's folder; `folder`: scratch space."""
 
-    run: Run
+    state: State
     attempts: Attempts
     records: Records
     output: ObjectStore
@@ -29,13 +29,13 @@ class Shared:
     @property
     def examples(self) -> Examples:
         """The rows, which are the same for all trials."""
-        assert self.run.examples
-        return self.run.examples
+        assert self.state.examples
+        return self.state.examples
 
     @property
     def tuning(self) -> FineTuning:
         """What the spec says, before a trial's values."""
-        return self.run.spec.fine_tuning
+        return self.state.spec.fine_tuning
 
     @property
     def search(self) -> Search:
@@ -45,14 +45,14 @@ class Shared:
 
     def store_of(self, number: int) -> ObjectStore:
         """A trial's folder."""
-        uri = join(self.run.spec.output, folder_of(number))
-        return open_store(uri, self.run.spec.storage, "output.uri")
+        uri = join(self.state.spec.output, folder_of(number))
+        return open_store(uri, self.state.spec.storage, "output.uri")
 
     def note_usage(self) -> None:
         """Note in storage that a trial more has ended, and tell what the search has cost."""
-        self.attempts.advance(self.attempts.own.step + 1, self.run.pod.usage())
+        self.attempts.advance(self.attempts.own.step + 1, self.state.pod.usage())
         self.attempts.read_beside()
-        reporter = self.run.reporter
+        reporter = self.state.reporter
         reporter.set(usage=self.attempts.usage, restarts=self.attempts.restarts)
 
 

@@ -18,15 +18,16 @@ from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_api.searchable import SEARCHABLE
 from luthier_api.searchspace import applied, trials_of, written
-from luthier_trainer import device
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
+from luthier_trainer.finetune.finetune import train_only
+from luthier_trainer.finetune.job import Job, Trying
+from luthier_trainer.finetune.state import State
 from luthier_trainer.log import log, log_traceback
+from luthier_trainer.machine import device
 from luthier_trainer.models.cache import BaseModel
-from luthier_trainer.run import Run
 from luthier_trainer.search import asha, standing
 from luthier_trainer.search.records import Record, folder_of
 from luthier_trainer.search.shared import Shared, TrialLedger
-from luthier_trainer.stages import Stages, Trying
 from luthier_trainer.storage.objectstore import join
 from luthier_trainer.training.evaluations import AT_THE_END
 
@@ -52,12 +53,12 @@ def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) ->
     told = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
     log(f"trial {record.number} of {trials_of(shared.search)}: {told}")
     trial = Trial(shared, record)
-    run = Run(_order(shared, record), shared.run.pod, shared.examples)
+    state = State(_order(shared, record), shared.state.pod, shared.examples)
     try:
-        outcome = train(trial, run, base, model_folder)
+        outcome = train(trial, state, base, model_folder)
     except (Interrupted, Superseded):
-        run.save_what_waits()
-        if not run.interrupt.superseded:
+        state.save_what_waits()
+        if not state.interrupt.superseded:
             shared.records.release(trial.record)
         raise
     except Exception as error:
@@ -70,30 +71,32 @@ def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) ->
     else:
         _end(trial, outcome, began)
     finally:
-        if run.writer:
-            run.writer.close()
+        if state.writer:
+            state.writer.close()
         shutil.rmtree(shared.folder / "trial", ignore_errors=True)
-        del run
+        del state
         _tidy()
 
 
-def train(trial: "Trial", run: Run, base: BaseModel, model_folder: Path) -> "Outcome":
+def train(trial: "Trial", state: State, base: BaseModel, model_folder: Path) -> "Outcome":
     """Its training, with its last checkpoint in storage."""
     shared = trial.shared
     folder = shared.folder / "trial"
     folder.mkdir(exist_ok=True)
-    stages = Stages(
-        run,
+    store = shared.store_of(trial.record.number)
+    job = Job(
+        state,
         TrialLedger(shared.attempts),
-        shared.store_of(trial.record.number),
+        store,
+        store,
         shared.examples,
         folder,
         trial=Trying(shared.search.objective.metric, trial.goes_on),
         encodings=shared.encodings,
     )
-    outcome = stages.train(base, model_folder)
-    assert run.writer
-    run.writer.drain(run.spec.storage.retry_seconds + 60)
+    outcome = train_only(job, base, model_folder)
+    assert state.writer
+    state.writer.drain(state.spec.storage.retry_seconds + 60)
     return outcome
 
 
@@ -146,10 +149,10 @@ def _order(shared: Shared, record: Record) -> RunSpec:
         every = prune.min_steps if prune else AT_THE_END
         training = tuning.training.model_copy(update={"eval_every_steps": every})
         tuning = tuning.model_copy(update={"training": training})
-    return shared.run.spec.model_copy(
+    return shared.state.spec.model_copy(
         update={
             "fine_tuning": tuning,
-            "output": join(shared.run.spec.output, folder_of(record.number)),
+            "output": join(shared.state.spec.output, folder_of(record.number)),
             "checkpoints": Checkpoints(keep_last=1),
         }
     )

@@ -30,22 +30,22 @@ class Worker:
 
     def execute(self, base: BaseModel, model_folder: Path) -> RunResult:
         """Raises TrainerError, Interrupted or Superseded."""
-        run = self.shared.run
-        run.reporter.hold(*_HELD)
+        state = self.shared.state
+        state.reporter.hold(*_HELD)
         while (record := self._next()) is not None:
             trial.make(self.shared, record, base, model_folder)
         best = self._to_publish()
         if best is not None:
             return result.publish(self.shared, best, base, model_folder)
         log("nothing is left to do here: the last trials, and the result, are another pod's")
-        self.shared.attempts.end("Succeeded", None, run.pod.usage())
-        run.reporter.close()
-        return run.result("Succeeded")
+        self.shared.attempts.end("Succeeded", None, state.pod.usage())
+        state.reporter.close()
+        return state.result("Succeeded")
 
     def _next(self) -> Record | None:
         """The trial to be made now, which is this pod's; None where none is left."""
         while True:
-            self.shared.run.interrupt.check()
+            self.shared.state.interrupt.check()
             records = self.records.read()
             self._tell(records)
             left = next((it for it in records if self.records.may_take(it)), None)
@@ -138,7 +138,7 @@ class Worker:
         if ended and not status.stopped:
             mean = sum(it.seconds for it in ended) / len(ended)
             eta = round(mean * (status.trials - len(ended)) / workers_of(self.search), 1)
-        self.shared.run.reporter.keep(search=status, eta_seconds=eta)
+        self.shared.state.reporter.keep(search=status, eta_seconds=eta)
 
 
 def _go_on(records: Sequence[Record]) -> bool:

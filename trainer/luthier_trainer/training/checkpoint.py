@@ -46,6 +46,9 @@ class Snapshot:
         return best["step"] if best else None
 
 
+Found = tuple[Snapshot, CheckpointRef]
+
+
 def capture(
     step: int, model: nn.Module, optimizer: Any, scheduler: Any, document: dict[str, Any]
 ) -> Snapshot:
@@ -115,7 +118,7 @@ def write(store: ObjectStore, snapshot: Snapshot, scratch: Path) -> tuple[Checkp
     return ref, size
 
 
-def read_latest(store: ObjectStore, scratch: Path) -> tuple[Snapshot, CheckpointRef] | None:
+def read_latest(store: ObjectStore, scratch: Path) -> Found | None:
     """The newest checkpoint whose files are what its manifest says; older ones if need be."""
     for step in reversed(complete_steps(store)):
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from luthier_trainer import device
+from luthier_trainer.machine import device
 from luthier_trainer.versions import installed
 
 _WORDS = {

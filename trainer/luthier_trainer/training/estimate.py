@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from luthier_api.optimizers import state_bytes_per_weight
 from luthier_api.training import Training
-from luthier_trainer.device import on_gpu
+from luthier_trainer.machine import memory
+from luthier_trainer.machine.device import on_gpu
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.objectives.outputlayer import kept_logits_bytes, logits_bytes
-from luthier_trainer.training import generators, memory
+from luthier_trainer.training import generators
 from luthier_trainer.training.activations import Kept, counted
 from luthier_trainer.training.checkpointwriter import MOST_SNAPSHOTS
 from luthier_trainer.training.rounding import step_bytes

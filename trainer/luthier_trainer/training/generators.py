@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier_trainer.device import on_gpu
+from luthier_trainer.machine.device import on_gpu
 
 
 def seed(number: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from luthier_trainer import device
+from luthier_trainer.machine import device
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.training.sampler import (

@@ -15,21 +15,21 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from luthier_api.result import ExitCode
-from luthier_trainer import device
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine import device, memory
 from luthier_trainer.models.temporary import forward_instead
 from luthier_trainer.objectives.objective import Batch, Item, Objective
-from luthier_trainer.training import best, checkpoint, generators, memory
+from luthier_trainer.training import best, checkpoint, generators
 from luthier_trainer.training.best import Best
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.environment import difference, environment
 from luthier_trainer.training.evaluations import check_evaluations
-from luthier_trainer.training.finite import FiniteCheck
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.length import Length
 from luthier_trainer.training.loader import take_rows, train_loader
-from luthier_trainer.training.noise import noise_on_embeddings
+from luthier_trainer.training.neftune import noise_on_embeddings
+from luthier_trainer.training.nonfinite import NonFiniteCheck
 from luthier_trainer.training.optimizers import make_optimizer, page_again
 from luthier_trainer.training.recorder import Recorder
 from luthier_trainer.training.schedule import follows_evaluations, make_schedule
@@ -125,7 +125,9 @@ class _Training:
         self.schedule = make_schedule(self.optimizer, training, self.length.total)
         # Multiplies the loss, so that small gradients of fp16 aren't lost.
         self.scaler = torch.amp.GradScaler(device.name(), enabled=session.precision.name == "fp16")
-        self.finite = FiniteCheck(session.place, scaled=self.scaler.is_enabled(), world=self.world)
+        self.nonfinite = NonFiniteCheck(
+            session.place, scaled=self.scaler.is_enabled(), world=self.world
+        )
         self.environment = environment(
             session.precision.name, self.world.size, session.resolved.kept
         )
@@ -173,7 +175,7 @@ class _Training:
             sum(map(len, rows)),
         )
         self.recorder.learns(int(examples), int(tokens))
-        self.finite.begin(rows)
+        self.nonfinite.begin(rows)
         if self.world.size > 1:
             generators.seed_step(self.session.training.seed, self.step, self.world.rank)
         total = torch.zeros_like(self.loss_sum)
@@ -181,7 +183,7 @@ class _Training:
             batch = {k: v.to(device.name(), non_blocking=True) for k, v in batch.items()}
             loss = self.objective.loss(self.model, batch, max(int(targets), 1))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.finite.add(loss.detach())
+            self.nonfinite.add(loss.detach())
             total += loss.detach()
         self.world.add_tensor(total)
         self.world.add_gradients(self.model)
@@ -189,7 +191,7 @@ class _Training:
         # Zero is no limit: the norm is measured all the same.
         most = self.session.training.max_grad_norm or torch.inf
         norm = clip_grad_norm_(self.model.parameters(), most)
-        self.finite.check(total, norm, self.step + 1)
+        self.nonfinite.check(total, norm, self.step + 1)
         self.loss_sum += total
         rate = float(self.optimizer.param_groups[0]["lr"])
         scale = self.scaler.get_scale()

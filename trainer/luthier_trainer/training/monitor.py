@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from luthier_api.progress import Machine
-from luthier_trainer.device import on_gpu
 from luthier_trainer.log import log
-from luthier_trainer.training.memory import peak_bytes
+from luthier_trainer.machine.device import on_gpu
+from luthier_trainer.machine.memory import peak_bytes
 
 
 class Monitor:

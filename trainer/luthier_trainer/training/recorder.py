@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from luthier_trainer.log import log
-from luthier_trainer.progress import Pace
+from luthier_trainer.pod.progress import Pace
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.monitor import Monitor, entries
 from luthier_trainer.training.overfitting import overfitting

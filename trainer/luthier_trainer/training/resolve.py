@@ -11,16 +11,16 @@ import torch
 
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
-from luthier_trainer.device import on_gpu
 from luthier_trainer.errors import MEASURING_REMEDY, OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
+from luthier_trainer.machine import memory
+from luthier_trainer.machine.device import on_gpu
+from luthier_trainer.machine.runtime import resident_bytes
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.choose import Batching
 from luthier_trainer.objectives.firstfit import first_fit
 from luthier_trainer.objectives.items import lengths as lengths_of
 from luthier_trainer.objectives.objective import Item, Objective
-from luthier_trainer.runtime import resident_bytes
-from luthier_trainer.training import memory
 from luthier_trainer.training.estimate import Calibration, Memory, calibrate, memory_of
 
 # Larger batches are no faster there.

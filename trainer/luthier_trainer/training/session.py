@@ -7,10 +7,10 @@ from typing import Any
 
 from luthier_api.training import Training
 from luthier_trainer.distributed.world import World
-from luthier_trainer.interrupt import Interrupt
 from luthier_trainer.models.load import Precision
 from luthier_trainer.objectives.objective import Batch, Item
-from luthier_trainer.progress import Reporter
+from luthier_trainer.pod.interrupt import Interrupt
+from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 from luthier_trainer.training.resolve import Resolved
 from luthier_trainer.training.sampler import Pack

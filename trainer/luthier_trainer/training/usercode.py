@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luthier_trainer.usercode import UserCode
+from luthier_trainer.pod.usercode import UserCode
 
 _HOLDS = (Tensor, torch.nn.Module)
 # Where a module keeps what Module.to moves.

@@ -1,0 +1,89 @@
+"""Base and tuned model on the same rows, with the same code."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier_trainer.errors import measuring
+from luthier_trainer.evaluation.answered import Answered
+from luthier_trainer.evaluation.compare import Comparison, compare
+from luthier_trainer.evaluation.measure import Measurement, OnRows
+from luthier_trainer.evaluation.measure import measure as measured_on
+from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.samples import answered
+from luthier_trainer.finetune.job import Job
+from luthier_trainer.finetune.load import Plan
+from luthier_trainer.finetune.prepare import Prepared
+from luthier_trainer.log import log
+from luthier_trainer.methods.tuned import Tuned
+from luthier_trainer.objectives.objective import Item, Objective
+
+# Rows of the sheet for people, and of samples.json.
+_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`comparison` and `tuned` are None where there are no rows to measure on. `items`: the
+    measured rows, encoded once for all models; `answers`: of both models to the first of them."""
+
+    comparison: Comparison | None = None
+    tuned: Measurement | None = None
+    items: Sequence[Item] = ()
+    answers: Sequence[Answered] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
+    """Raises TrainerError, Interrupted or Superseded."""
+    split = prepared.examples.report_split
+    if split is None:
+        log("warning: neither eval nor test rows: the result is not measured")
+        return Measured()
+    job.reporter.stage("Evaluating")
+    started = time.monotonic()
+    rows = prepared.examples.reported
+    items = prepared.encoded(job, "reported", rows)
+    progress = RowProgress(job.reporter, "Evaluating", 2 * len(items), job.interrupt.check)
+    after = answers(job, prepared, plan, tuned.model, plan.objective, items, progress)
+    with tuned.base() as model:
+        before = answers(job, prepared, plan, model, plan.objective, items, progress)
+    comparison = compare(before, after, prepared.values, split)
+    tell(job, comparison)
+    for name, value in comparison.result.tuned.items():
+        log(f"{name}: base {before.values([name])[name]:.4f}, tuned {value:.4f}")
+    log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
+    said = answered(plan.objective, rows, before, after, _SAMPLES)
+    return Measured(comparison, after, items, said)
+
+
+def answers(
+    job: Job,
+    prepared: Prepared,
+    plan: Plan,
+    model: Any,
+    objective: Objective,
+    items: Sequence[Item],
+    on_rows: OnRows,
+) -> Measurement:
+    """What a model makes of the measured rows, which `objective` encoded as `items`."""
+    batch_size = job.tuning.evaluation.batch_size
+    with measuring(batch_size):
+        return measured_on(
+            model,
+            objective,
+            items,
+            prepared.examples.reported,
+            prepared.values,
+            batch_size=batch_size,
+            autocast=plan.autocast,
+            samples=_SAMPLES,
+            on_rows=on_rows,
+        )
+
+
+def tell(job: Job, comparison: Comparison) -> None:
+    """The next report has it, and the end of this run."""
+    job.state.evaluation = comparison.result
+    job.reporter.set(evaluation=comparison.result)
