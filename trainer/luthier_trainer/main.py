@@ -33,7 +33,7 @@ from luthier_trainer.distributed.launch import launch
 from luthier_trainer.distributed.place import LOCAL_RANK, place_of, processes
 from luthier_trainer.errors import Interrupted, Superseded, TrainerError, from_exception
 from luthier_trainer.log import log, log_traceback
-from luthier_trainer.machine.runtime import restart_with_settings
+from luthier_trainer.machine.runtime import collect_rarely, restart_with_settings
 from luthier_trainer.pod.pod import Pod
 from luthier_trainer.pod.usercode import has_code
 from luthier_trainer.redaction import redacted_values
@@ -61,6 +61,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit(_USAGE)
     _log_what_nobody_catches()
+    collect_rarely()
     credentials.take_over()
     try:
         order = _read(Path(sys.argv[1]))
