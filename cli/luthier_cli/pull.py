@@ -42,7 +42,7 @@ def published(resource: Resource, target: Target, revision: str | None) -> Publi
     if revision is not None:
         return Published(str(with_result(find(revisions_of(resource), revision)).uri))
     status = status_of(resource)
-    found = status.get("inUse") or status.get("artifact")
+    found = status.get("inUse") or status.get("artifact") or status.get("current")
     if not found:
         raise CliError(
             f"{target} has no result yet ({status.get('phase') or 'Pending'})",

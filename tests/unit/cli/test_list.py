@@ -70,7 +70,7 @@ def test_list_and_describe(control_plane: Cluster, namespace: str) -> None:
         named(ADAPTER_BUNDLE, "many", namespace),
         fine_tune_job("next", namespace),
     ]
-    control_plane.kubectl("apply", "-f", "-", input="---\n".join(map(json.dumps, jobs)))
+    control_plane.kubectl("apply", "-f", "-", input="\n---\n".join(map(json.dumps, jobs)))
     set_status(control_plane, namespace, complete())
     set_status(control_plane, namespace, optimized(), "opj/small")
     set_status(control_plane, namespace, bundled(), "ab/many")

@@ -152,6 +152,13 @@ def store(control_plane: Cluster) -> Store:
     return Store(s3, bucket, keys | endpoint)
 
 
+def published_as(uri: str, digest: str) -> dict[str, Any]:
+    """What a finished run has in its status."""
+    body = complete()
+    artifact = {"uri": uri, "manifestSha256": digest}
+    return body | {"status": body["status"] | {"artifact": artifact}}
+
+
 def test_what_is_uploaded_can_be_pulled_by_name(
     control_plane: Cluster, namespace: str, store: Store, artifact: Path, tmp_path: Path
 ) -> None:
@@ -168,7 +175,7 @@ def test_what_is_uploaded_can_be_pulled_by_name(
     job = json.dumps(fine_tune_job("tone", namespace))
     control_plane.kubectl("apply", "-f", "-", input=job)
     digest = hashlib.sha256(manifest_of(FILES)).hexdigest()
-    status = complete(artifact={"uri": uri, "manifestSha256": digest})
+    status = published_as(uri, digest)
     set_status(control_plane, namespace, status)
     to = tmp_path / "here"
     command = ["pull", "tone", "-n", namespace, "--to", str(to)]
@@ -176,7 +183,7 @@ def test_what_is_uploaded_can_be_pulled_by_name(
     assert done.returncode == 0, done.stderr
     assert content_of(to) == content_of(artifact)
 
-    status = complete(artifact={"uri": uri, "manifestSha256": "0" * 64})
+    status = published_as(uri, "0" * 64)
     set_status(control_plane, namespace, status)
     done = luthier(*command, kubeconfig=control_plane.kubeconfig, **store.environment)
     assert done.returncode == 2
