@@ -22,7 +22,7 @@ SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Meter:
+class Evaluator:
     """Measurements are kept in the cache, by the key of what was measured; `fence` is called
     before that. `scratch`: for files of the benchmark."""
 
