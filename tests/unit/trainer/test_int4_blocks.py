@@ -18,7 +18,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 
 from luthier_api.optimizejob import Int4, Optimizing
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 from luthier_trainer.optimize.load import _precisions
 from luthier_trainer.packages.contract import Source
 from luthier_trainer.packages.genai.base import read_base

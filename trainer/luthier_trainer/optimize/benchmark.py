@@ -109,7 +109,9 @@ def _prepare(order: dict[str, Any]) -> None:
         getattr(transformers, order["head"][0])
         torch.set_num_threads(order["threads"])
     elif order["format"] == "genai":
-        import onnxruntime_genai  # noqa: F401
+        from luthier_trainer.packages.genai.runner import library
+
+        library()
     else:
         import onnxruntime  # noqa: F401
 
@@ -121,7 +123,7 @@ def _open(order: dict[str, Any]) -> Runner:
     if order["format"] is not None:
         return formats.open_package(order["format"], folder, order["threads"])
     # Of what PyTorch runs alone: its import would count in a package's memory.
-    from luthier_trainer.objectives.objective import Head
+    from luthier_trainer.models.heads import Head
     from luthier_trainer.optimize.torchrunner import TorchRunner
 
     name, labels = order["head"]

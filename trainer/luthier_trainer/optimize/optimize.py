@@ -9,11 +9,11 @@ from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.candidate import Workbench
 from luthier_trainer.optimize.choose import choose
 from luthier_trainer.optimize.compare import measure_source, try_candidate
-from luthier_trainer.optimize.devices import runs_here
 from luthier_trainer.optimize.evaluator import Evaluator
 from luthier_trainer.optimize.job import Job
 from luthier_trainer.optimize.load import Loaded, load
 from luthier_trainer.optimize.publish import publish, refuse
+from luthier_trainer.packages.genai.runner import runs_here
 
 
 def optimize(job: Job) -> OptimizeResult:

@@ -6,9 +6,9 @@ from luthier_api.optimizejob import Candidate
 from luthier_api.result import ExitCode, OptimizeResult
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
+from luthier_trainer.machine.description import machine
 from luthier_trainer.optimize.artifact import artifact_of
 from luthier_trainer.optimize.ask import asked
-from luthier_trainer.optimize.devices import machine
 from luthier_trainer.optimize.job import Job
 from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded

@@ -12,10 +12,11 @@ from typing import Any
 
 from luthier_trainer.models.header import Tensor
 from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
-from luthier_trainer.packages.genai.adapterfile import rank_of, scaling
+from luthier_trainer.packages.genai.adapterfile import scaling
 from luthier_trainer.packages.genai.base import Base, Shape
 from luthier_trainer.packages.genai.modules import is_switchable, parse_peft_key
 from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.published.adapterconfig import rank_of
 
 _ON_THIS_BASE = "train the adapter on this bundle's base"
 _PLAIN = "train it as plain LoRA"
