@@ -11,9 +11,9 @@ from unit.trainer.plain_support import CLASSES, source_of
 from luthier_api.optimizejob import Benchmark, Candidate, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
+from luthier_trainer.optimize.cachekeys import package_key, source_key
 from luthier_trainer.optimize.candidate import Workbench
 from luthier_trainer.optimize.evaluator import Evaluator
-from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.packagecache import PackageCache

@@ -19,7 +19,7 @@ from luthier_trainer.evaluation.compare import (
     with_script,
 )
 from luthier_trainer.evaluation.measure import Measurement
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.finetune.incumbent import Base, NotComparableError, measure_incumbent
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan

@@ -128,9 +128,9 @@ def _check_labels(artifact: Artifact, labels: tuple[str, ...]) -> None:
         raise NotComparableError("its manifest, of an older version, doesn't tell its classes")
     if own != list(labels):
         new, gone = sorted(set(labels) - set(own)), sorted(set(own) - set(labels))
-        told = [
+        differences = [
             f"{words} {', '.join(names[:5])}"
             for words, names in (("it doesn't know", new), ("only it knows", gone))
             if names
         ]
-        raise NotComparableError(f"its classes are others: {'; '.join(told)}")
+        raise NotComparableError(f"its classes are others: {'; '.join(differences)}")

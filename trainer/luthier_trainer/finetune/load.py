@@ -173,11 +173,11 @@ def _kept(job: Job, prepared: Prepared, found: Found | None) -> dict[str, Any]:
 def _follow(job: Job, found: Found | None) -> dict[str, Any]:
     """What the first process resolved. Raises PeersLost where it goes on from another checkpoint:
     it may be the only one that could read the newest."""
-    told, here = job.world.share(), resumed_step(found)
-    if told["step"] != here:
-        log(f"the first process goes on from step {told['step']}, not {here}")
+    first, here = job.world.share(), resumed_step(found)
+    if first["step"] != here:
+        log(f"the first process goes on from step {first['step']}, not {here}")
         raise PeersLost
-    kept: dict[str, Any] = told["kept"]
+    kept: dict[str, Any] = first["kept"]
     return kept
 
 

@@ -43,7 +43,7 @@ def publish(
     writer.drain(job.spec.storage.retry_seconds + 60)
     job.attempts.end("Succeeded", None, state.pod.usage())
     started = state.pod.started_from
-    told = {
+    manifest = {
         "baseModel": {
             "uri": job.tuning.model.uri,
             "digest": base_digest,
@@ -63,7 +63,7 @@ def publish(
         **details,
     }
     result = state.result("Succeeded")
-    ref = publish_artifact(job.target, job.artifact, job.spec, told, result, job.attempts.fence)
+    ref = publish_artifact(job.target, job.artifact, job.spec, manifest, result, job.attempts.fence)
     log(f"published {ref.uri}")
     job.reporter.stage("Done")
     job.reporter.close()

@@ -4,11 +4,11 @@ from luthier_api.optimizejob import Candidate
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.optimize.benchmark import Subject
+from luthier_trainer.optimize.cachekeys import package_key, source_key
 from luthier_trainer.optimize.candidate import OF_A_CANDIDATE, Workbench
 from luthier_trainer.optimize.evaluator import Evaluator
 from luthier_trainer.optimize.gates import judge
 from luthier_trainer.optimize.job import Job
-from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured, baseline, compared
 from luthier_trainer.optimize.source import require_finite

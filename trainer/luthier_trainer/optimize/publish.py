@@ -9,8 +9,8 @@ from luthier_trainer.log import log
 from luthier_trainer.machine.description import machine
 from luthier_trainer.optimize.artifact import artifact_of
 from luthier_trainer.optimize.ask import asked
+from luthier_trainer.optimize.cachekeys import package_key, source_key
 from luthier_trainer.optimize.job import Job
-from luthier_trainer.optimize.keys import package_key, source_key
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured
 from luthier_trainer.optimize.report import write_report

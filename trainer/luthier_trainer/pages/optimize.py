@@ -102,8 +102,8 @@ def _table(summary: Summary) -> str:
         for it in _found(summary)
         if it.reason
     )
-    told = f"<ul>{reasons}</ul>" if reasons else ""
-    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>{told}'
+    notes = f"<ul>{reasons}</ul>" if reasons else ""
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>{notes}'
 
 
 def _cells(it: Candidate) -> list[str]:

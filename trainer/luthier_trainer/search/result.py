@@ -47,14 +47,14 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
     (report / "search.html").write_text(page(name, tuning, records), "utf-8")
     (report / "search.json").write_text(json.dumps(trials, indent=2) + "\n", "utf-8")
     status = standing.status_of(tuning, records)
-    told = {
+    summary = {
         "best": standing.trial_of(tuning, best).to_json(),
         "trials": len(records),
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,
     }
-    return fine_tune(job, base, model_folder, {"search": told})
+    return fine_tune(job, base, model_folder, {"search": summary})
 
 
 def page(name: str, tuning: FineTuning, records: Sequence[Record]) -> str:

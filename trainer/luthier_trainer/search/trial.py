@@ -50,8 +50,8 @@ _DIVERGED = ("LossNotFinite", "GradientNotFinite")
 def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) -> None:
     """Make a trial that this pod has taken. Raises TrainerError, Interrupted or Superseded."""
     began = time.monotonic()
-    told = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
-    log(f"trial {record.number} of {trials_of(shared.search)}: {told}")
+    settings = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
+    log(f"trial {record.number} of {trials_of(shared.search)}: {settings}")
     trial = Trial(shared, record)
     state = State(_order(shared, record), shared.state.pod, shared.examples)
     try:
