@@ -403,7 +403,7 @@ def test_a_rung_that_a_dead_pod_had_noted_is_decided_again(at_work: Worker) -> N
     pruning = search(trials=3, prune={"minSteps": 2, "reduction": 3})
     tuned = shared.tuning.model_copy(update={"search": pruning})
     spec = shared.state.spec.model_copy(update={"fine_tuning": tuned})
-    shared = replace(shared, run=SearchRun(spec))
+    shared = replace(shared, state=SearchRun(spec).state)
     first = shared.records.claim(1, SETTINGS)
     assert first
     assert Trial(shared, first).goes_on(2, {"accuracy": 0.9})
