@@ -45,9 +45,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class Adapter:
     """An adapter as it was fetched.
 
-    `config`: adapter_config.json, its patterns resolved (config.py); `tensors`: the header of
-    adapter_model.safetensors.
-    `base_digest`: of the model that it was trained on, where its run's manifest tells.
+    `config`: adapter_config.json, its patterns resolved (adapterconfig.resolved); `tensors`: the
+    header of adapter_model.safetensors. `base_digest`: of the model that it was trained on, where
+    its run's manifest tells.
     """
 
     name: str
