@@ -53,10 +53,10 @@ class Prepared:
         return _encoded(job, self.cache, self.objective, part, examples)
 
 
-def prepare(job: Job, model_folder: Path) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Raises TrainerError, of the user's code before anything that costs; Interrupted."""
     own_loss, own_script = _own_code(job)
-    tuning, pod = job.tuning, job.state.pod
+    tuning, pod, model_folder = job.tuning, job.state.pod, job.model_folder
     tokenizer = load_tokenizer(model_folder)
     architecture = describe(model_folder)
     check_vocabulary(model_folder, tokenizer)

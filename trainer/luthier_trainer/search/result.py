@@ -32,12 +32,14 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
     folder = shared.folder / "result"
     folder.mkdir(exist_ok=True)
     job = Job(
-        State(order, shared.state.pod, shared.examples),
-        TrialLedger(shared.attempts),
-        shared.store_of(best.number),
-        shared.output,
-        shared.examples,
-        folder,
+        state=State(order, shared.state.pod, shared.examples),
+        attempts=TrialLedger(shared.attempts),
+        output=shared.store_of(best.number),
+        target=shared.output,
+        base=base,
+        model_folder=model_folder,
+        examples=shared.examples,
+        folder=folder,
         encodings=shared.encodings,
     )
     report = job.artifact / "report"
@@ -54,7 +56,7 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
         "pruned": status.pruned,
         "failed": status.failed,
     }
-    return fine_tune(job, base, model_folder, {"search": summary})
+    return fine_tune(job, {"search": summary})
 
 
 def page(name: str, tuning: FineTuning, records: Sequence[Record]) -> str:
