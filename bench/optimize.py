@@ -20,9 +20,10 @@ from luthier_api.optimizejob import Benchmark, Optimizing, SourceRef
 from luthier_api.runspec import OptimizeOrder, RunIdentity
 from luthier_trainer.evaluation.compare import compare
 from luthier_trainer.evaluation.measure import Measurement, measure
+from luthier_trainer.evaluation.timing import Timing
 from luthier_trainer.machine.runtime import threads
 from luthier_trainer.models.load import base_config
-from luthier_trainer.optimize.benchmark import Subject, Timing, benchmark
+from luthier_trainer.optimize.benchmark import Subject, benchmark
 from luthier_trainer.optimize.fetch import fetch
 from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows as Measured

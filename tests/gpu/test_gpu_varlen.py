@@ -13,6 +13,7 @@ from torch import Tensor
 from unit.trainer.cells import CAUSAL, spec
 
 from luthier_trainer.methods.apply import tune
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, load_tokenizer
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives import varlen
@@ -20,7 +21,6 @@ from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.collate import joined
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.isolation import isolation
-from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import Encoder, Tokens, compact
 
 LENGTHS = (70, 1, 700, 33, 129)

@@ -184,12 +184,12 @@ def _skew() -> str:
 def _log_what_nobody_catches() -> None:
     """Through the log, which hides secrets: in threads, and where the end itself fails."""
 
-    def told(error: BaseException | None) -> None:
+    def logged(error: BaseException | None) -> None:
         if error is not None:
             log_traceback(error)
 
-    sys.excepthook = lambda _, error, __: told(error)
-    threading.excepthook = lambda it: told(it.exc_value)
+    sys.excepthook = lambda _, error, __: logged(error)
+    threading.excepthook = lambda it: logged(it.exc_value)
 
 
 def _finish(result: RunEnd, code: ExitCode) -> None:

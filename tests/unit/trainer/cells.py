@@ -14,9 +14,9 @@ from luthier_trainer.methods.apply import tune
 from luthier_trainer.methods.support import SUPPORTED
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, load_tokenizer
 from luthier_trainer.models.precision import Precision
-from luthier_trainer.objectives.objective import Head
 
 CAUSAL, SEQ2SEQ = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
 CLASSES, TAGS = "AutoModelForSequenceClassification", "AutoModelForTokenClassification"

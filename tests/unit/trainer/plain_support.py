@@ -16,7 +16,7 @@ from unit.trainer.tiny import tiny_folder
 
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.methods.bottleneck import Bottleneck
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.packages.contract import Source
 from luthier_trainer.packages.onnx.build import OnnxBuilder

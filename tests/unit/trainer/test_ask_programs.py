@@ -16,8 +16,8 @@ from unit.trainer.tiny import tiny, tiny_tokenizer_of
 
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_trainer.bundle.run import BundleRun
+from luthier_trainer.models.heads import Head
 from luthier_trainer.objectives.ends import ends_of, turn_end
-from luthier_trainer.objectives.objective import Head
 from luthier_trainer.objectives.tokens import Encoder, begin_tokens, pad_token
 from luthier_trainer.optimize.run import Optimization
 from luthier_trainer.packages.contract import Source

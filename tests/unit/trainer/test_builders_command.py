@@ -10,7 +10,7 @@ from luthier_api.adapterbundle import Bundling
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.machine import child
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 from luthier_trainer.packages.contract import Source
 from luthier_trainer.packages.genai import graph
 from luthier_trainer.packages.genai.build import GenaiBuilder

@@ -143,7 +143,7 @@ def test_the_file_is_a_safetensors_file_of_every_type(tmp_path: Path) -> None:
 
     from safetensors.torch import load_file
 
-    from luthier_trainer.training.tensorfile import write_tensors
+    from luthier_trainer.models.tensorfile import write_tensors
 
     kinds = (torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.int8, torch.int64)
     tensors = {str(kind): torch.arange(7).to(kind) for kind in kinds}

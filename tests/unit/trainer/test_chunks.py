@@ -137,7 +137,7 @@ def test_what_is_told_of_chunks_is_of_the_rows() -> None:
     assert (facts.truncated, facts.chunked, facts.tokens) == (0, len(long), sum(whole))
     # The first 24 tokens, then 23 new ones a row.
     assert facts.chunks == sum(1 + -(-(length - 24) // 23) for length in long)
-    assert f"{len(long)} rows are longer than maxLength" in found.told[-1]
+    assert f"{len(long)} rows are longer than maxLength" in found.sentences[-1]
     assert rows_of(items).tolist() == sorted(
         [0, 1, 2, 3] + [1] * (begins(items)[2] - 2) + [3] * (len(items) - begins(items)[3] - 1)
     )

@@ -11,18 +11,15 @@ from unit.trainer.bundle_index import PART, index
 from unit.trainer.optimize_support import order_maker
 
 from luthier_api.optimizejob import Candidate
-from luthier_api.result import RunEnd
 from luthier_api.runspec import AdapterOrder
 from luthier_trainer.bundle.fetch import locate
 from luthier_trainer.bundle.index import AdapterPart
 from luthier_trainer.bundle.parts import taken_part
 from luthier_trainer.bundle.readme import readme
-from luthier_trainer.optimize import publish as ending
-from luthier_trainer.optimize.card import card
 from luthier_trainer.optimize.fetch import fetch
-from luthier_trainer.optimize.measured import Measured
-from luthier_trainer.optimize.report import Summary
-from luthier_trainer.pod import publish
+from luthier_trainer.optimize.publish import manifest_details
+from luthier_trainer.pages.optimizecard import card
+from luthier_trainer.pages.summary import Summary
 from luthier_trainer.pod.usercode import made_with_code
 
 CODE = {"configMapRef": {"name": "mine", "key": "loss.py"}, "entrypoint": "loss"}
@@ -74,16 +71,15 @@ def artifact(folder: Path, manifest: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("manifest", "marked"), [(SAYS_SO, True), (BY_SPEC, True), (WITHOUT, False)]
 )
-def test_a_package(
-    manifest: dict[str, Any], marked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package(manifest: dict[str, Any], marked: bool, tmp_path: Path) -> None:
     order = order_maker(artifact(tmp_path / "artifact", manifest), tmp_path)()
     found = fetch(order, tmp_path / "fetched")
     assert found.custom_code is marked
     summary = Summary(
         order=order,
         baseline=Candidate(precision="fp32"),
-        source=Measured(0),
+        timings=(),
+        seconds=0.0,
         tried=[],
         chosen="int8",
         format="onnx",
@@ -93,27 +89,12 @@ def test_a_package(
     )
     assert ("code of the user's own" in card(summary, [])) is marked
 
-    written: dict[str, Any] = {}
-
-    def keep(_output: Any, _folder: Any, _order: Any, details: dict[str, Any], *_: Any) -> Any:
-        written.update(details)
-        return SimpleNamespace(uri="s3://b/p")
-
-    monkeypatch.setattr(publish, "publish", keep)
-    monkeypatch.setattr(ending, "artifact_of", lambda *_: None)
-    anything: Any = SimpleNamespace(
-        order=order,
-        pod=SimpleNamespace(usage=lambda: None),
-        end=lambda *_: None,
-        fence=None,
-        result=lambda outcome: RunEnd(revision="r", attempt=1, outcome=outcome),
+    job: Any = SimpleNamespace(order=order, wanted=order.optimizing, fetched=found)
+    loaded: Any = SimpleNamespace(
         source=SimpleNamespace(digest="d"),
         builder=SimpleNamespace(format="onnx", options=lambda _: {}),
     )
-    ending.publish_package(
-        anything, anything, anything, anything, "int8", tmp_path, custom_code=found.custom_code
-    )
-    assert written["customCode"] is marked
+    assert manifest_details(job, loaded, "int8")["customCode"] is marked
 
 
 @pytest.mark.parametrize(

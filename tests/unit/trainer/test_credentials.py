@@ -18,8 +18,8 @@ from luthier_trainer import main
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune.run import Run
 from luthier_trainer.models import cache
-from luthier_trainer.pages.card import card
 from luthier_trainer.pages.facts import Facts
+from luthier_trainer.pages.finetunecard import card
 from luthier_trainer.pod.usercode import UserCode, has_code
 from luthier_trainer.storage.open import open_store
 

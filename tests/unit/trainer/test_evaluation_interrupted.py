@@ -9,7 +9,7 @@ from unit.trainer import training_runs
 from unit.trainer.training_runs import Fit, course, measured_loss, rows, same
 
 from luthier_trainer.errors import Interrupted
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.training import checkpoint
 

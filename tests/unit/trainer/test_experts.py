@@ -9,8 +9,8 @@ from unit.trainer.cells import FP32, answers, spec, train
 from unit.trainer.tiny import HIDDEN, tiny_tokenizer_of
 
 from luthier_trainer.methods.apply import tune
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource
-from luthier_trainer.objectives.objective import Head
 
 HEAD = Head("AutoModelForCausalLM")
 MIXTURES = ("mixtral", "qwen2_moe", "olmoe")

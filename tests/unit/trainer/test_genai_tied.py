@@ -17,7 +17,7 @@ from unit.trainer.tiny import tiny
 
 from luthier_api.optimizejob import Optimizing
 from luthier_trainer.bundle.run import BundleRun
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 from luthier_trainer.packages.contract import Source
 from luthier_trainer.packages.genai import tied
 from luthier_trainer.packages.genai.build import GenaiBuilder

@@ -18,12 +18,12 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 
 from luthier_api.optimizejob import Int4, Optimizing
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 from luthier_trainer.optimize.load import _precisions
 from luthier_trainer.packages.contract import Source
 from luthier_trainer.packages.genai.base import read_base
-from luthier_trainer.packages.genai.blocks import int4_refusal
 from luthier_trainer.packages.genai.build import GenaiBuilder
+from luthier_trainer.packages.genai.int4blocks import int4_refusal
 
 ODD = '{"architectures": ["LlamaForCausalLM"], "hidden_size": 80, "num_attention_heads": 5}'
 BLOCKS = get_args(Int4.model_fields["block_size"].annotation)

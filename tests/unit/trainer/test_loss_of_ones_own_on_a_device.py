@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from luthier_trainer.errors import TrainerError
-from luthier_trainer.training.usercode import load_loss
+from luthier_trainer.training.ownloss import load_loss
 
 # A device that tensors can be moved to on any machine.
 ELSEWHERE = torch.device("meta")

@@ -16,12 +16,11 @@ from unit.trainer.test_report import EVALUATION, facts
 
 from luthier_api.optimizejob import Candidate
 from luthier_trainer.bundle.readme import readme
-from luthier_trainer.optimize.card import card as optimized_card
 from luthier_trainer.optimize.howto import explain
-from luthier_trainer.optimize.measured import Measured, Told
-from luthier_trainer.optimize.report import Summary, Tried
-from luthier_trainer.pages.card import card
+from luthier_trainer.pages.finetunecard import card
 from luthier_trainer.pages.markdown import code, fenced, front_matter, inline, row
+from luthier_trainer.pages.optimizecard import card as optimized_card
+from luthier_trainer.pages.summary import Summary, Tried
 from luthier_trainer.published.ask import Ask, Row, Stop
 
 HOSTILE = (
@@ -117,11 +116,12 @@ def test_the_card_of_a_run(make_spec: MakeSpec) -> None:
 def test_the_card_of_a_package(format_: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     order = order_maker(tmp_path, tmp_path)(gates={"metric": "accuracy", "maxMetricDrop": 0.5})
-    tried = Tried(Told(Candidate(precision="int8", reason=HOSTILE)), Measured(0))
+    tried = Tried(Candidate(precision="int8", reason=HOSTILE))
     summary = Summary(
         order=order,
         baseline=Candidate(precision="fp32"),
-        source=Measured(0),
+        timings=(),
+        seconds=0.0,
         tried=[tried],
         chosen="int8",
         format=format_,

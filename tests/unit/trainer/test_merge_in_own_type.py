@@ -10,8 +10,8 @@ from unit.trainer.tiny import tiny_folder
 
 from luthier_trainer.methods import merge as merging
 from luthier_trainer.methods.exact import exact
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, stored_type
-from luthier_trainer.objectives.objective import Head
 
 ARCHITECTURES = ("llama", "gpt2", "t5", "deberta-v2", "gemma2")
 

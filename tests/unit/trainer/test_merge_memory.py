@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from luthier_trainer.methods.merge import merge_adapter, merging_bytes
 from luthier_trainer.models.files import stored_bytes
 from luthier_trainer.models.load import BaseSource
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 
 
 def anonymous():

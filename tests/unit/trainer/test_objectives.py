@@ -39,7 +39,7 @@ from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tagger import Tagger
 from luthier_trainer.objectives.tokens import token_texts
-from luthier_trainer.training.usercode import load_loss
+from luthier_trainer.training.ownloss import load_loss
 
 
 def spec_of(task: str, method: str = "lora", **training: Any) -> FineTuning:

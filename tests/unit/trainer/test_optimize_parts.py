@@ -11,11 +11,11 @@ from unit.trainer.plain_support import CLASSES, source_of
 from luthier_api.optimizejob import Benchmark, Candidate, Optimizing
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import Superseded, TrainerError
+from luthier_trainer.optimize.cachekeys import package_key, source_key
 from luthier_trainer.optimize.candidate import Workbench
-from luthier_trainer.optimize.keys import package_key, source_key
+from luthier_trainer.optimize.evaluator import Evaluator
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured
-from luthier_trainer.optimize.meter import Meter
 from luthier_trainer.optimize.packagecache import PackageCache
 from luthier_trainer.optimize.publish import none_passed
 from luthier_trainer.packages.onnx.build import OnnxBuilder
@@ -42,13 +42,13 @@ def workbench(place: Path, make: type[OnnxBuilder] = OnnxBuilder, **changes: Any
     builder = make(Optimizing(), Interrupt(grace_seconds=1))
     loaded = Loaded(source, builder, ["fp32"], rows=None, ordinary=range(5, 60), begin=())
     cache = PackageCache(FileStore(place / "cache"), "uid-1")
-    meter = Meter(loaded, Benchmark.model_validate(QUICK), cache, lambda: None, place)
+    evaluator = Evaluator(loaded, Benchmark.model_validate(QUICK), cache, lambda: None, place)
     found = Workbench(
         source=source,
         builder=builder,
         here=True,
         cache=cache,
-        meter=meter,
+        evaluator=evaluator,
         stage=lambda _: None,
         fence=lambda: None,
         folder=place / "candidates",
@@ -73,8 +73,8 @@ def test_a_candidate_is_built_and_measured_once(tmp_path: Path) -> None:
     again = workbench(tmp_path, Forbidden, stage=stages.append).candidate("fp32", "key")
     assert len(stages) == 2
     assert again.to_json() == found.to_json()
-    assert isinstance(workbench(tmp_path).meter.known("key"), Measured)
-    assert workbench(tmp_path).meter.known("another") is None
+    assert isinstance(workbench(tmp_path).evaluator.known("key"), Measured)
+    assert workbench(tmp_path).evaluator.known("another") is None
 
 
 def test_what_does_not_run_here_is_built_alone(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_pod_that_was_replaced_keeps_nothing(tmp_path: Path) -> None:
         workbench(tmp_path, fence=fence).candidate("fp32", "key")
     assert workbench(tmp_path).cache.listing("key") is None
     with pytest.raises(Superseded):
-        replace(workbench(tmp_path).meter, fence=fence).keep("key", Measured(1))
-    assert workbench(tmp_path).meter.known("key") is None
+        replace(workbench(tmp_path).evaluator, fence=fence).keep("key", Measured(1))
+    assert workbench(tmp_path).evaluator.known("key") is None
 
 
 def test_whatever_shapes_a_package_is_in_its_key() -> None:

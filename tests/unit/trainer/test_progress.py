@@ -10,7 +10,7 @@ from unit.trainer.support import MakeSpec, Operator
 
 from luthier_api.progress import ProgressReport
 from luthier_api.runspec import ProgressTarget
-from luthier_trainer.evaluation import progress
+from luthier_trainer.evaluation import rowprogress
 from luthier_trainer.pod.progress import Reporter
 
 
@@ -97,13 +97,13 @@ def test_a_dead_operator_costs_nothing(make_spec: MakeSpec, tmp_path: Path) -> N
 def test_an_evaluation_tells_how_far_it_is(
     operator: Operator, tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_TELL_SECONDS", 1e9)
+    monkeypatch.setattr(rowprogress, "_TELL_SECONDS", 1e9)
     reports = reporter(operator, tmp_path / "none", make_spec)
     reports.stage("Evaluating")
-    rows = progress.RowProgress(reports, "Evaluating", 99_999_999, lambda: None)
+    rows = rowprogress.RowProgress(reports, "Evaluating", 99_999_999, lambda: None)
     rows(5)
     assert reports.progress.stage == "Evaluating"  # not yet
-    monkeypatch.setattr(progress, "_TELL_SECONDS", 0)
+    monkeypatch.setattr(rowprogress, "_TELL_SECONDS", 0)
     rows(99_999_994)
     assert reports.progress.stage == "Evaluating 99999999/99999999"
     reports.close()

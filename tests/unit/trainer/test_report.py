@@ -14,10 +14,10 @@ from luthier_api.progress import Machine
 from luthier_trainer.evaluation.compare import Comparison
 from luthier_trainer.finetune.report import write_report
 from luthier_trainer.pages.axis import ticks, within
-from luthier_trainer.pages.card import card
 from luthier_trainer.pages.curve import figure
 from luthier_trainer.pages.facts import Facts
 from luthier_trainer.pages.finetune import page
+from luthier_trainer.pages.finetunecard import card
 from luthier_trainer.pages.numbers import changed, duration, measured, number
 from luthier_trainer.pages.snippet import fetching, snippet
 from luthier_trainer.storage.uri import encoded

@@ -19,7 +19,7 @@ from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.tagger import Tagger
-from luthier_trainer.training.usercode import load_loss
+from luthier_trainer.training.ownloss import load_loss
 
 SECRET = "Doe-HIV"
 TEXT = f"Patient {SECRET}"

@@ -88,7 +88,7 @@ def reached(run: Run) -> int:
 
 def saved_step(run: Run, scratch: Path) -> int | None:
     """The step of the newest checkpoint that can be read."""
-    output = FileStore(Path(run.spec.output.removeprefix("file://")))
+    output = FileStore(Path(run.pod.order.output.removeprefix("file://")))
     found = checkpoint.read_latest(output, scratch)
     return found[0].step if found else None
 

@@ -15,11 +15,11 @@ from luthier_api.progress import MAX_REPORT_BYTES
 from luthier_api.runspec import RunIdentity, S3Access
 from luthier_api.search import Prune, Search
 from luthier_trainer.errors import Superseded
+from luthier_trainer.pages.importance import importance
 from luthier_trainer.pod.attempts import Attempts
 from luthier_trainer.search import asha, standing
-from luthier_trainer.search.importance import importance
-from luthier_trainer.search.page import search_page
 from luthier_trainer.search.records import Holder, Record, Records, Take
+from luthier_trainer.search.result import page as search_page
 from luthier_trainer.search.run import SearchRun
 from luthier_trainer.search.shared import Shared
 from luthier_trainer.search.strategies import settings_of, uniform
@@ -403,7 +403,7 @@ def test_a_rung_that_a_dead_pod_had_noted_is_decided_again(at_work: Worker) -> N
     pruning = search(trials=3, prune={"minSteps": 2, "reduction": 3})
     tuned = shared.tuning.model_copy(update={"search": pruning})
     spec = shared.state.spec.model_copy(update={"fine_tuning": tuned})
-    shared = replace(shared, run=SearchRun(spec))
+    shared = replace(shared, state=SearchRun(spec).state)
     first = shared.records.claim(1, SETTINGS)
     assert first
     assert Trial(shared, first).goes_on(2, {"accuracy": 0.9})

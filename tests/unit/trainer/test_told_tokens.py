@@ -26,13 +26,13 @@ def test_what_is_learnt_of_the_tokens_is_told() -> None:
         assert found.kept == sum(map(len, items))
         percent = round(100 * counted / found.kept, 2)
         assert found.complete(DatasetFacts()).tokens_learnt_percent == percent
-        assert found.told == [
+        assert found.sentences == [
             f"of the rows' {found.kept:,} tokens the loss counts {counted:,} ({percent}%)"
         ]
         assert share is None or counted == found.kept - len(items)
     short = Causal(tokenizer, ChatEncoder(tokenizer, 30, False), 30)
     lost = inspect(short, short.encode(CHATS))
-    assert lost.told[1:] == [
+    assert lost.sentences[1:] == [
         f"{lost.chats_cut} conversations are too long and lose {lost.turns_cut} turns, the oldest "
         "first"
     ]

@@ -160,7 +160,7 @@ def test_a_full_disk_is_told(place: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_really_full_disk_is_told() -> None:
     """/dev/full answers each write with ENOSPC."""
-    from luthier_trainer.training.tensorfile import write_tensors
+    from luthier_trainer.models.tensorfile import write_tensors
 
     with pytest.raises(OSError, match="No space left") as caught:
         write_tensors(Path("/dev/full"), {"a": torch.rand(10**6)})

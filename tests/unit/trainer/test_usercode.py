@@ -14,7 +14,7 @@ from luthier_api.runspec import RunSpec
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune.run import Run
 from luthier_trainer.machine import runtime
-from luthier_trainer.training.usercode import load_loss
+from luthier_trainer.training.ownloss import load_loss
 
 GOOD = """
 import torch

@@ -55,9 +55,9 @@ def _loader(part: AdapterPart) -> str:
 
 def _asked(adapters: Iterable[AdapterPart]) -> list[str]:
     """Of each adapter whose run told it."""
-    told: list[tuple[str, Ask]] = [(part.name, part.ask) for part in adapters if part.ask]
-    parts = ["## How each adapter is asked"] if told else []
-    for name, ask in told:
+    asks: list[tuple[str, Ask]] = [(part.name, part.ask) for part in adapters if part.ask]
+    parts = ["## How each adapter is asked"] if asks else []
+    for name, ask in asks:
         parts += section(ask, heading=f"### {code(name)}")
     return parts
 

@@ -19,8 +19,8 @@ from luthier_trainer.models.load import base_config, load_tokenizer
 from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Objective
 from luthier_trainer.objectives.positions import positions_of
-from luthier_trainer.optimize.fetch import as_fine_tuning
 from luthier_trainer.pod.claim import began_of
+from luthier_trainer.published.order import as_fine_tuning
 
 # Told where a run measured nothing that is better when it is higher.
 _LAST_RESORT = ("perplexity", "loss")

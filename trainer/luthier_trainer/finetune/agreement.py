@@ -21,16 +21,16 @@ def agreement(pod: Pod, base: BaseModel, examples: Examples) -> dict[str, Any]:
     }
 
 
-def agree(pod: Pod, base: BaseModel, examples: Examples, told: dict[str, Any]) -> None:
+def agree(pod: Pod, base: BaseModel, examples: Examples, first: dict[str, Any]) -> None:
     """Take over what the first process said.
 
     Raises PeersLost where this one has read other data or another model: they moved meanwhile,
     and all begin anew.
     """
     for name, own in (("dataset", examples.digest), ("base", identity(base))):
-        if told[name] != own:
-            log(f"the {name} is {own} here, and {told[name]} in the first process: it has changed")
+        if first[name] != own:
+            log(f"the {name} is {own} here, and {first[name]} in the first process: it has changed")
             raise PeersLost
-    began, start = told["began"], told["startedFrom"]
+    began, start = first["began"], first["startedFrom"]
     pod.began = datetime.fromisoformat(began) if began else None
     pod.started_from = Start.model_validate(start) if start else None

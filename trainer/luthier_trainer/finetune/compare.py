@@ -19,8 +19,8 @@ from luthier_trainer.evaluation.compare import (
     with_script,
 )
 from luthier_trainer.evaluation.measure import Measurement
-from luthier_trainer.evaluation.progress import RowProgress
-from luthier_trainer.finetune.incumbent import Base, NotComparableError, measure_incumbent
+from luthier_trainer.evaluation.rowprogress import RowProgress
+from luthier_trainer.finetune.incumbent import NotComparableError, measure_incumbent
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan
 from luthier_trainer.finetune.measure import Measured, answers, tell
@@ -40,7 +40,7 @@ def evaluate_by_script(job: Job, prepared: Prepared, measured: Measured) -> Meas
 
 
 def compare_with_incumbent(
-    job: Job, prepared: Prepared, plan: Plan, measured: Measured, base_digest: str
+    job: Job, prepared: Prepared, plan: Plan, measured: Measured
 ) -> Measured:
     """What is in use on the same rows, with the same code. The tuned model is saved and gone, so
     that there is one model at a time. Whatever prevents it is told, and no more: the result
@@ -53,10 +53,10 @@ def compare_with_incumbent(
     if device.on_gpu():
         torch.cuda.empty_cache()
     warnings = measured.warnings
-    base, revision = Base(plan.source.folder, base_digest), ref.revision or ""
+    revision = ref.revision or ""
     with TemporaryDirectory(prefix="incumbent-", dir=job.folder) as folder:
         try:
-            compared = _compared(job, prepared, plan, measured, base, revision, Path(folder))
+            compared = _compared(job, prepared, plan, measured, revision, Path(folder))
         except Exception as error:
             why = str(error)
             if not isinstance(error, NotComparableError | TrainerError):
@@ -76,7 +76,6 @@ def _compared(
     prepared: Prepared,
     plan: Plan,
     measured: Measured,
-    base: Base,
     revision: str,
     folder: Path,
 ) -> Comparison:
@@ -87,7 +86,7 @@ def _compared(
     def measure(model: Any, objective: Objective, items: Sequence[Item]) -> Measurement:
         return answers(job, prepared, plan, model, objective, items, progress)
 
-    found = measure_incumbent(job, prepared, plan, base, folder, measure)
+    found = measure_incumbent(job, prepared, plan, folder, measure)
     compared = with_incumbent(measured.comparison, measured.tuned, found, prepared.values, revision)
     if prepared.script:
         compared = with_incumbents_script(compared, _by_script(job, prepared, folder))

@@ -6,7 +6,6 @@ Job (what is given), Prepared (rows as tokens), Plan (what `auto` comes to), Mea
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,28 +25,20 @@ from luthier_trainer.log import log
 from luthier_trainer.machine import device
 from luthier_trainer.machine.runtime import has_tcmalloc, threads
 from luthier_trainer.methods.tuned import Tuned
-from luthier_trainer.models import cache
-from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.training.checkpoint import Found
 from luthier_trainer.training.loop import Outcome
 
 
-def fine_tune(
-    job: Job,
-    base: BaseModel,
-    model_folder: Path,
-    details: Mapping[str, Any] = MappingProxyType({}),
-) -> RunResult:
+def fine_tune(job: Job, details: Mapping[str, Any] = MappingProxyType({})) -> RunResult:
     """Train, measure and publish. `details`: of the manifest, beside what every run tells there.
 
     Raises TrainerError, Interrupted or Superseded.
     """
-    prepared, plan, tuned, checkpoint = _ready(job, base, model_folder)
+    prepared, plan, tuned, checkpoint = _ready(job)
     show(job, prepared, plan)
     outcome = train(job, prepared, plan, tuned, checkpoint)
     del checkpoint  # as large as all that is trained
     tuned.settle()
-    digest = cache.digest(model_folder, base)
     measured = measure(job, prepared, plan, tuned)
     job.interrupt.check()  # an exception of a signal's handler can get lost in a library
     job.reporter.stage("Publishing")
@@ -55,26 +46,24 @@ def fine_tune(
     del tuned  # what is in use is loaded next: one model at a time
     measured = evaluate_by_script(job, prepared, measured)
     job.interrupt.check()
-    measured = compare_with_incumbent(job, prepared, plan, measured, digest)
+    measured = compare_with_incumbent(job, prepared, plan, measured)
     job.interrupt.check()
-    return publish(job, prepared, plan, outcome, measured, saved, base, digest, details)
+    return publish(job, prepared, plan, outcome, measured, saved, details)
 
 
-def train_only(job: Job, base: BaseModel, model_folder: Path) -> Outcome:
+def train_only(job: Job) -> Outcome:
     """The training alone, whose checkpoints stay. Raises as `fine_tune`."""
-    prepared, plan, tuned, checkpoint = _ready(job, base, model_folder)
+    prepared, plan, tuned, checkpoint = _ready(job)
     return train(job, prepared, plan, tuned, checkpoint)
 
 
-def _ready(
-    job: Job, base: BaseModel, model_folder: Path
-) -> tuple[Prepared, Plan, Tuned, Found | None]:
+def _ready(job: Job) -> tuple[Prepared, Plan, Tuned, Found | None]:
     """Everything but the first step."""
     started = time.monotonic()
     device.decide(job.spec.gpus)
     torch.set_num_threads(threads())
-    prepared = prepare(job, model_folder)
-    plan, tuned, checkpoint = load(job, prepared, base, model_folder)
+    prepared = prepare(job)
+    plan, tuned, checkpoint = load(job, prepared)
     allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"
     log(
         f"loaded in {time.monotonic() - started:.1f} s, {torch.get_num_threads()} threads, "

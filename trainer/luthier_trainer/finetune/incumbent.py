@@ -5,7 +5,6 @@ and how its answers count, is as of the new result.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,8 @@ class NotComparableError(Exception):
     """The result can't be compared with what is in use; the text says why."""
 
 
-@dataclass(frozen=True)
-class Base:
-    """Of the new result."""
-
-    folder: Path
-    digest: str
-
-
 def measure_incumbent(
-    job: Job, prepared: Prepared, plan: Plan, base: Base, folder: Path, measure: Measure
+    job: Job, prepared: Prepared, plan: Plan, folder: Path, measure: Measure
 ) -> Measurement:
     """Fetch it to `folder`, load it and let it answer. Raises NotComparableError, TrainerError, or
     whatever loading a model does."""
@@ -57,8 +48,8 @@ def measure_incumbent(
     artifact.download(folder, {part} if prepared.script is None else {"adapter", "model"})
     if method.type == "full":
         model_folder = folder / part
-    elif artifact.manifest["baseModel"]["digest"] == base.digest:
-        model_folder = base.folder
+    elif artifact.manifest["baseModel"]["digest"] == job.base_digest:
+        model_folder = job.model_folder
     else:
         model_folder = base_of(artifact, order)
     tuning = _asked_as(artifact.tuning, ours)
@@ -128,9 +119,9 @@ def _check_labels(artifact: Artifact, labels: tuple[str, ...]) -> None:
         raise NotComparableError("its manifest, of an older version, doesn't tell its classes")
     if own != list(labels):
         new, gone = sorted(set(labels) - set(own)), sorted(set(own) - set(labels))
-        told = [
+        differences = [
             f"{words} {', '.join(names[:5])}"
             for words, names in (("it doesn't know", new), ("only it knows", gone))
             if names
         ]
-        raise NotComparableError(f"its classes are others: {'; '.join(told)}")
+        raise NotComparableError(f"its classes are others: {'; '.join(differences)}")

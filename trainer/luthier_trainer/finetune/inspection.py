@@ -53,7 +53,7 @@ class Inspection:
         )
 
     @property
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """What the user is told of it, in sentences."""
         lines = []
         if self.learnt is not None:

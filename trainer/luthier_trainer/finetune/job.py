@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from luthier_api.finetuning import FineTuning
@@ -10,6 +11,8 @@ from luthier_trainer.data.examples import Examples
 from luthier_trainer.distributed.world import World
 from luthier_trainer.finetune.inspection import Inspection
 from luthier_trainer.finetune.state import State
+from luthier_trainer.models import cache
+from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.pod.attempts import Ledger
 from luthier_trainer.pod.interrupt import Interrupt
@@ -31,14 +34,17 @@ class Trying:
 
 @dataclass(frozen=True)
 class Job:
-    """`output`: where checkpoints are; `target`: where the result goes. `examples`: as they were
-    read. `folder`: scratch space. `trial`: of a training that is one of a search's. `encodings`:
-    kept of one for the next. `world`: the processes that train the model together."""
+    """`output`: where checkpoints are; `target`: where the result goes. `base`: the model, which is
+    in `model_folder`. `examples`: as they were read. `folder`: scratch space. `trial`: of a
+    training that is one of a search's. `encodings`: kept of one for the next. `world`: the
+    processes that train the model together."""
 
     state: State
     attempts: Ledger
     output: ObjectStore
     target: ObjectStore
+    base: BaseModel
+    model_folder: Path
     examples: Examples
     folder: Path
     trial: Trying | None = None
@@ -60,6 +66,10 @@ class Job:
     @property
     def interrupt(self) -> Interrupt:
         return self.state.interrupt
+
+    @cached_property
+    def base_digest(self) -> str:
+        return cache.digest(self.model_folder, self.base)
 
     @property
     def artifact(self) -> Path:

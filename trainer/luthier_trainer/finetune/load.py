@@ -18,9 +18,7 @@ from luthier_trainer.machine.runtime import resident_bytes
 from luthier_trainer.methods.apply import trained_type, tune
 from luthier_trainer.methods.merge import merging_bytes
 from luthier_trainer.methods.tuned import Tuned
-from luthier_trainer.models import cache
 from luthier_trainer.models.architecture import describe
-from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.objectives.causal import Causal
@@ -56,15 +54,13 @@ class Plan:
         return self.precision.autocast
 
 
-def load(
-    job: Job, prepared: Prepared, base: BaseModel, model_folder: Path
-) -> tuple[Plan, Tuned, Found | None]:
+def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     """The plan, the model with the method on it, and the checkpoint to go on from.
 
     Raises TrainerError, and PeersLost where other processes go on from another checkpoint.
     """
-    tuning, objective, wish = job.tuning, prepared.objective, job.tuning.training
-    training = with_rate(wish, tuning.method.type, describe(model_folder).kind)
+    tuning, objective, model_folder = job.tuning, prepared.objective, job.model_folder
+    training = with_rate(tuning.training, tuning.method.type, describe(model_folder).kind)
     weights = trained_type(tuning.method)
     # What is in bf16 is computed with in bf16.
     arithmetic = training.precision if weights == torch.float32 else "bf16"
@@ -79,7 +75,7 @@ def load(
     )
     found = checkpoint.read_latest(job.output, job.folder)
     # A checkpoint has all that is trained: what the run began with may be gone since.
-    start = None if found else _start(job, source, base)
+    start = None if found else _start(job, source)
     tuned = tune(tuning, source, precision, start)
     if objective.head.auto_class.endswith("LM"):
         remember_plain_head(tuned.model, precision.autocast)
@@ -122,11 +118,11 @@ def load(
     if job.world.is_first:
         job.world.share({"step": resumed_step(found), "kept": resolved.kept})
     if tuning.method.merge:
-        resolved = _with_merge(job, resolved, model_folder)
+        resolved = _with_merge(job, resolved)
     notes = {
         "precision": precision.name,
         "threads": str(torch.get_num_threads()),
-        **rate_notes(wish, training),
+        **rate_notes(tuning.training, training),
         **resolved.notes,
         **tuned.resolved,
     }
@@ -151,13 +147,13 @@ def resumed_step(found: Found | None) -> int:
     return found[0].step if found else 0
 
 
-def _start(job: Job, source: BaseSource, base: BaseModel) -> Path | None:
+def _start(job: Job, source: BaseSource) -> Path | None:
     """The weights that the training begins with, where it goes on from earlier ones."""
     start = job.state.pod.started_from
     if start is None:
         return None
-    digest = cache.digest(source.folder, base)
-    return fetch_start(start, job.spec, source.head, digest, job.folder / "start")
+    folder = job.folder / "start"
+    return fetch_start(start, job.spec, source.head, job.base_digest, folder)
 
 
 def _kept(job: Job, prepared: Prepared, found: Found | None) -> dict[str, Any]:
@@ -173,17 +169,17 @@ def _kept(job: Job, prepared: Prepared, found: Found | None) -> dict[str, Any]:
 def _follow(job: Job, found: Found | None) -> dict[str, Any]:
     """What the first process resolved. Raises PeersLost where it goes on from another checkpoint:
     it may be the only one that could read the newest."""
-    told, here = job.world.share(), resumed_step(found)
-    if told["step"] != here:
-        log(f"the first process goes on from step {told['step']}, not {here}")
+    first, here = job.world.share(), resumed_step(found)
+    if first["step"] != here:
+        log(f"the first process goes on from step {first['step']}, not {here}")
         raise PeersLost
-    kept: dict[str, Any] = told["kept"]
+    kept: dict[str, Any] = first["kept"]
     return kept
 
 
-def _with_merge(job: Job, resolved: Resolved, model_folder: Path) -> Resolved:
+def _with_merge(job: Job, resolved: Resolved) -> Resolved:
     """With what merging will need of the machine's memory at the end."""
-    needed = resident_bytes() + merging_bytes(model_folder)
+    needed = resident_bytes() + merging_bytes(job.model_folder)
     room = memory.machine_bytes(job.spec.memory_bytes)
     text = f"merging at the end needs about {needed / 1e9:.1f} GB of the machine's memory"
     if needed > room:

@@ -10,7 +10,7 @@ from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.evaluation.compare import Comparison, compare
 from luthier_trainer.evaluation.measure import Measurement, OnRows
 from luthier_trainer.evaluation.measure import measure as measured_on
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan

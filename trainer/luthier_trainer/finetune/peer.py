@@ -63,8 +63,18 @@ class Peer:
             except _NothingToDoError:
                 return self.result("Succeeded")
             agree(self.pod, base, examples, world.share())
-            job = Job(state, _NoLedger(), output, output, examples, folder, world=world)
-            train_only(job, base, model_folder)
+            job = Job(
+                state=state,
+                attempts=_NoLedger(),
+                output=output,
+                target=output,
+                base=base,
+                model_folder=model_folder,
+                examples=examples,
+                folder=folder,
+                world=world,
+            )
+            train_only(job)
         log("trained: the first process measures and publishes the result")
         return self.result("Succeeded")
 

@@ -8,7 +8,7 @@ from typing import Any
 from luthier_api.finetunejob import DatasetFacts
 from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.evaluation import metrics, script
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.finetune import inspection
 from luthier_trainer.finetune.inspection import Inspection
 from luthier_trainer.finetune.job import Job
@@ -25,7 +25,7 @@ from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.specials import special_token_warnings
 from luthier_trainer.objectives.unfold import unfolded
 from luthier_trainer.pod import usercode
-from luthier_trainer.training.usercode import UserLoss, load_loss
+from luthier_trainer.training.ownloss import UserLoss, load_loss
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Prepared:
         return _encoded(job, self.cache, self.objective, part, examples)
 
 
-def prepare(job: Job, model_folder: Path) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Raises TrainerError, of the user's code before anything that costs; Interrupted."""
     own_loss, own_script = _own_code(job)
-    tuning, pod = job.tuning, job.state.pod
+    tuning, pod, model_folder = job.tuning, job.state.pod, job.model_folder
     tokenizer = load_tokenizer(model_folder)
     architecture = describe(model_folder)
     check_vocabulary(model_folder, tokenizer)
@@ -157,7 +157,7 @@ def _rows(
             f"warning: data: {share:.1f}% of the rows are longer than "
             f"{objective.max_length:,} tokens, up to {found.lengths.max():,}: cut"
         )
-    for line in found.told:
+    for line in found.sentences:
         log(line)
     return items, eval_items, found
 

@@ -12,7 +12,6 @@ from luthier_trainer.finetune.prepare import Prepared
 from luthier_trainer.finetune.report import write_report
 from luthier_trainer.finetune.save import Saved
 from luthier_trainer.log import log
-from luthier_trainer.models.cache import BaseModel
 from luthier_trainer.pages.facts import Facts
 from luthier_trainer.pages.sheet import sheet
 from luthier_trainer.pod.claim import Start
@@ -28,27 +27,25 @@ def publish(
     outcome: Outcome,
     measured: Measured,
     saved: Saved,
-    base: BaseModel,
-    base_digest: str,
     details: Mapping[str, Any],
 ) -> RunResult:
     """`details`: of the manifest, beside what every run tells there.
 
     Raises TrainerError, Interrupted or Superseded.
     """
-    facts = _facts(job, prepared, plan, outcome, measured, saved, base, base_digest)
+    facts = _facts(job, prepared, plan, outcome, measured, saved)
     _write_report(job, outcome, measured, facts)
     state, writer = job.state, job.state.writer
     assert writer
     writer.drain(job.spec.storage.retry_seconds + 60)
     job.attempts.end("Succeeded", None, state.pod.usage())
     started = state.pod.started_from
-    told = {
+    manifest = {
         "baseModel": {
             "uri": job.tuning.model.uri,
-            "digest": base_digest,
-            "revision": base.commit,
-            "licence": base.licence,
+            "digest": job.base_digest,
+            "revision": job.base.commit,
+            "licence": job.base.licence,
         },
         "startedFrom": started.to_json() if started else None,
         "labels": list(plan.objective.head.labels) or None,
@@ -63,7 +60,7 @@ def publish(
         **details,
     }
     result = state.result("Succeeded")
-    ref = publish_artifact(job.target, job.artifact, job.spec, told, result, job.attempts.fence)
+    ref = publish_artifact(job.target, job.artifact, job.spec, manifest, result, job.attempts.fence)
     log(f"published {ref.uri}")
     job.reporter.stage("Done")
     job.reporter.close()
@@ -77,8 +74,6 @@ def _facts(
     outcome: Outcome,
     measured: Measured,
     saved: Saved,
-    base: BaseModel,
-    base_digest: str,
 ) -> Facts:
     report, head, writer = job.reporter.report, plan.objective.head, job.state.writer
     warnings = [
@@ -89,9 +84,9 @@ def _facts(
         writer.warning if writer else None,
     ]
     return Facts(
-        base_digest=base_digest,
-        commit=base.commit,
-        licence=base.licence,
+        base_digest=job.base_digest,
+        commit=job.base.commit,
+        licence=job.base.licence,
         dataset_digest=prepared.examples.digest,
         summary=job.state.data_summary() or "",
         steps=outcome.step,

@@ -7,9 +7,9 @@ from typing import Any
 
 from luthier_api.runspec import RunSpec
 from luthier_trainer.evaluation.compare import Comparison
-from luthier_trainer.pages.card import card
 from luthier_trainer.pages.facts import Facts
 from luthier_trainer.pages.finetune import LINKS, page
+from luthier_trainer.pages.finetunecard import card
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.tensorboard import event_file
 

@@ -103,8 +103,18 @@ def train_and_publish(state: State, given: Sources) -> RunResult:
 
     world = meet(place_of(state.spec), state.interrupt.check)
     world.share(agreement(state.pod, base, examples))
-    job = Job(state, attempts, output, output, examples, given.folder, world=world)
-    return fine_tune(job, base, model_folder)
+    job = Job(
+        state=state,
+        attempts=attempts,
+        output=output,
+        target=output,
+        base=base,
+        model_folder=model_folder,
+        examples=examples,
+        folder=given.folder,
+        world=world,
+    )
+    return fine_tune(job)
 
 
 def _look_for_a_free_revision(state: State, error: BaseException) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan
 from luthier_trainer.finetune.measure import Measured, answers

@@ -21,7 +21,7 @@ def show(job: Job, prepared: Prepared, plan: Plan) -> None:
         prepared.facts,
         inspection.lengths,
         inspection.shown,
-        inspection.told,
+        inspection.sentences,
         max_length=plan.objective.max_length,
         expected=needs,
     )

@@ -18,7 +18,7 @@ from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.storage.open import open_store
 
 if TYPE_CHECKING:
-    from luthier_trainer.objectives.objective import Head
+    from luthier_trainer.models.heads import Head
 
 _PARAM = "model.adapter"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -35,21 +35,21 @@ class State:
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:
         """What is known now, as the end of this pod."""
-        told = self.reporter.report
+        report = self.reporter.report
         return RunResult(
             **self.pod.end(outcome, failure),
             dataset_digest=self.examples.digest if self.examples else None,
             dataset_valid=self.data_valid,
             dataset_summary=self.data_summary(),
-            dataset=told.dataset,
-            estimate=told.estimate,
-            resolved=told.resolved,
-            overfitting=told.overfitting,
-            inexact_resume=told.inexact_resume,
-            progress=told.progress,
+            dataset=report.dataset,
+            estimate=report.estimate,
+            resolved=report.resolved,
+            overfitting=report.overfitting,
+            inexact_resume=report.inexact_resume,
+            progress=report.progress,
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
-            search=told.search,
+            search=report.search,
             custom_code=has_code(self.spec),
             newest_revision=self.newest_revision,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from luthier_trainer.errors import Interrupted, Superseded, measuring
 from luthier_trainer.evaluation.measure import eval_metrics
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.finetune.inspection import rows_of
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan, resumed_step

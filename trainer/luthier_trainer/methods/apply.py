@@ -13,9 +13,9 @@ from luthier_trainer.machine import device
 from luthier_trainer.methods.support import require_method
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, skeleton
 from luthier_trainer.models.precision import Precision
-from luthier_trainer.objectives.objective import Head
 
 _TASK_TYPES = {
     "AutoModelForCausalLM": "CAUSAL_LM",

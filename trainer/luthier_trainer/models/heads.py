@@ -1,8 +1,20 @@
 """The layers that end a model: put on the base model for a task, or its output layer."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the model must end in: a class of transformers, e.g. AutoModelForTokenClassification.
+
+    `labels` are those of its outputs in order; empty for language models and embeddings.
+    """
+
+    auto_class: str
+    labels: tuple[str, ...] = ()
 
 
 def head_modules(model: Any) -> list[str]:

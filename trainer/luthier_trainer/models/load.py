@@ -13,13 +13,12 @@ from luthier_trainer.machine.runtime import hide_unused_packages
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.dropout import override_dropout
 from luthier_trainer.models.files import main_type
-from luthier_trainer.models.heads import remember_new_modules
+from luthier_trainer.models.heads import Head, remember_new_modules
 from luthier_trainer.models.precision import Precision, resolve_precision, widen_stream
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
-from luthier_trainer.objectives.objective import Head
-from luthier_trainer.objectives.varlen import EAGER_ATTENTION_TOKENS
 
 __all__ = [
+    "EAGER_ATTENTION_TOKENS",
     "BaseSource",
     "Precision",
     "base_config",
@@ -27,6 +26,9 @@ __all__ = [
     "load_tokenizer",
     "resolve_precision",
 ]
+
+# On a CPU: above this many tokens the memory of plain attention (quadratic) outweighs its speed.
+EAGER_ATTENTION_TOKENS = 512
 
 
 def load_tokenizer(folder: Path) -> Any:

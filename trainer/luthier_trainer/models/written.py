@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from luthier_trainer.training.tensorfile import as_bytes, write_tensors
+from luthier_trainer.models.tensorfile import as_bytes, write_tensors
 
 _INDEX = "model.safetensors.index.json"
 

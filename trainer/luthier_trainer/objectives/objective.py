@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, Self
 from torch import Tensor, nn
 
 from luthier_trainer.data.examples import Example
+from luthier_trainer.models.heads import Head as Head
 
 Batch = dict[str, Tensor]
 # What an answer is: a class, a tag for each word, text, or how alike two texts are.
@@ -37,17 +38,6 @@ class StorableItem(CutItem, Protocol):
 
     @classmethod
     def of_numbers(cls, numbers: "array[int]") -> Self: ...
-
-
-@dataclass(frozen=True)
-class Head:
-    """What the model must end in: a class of transformers, e.g. AutoModelForTokenClassification.
-
-    `labels` are those of its outputs in order; empty for language models and embeddings.
-    """
-
-    auto_class: str
-    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

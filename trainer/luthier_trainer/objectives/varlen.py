@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
+from luthier_trainer.models.load import EAGER_ATTENTION_TOKENS
 from luthier_trainer.objectives.forward import unwrapped
 
 NAME = "luthier_varlen"
 # Keys of a batch, and names that models hand on to their attention.
 BOUNDS, PLACES = "cu_seq_lens_q", "sequence_places"
-# On a CPU: above this many tokens the memory of plain attention (quadratic) outweighs its speed.
-EAGER_ATTENTION_TOKENS = 512
 _AMPERE = (8, 0)
 _WIDEST_HEAD = 256  # of torch's flash kernels
 

@@ -12,37 +12,13 @@ from typing import Any
 from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.evaluation.timing import Timing
 from luthier_trainer.machine import child
 from luthier_trainer.machine.runtime import hide_unused_packages, peak_resident_bytes
 from luthier_trainer.packages.contract import FormatName, Runner, Source
 
 _SECONDS = 3600
 _DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Of one prompt length with one batch size. Speeds and times are medians of the repeats but
-    `first_token_p95_ms`; speeds are summed over the batch.
-
-    `generated_tokens_per_second`: of all tokens behind the first; None: it generates nothing.
-    `memory_bytes`: the most that the process ever had.
-    """
-
-    prompt_tokens: int
-    batch_size: int
-    new_tokens: int
-    load_seconds: float
-    memory_bytes: int
-    prompt_tokens_per_second: float
-    first_token_ms: float
-    first_token_p95_ms: float
-    generated_tokens_per_second: float | None
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Of generation; of what generates nothing: of reading."""
-        return self.generated_tokens_per_second or self.prompt_tokens_per_second
 
 
 @dataclass(frozen=True)
@@ -133,7 +109,9 @@ def _prepare(order: dict[str, Any]) -> None:
         getattr(transformers, order["head"][0])
         torch.set_num_threads(order["threads"])
     elif order["format"] == "genai":
-        import onnxruntime_genai  # noqa: F401
+        from luthier_trainer.packages.genai.runner import library
+
+        library()
     else:
         import onnxruntime  # noqa: F401
 
@@ -145,7 +123,7 @@ def _open(order: dict[str, Any]) -> Runner:
     if order["format"] is not None:
         return formats.open_package(order["format"], folder, order["threads"])
     # Of what PyTorch runs alone: its import would count in a package's memory.
-    from luthier_trainer.objectives.objective import Head
+    from luthier_trainer.models.heads import Head
     from luthier_trainer.optimize.torchrunner import TorchRunner
 
     name, labels = order["head"]

@@ -10,8 +10,8 @@ from luthier_trainer.errors import TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject
+from luthier_trainer.optimize.evaluator import Evaluator
 from luthier_trainer.optimize.measured import Measured
-from luthier_trainer.optimize.meter import Meter
 from luthier_trainer.optimize.packagecache import PackageCache
 from luthier_trainer.packages.contract import Builder, Runner, Source
 
@@ -29,7 +29,7 @@ class Workbench:
     builder: Builder
     here: bool
     cache: PackageCache
-    meter: Meter
+    evaluator: Evaluator
     stage: Callable[[str], None]
     fence: Callable[[], None]
     folder: Path
@@ -37,7 +37,7 @@ class Workbench:
     def candidate(self, precision: str, key: str) -> Measured:
         """`key`: of its package. Raises TrainerError (OF_A_CANDIDATE among others),
         RuntimeError, Interrupted, Superseded."""
-        if found := self.meter.known(key):
+        if found := self.evaluator.known(key):
             log(f"{precision}: built and measured before")
             return found
         self.stage(f"Building {precision}")
@@ -48,8 +48,8 @@ class Workbench:
                 return Measured(size)
             self.stage(f"Measuring {precision}")
             subject = Subject(folder, self.builder.format, self.source)
-            found = self.meter.measure(size, self._opened(folder), subject)
-            self.meter.keep(key, found)
+            found = self.evaluator.measure(size, self._opened(folder), subject)
+            self.evaluator.keep(key, found)
             return found
         finally:
             shutil.rmtree(folder, ignore_errors=True)

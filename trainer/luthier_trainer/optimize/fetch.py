@@ -12,7 +12,7 @@ from luthier_api.finetuning import FineTuning, ModelSource
 from luthier_api.meta import part_of
 from luthier_api.methods import Method
 from luthier_api.result import ExitCode
-from luthier_api.runspec import OptimizeOrder, RunOrder, RunSpec
+from luthier_api.runspec import OptimizeOrder, RunOrder
 from luthier_api.training import Training
 from luthier_trainer.errors import TrainerError, blaming, data_error, unsupported
 from luthier_trainer.log import log
@@ -24,6 +24,7 @@ from luthier_trainer.published import adapterfit
 from luthier_trainer.published import ask as asking
 from luthier_trainer.published.artifact import base_of, open_artifact
 from luthier_trainer.published.ask import ASK, Ask
+from luthier_trainer.published.order import as_fine_tuning
 from luthier_trainer.storage.objectstore import join
 from luthier_trainer.storage.open import open_store
 
@@ -67,12 +68,6 @@ def fetch(order: OptimizeOrder, folder: Path) -> Fetched:
     if order.source.manifest_sha256:
         return _artifact(order, folder)
     return _by_uri(order, folder)
-
-
-def as_fine_tuning(order: RunOrder, tuning: FineTuning) -> RunSpec:
-    """The order as one that fine-tunes, for what reads models and rows of such."""
-    common = {name: getattr(order, name) for name in RunOrder.model_fields}
-    return RunSpec(**common, fine_tuning=tuning)
 
 
 def _artifact(order: OptimizeOrder, folder: Path) -> Fetched:

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from luthier_trainer.optimize.report import Summary
 from luthier_trainer.packages.genai import readme as genai
 from luthier_trainer.packages.onnx.layout import LAYOUT
 from luthier_trainer.packages.onnx.readme import readme as plain_readme
 from luthier_trainer.pages.howto import section
 from luthier_trainer.pages.markdown import fenced
+from luthier_trainer.pages.summary import Summary
 
 
 def explain(package: Path, summary: Summary) -> list[str]:

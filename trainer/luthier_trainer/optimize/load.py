@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 from luthier_api.optimizejob import Benchmark
 from luthier_api.result import ExitCode
-from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.models.load import base_config
@@ -15,12 +12,12 @@ from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.positions import positions_of
 from luthier_trainer.objectives.tokens import begin_tokens
 from luthier_trainer.optimize.fetch import Fetched
+from luthier_trainer.optimize.job import Job
 from luthier_trainer.optimize.outputs import ordinary_tokens
 from luthier_trainer.optimize.rows import Rows, read_rows
 from luthier_trainer.optimize.source import assemble, head_of, tokenizer_of
 from luthier_trainer.packages import formats
 from luthier_trainer.packages.contract import Builder, Source
-from luthier_trainer.pod.interrupt import Interrupt
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,13 @@ class Loaded:
     begin: Sequence[int]
 
 
-def load(
-    order: OptimizeOrder,
-    fetched: Fetched,
-    interrupt: Interrupt,
-    folder: Path,
-    began: datetime | None,
-) -> Loaded:
-    """`folder`: for the rows and the merged source; it must live as long as they do. `began`: when
-    this revision did.
-
-    Raises TrainerError: BenchmarkTooLong, ArchitectureNotSupported, PrecisionNotSupported, and
+def load(job: Job) -> Loaded:
+    """Raises TrainerError: BenchmarkTooLong, ArchitectureNotSupported, PrecisionNotSupported, and
     what read_rows and assemble raise.
     """
-    wanted = order.optimizing
+    wanted, fetched, folder, pod = job.wanted, job.fetched, job.folder, job.state.pod
     tokenizer = tokenizer_of(fetched)
-    objective, rows = read_rows(fetched, order, tokenizer, folder / "data", began)
+    objective, rows = read_rows(fetched, job.order, tokenizer, folder / "data", pod.began)
     head = head_of(fetched, objective)
     timed = _timed(wanted.benchmark, fetched)
     source = assemble(
@@ -63,7 +51,7 @@ def load(
         folder / "merged",
         apart=wanted.adapter == "Separate",
     )
-    builder = formats.choose(wanted, source, interrupt)
+    builder = formats.choose(wanted, source, pod.interrupt)
     vocabulary = base_config(source.folder).get_text_config().vocab_size
     return Loaded(
         source=source,

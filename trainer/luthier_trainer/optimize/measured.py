@@ -11,8 +11,8 @@ from luthier_api.finetunejob import EvaluationResult
 from luthier_api.optimizejob import Candidate
 from luthier_trainer.evaluation.compare import compare
 from luthier_trainer.evaluation.measure import Measurement
+from luthier_trainer.evaluation.timing import Timing
 from luthier_trainer.objectives.objective import Prediction
-from luthier_trainer.optimize.benchmark import Timing
 from luthier_trainer.optimize.outputs import Outputs, difference
 from luthier_trainer.optimize.rows import Rows
 
@@ -53,19 +53,12 @@ def from_json(document: dict[str, Any]) -> Measured:
     )
 
 
-@dataclass(frozen=True)
-class Told:
-    """Values of a candidate beside those of the source. `evaluation`: all metrics, with their
-    change (its `base` is the source); None: there are no rows, or it doesn't run here."""
-
-    candidate: Candidate
-    evaluation: EvaluationResult | None = None
-
-
-def told(
+def compared(
     precision: str, found: Measured, source: Measured, rows: Rows | None, metric: str | None
-) -> Told:
-    """`metric`: that of the gates."""
+) -> tuple[Candidate, EvaluationResult | None]:
+    """Values of a candidate beside those of the source, and all metrics with their change (its
+    `base` is the source); None: there are no rows, or it doesn't run here. `metric`: that of the
+    gates."""
     evaluation = None
     if rows and found.predictions is not None and source.predictions is not None:
         sides = [measurement(side, rows) for side in (source, found)]
@@ -74,7 +67,7 @@ def told(
     values = evaluation.tuned if evaluation else {}
     timing = found.timings[0] if found.timings else None
     outputs = found.outputs
-    return Told(
+    return (
         Candidate(
             precision=precision,
             size_bytes=found.size_bytes,
@@ -99,7 +92,7 @@ def told(
 
 def baseline(found: Measured, rows: Rows | None, metric: str | None) -> Candidate:
     """The source itself."""
-    alone = told("fp32", found, found, rows, metric).candidate
+    alone, _ = compared("fp32", found, found, rows, metric)
     same = dict.fromkeys(("metric_delta", "metric_low", "metric_high", "logits_difference"))
     return alone.model_copy(update=same)
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from luthier_trainer.objectives.objective import Head
+from luthier_trainer.models.heads import Head
 
 Outputs = npt.NDArray[np.float32]
 _ROWS, _TOKENS = 4, 32

@@ -22,7 +22,8 @@ from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
-from luthier_trainer.optimize.fetch import Fetched, as_fine_tuning, check_dataset
+from luthier_trainer.optimize.fetch import Fetched, check_dataset
+from luthier_trainer.published.order import as_fine_tuning
 
 _LOWER_IS_BETTER = ("loss", "perplexity")
 

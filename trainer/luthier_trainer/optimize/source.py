@@ -13,9 +13,10 @@ from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.methods.merge import merge_adapter
 from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, load_tokenizer
 from luthier_trainer.models.vocabulary import check_vocabulary
-from luthier_trainer.objectives.objective import Head, Objective
+from luthier_trainer.objectives.objective import Objective
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.packages.contract import Source

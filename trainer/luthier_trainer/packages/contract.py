@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from luthier_trainer.errors import unsupported
 
 if TYPE_CHECKING:
-    from luthier_trainer.objectives.objective import Head
+    from luthier_trainer.models.heads import Head
 
 FormatName = Literal["genai", "onnx"]
 

@@ -26,7 +26,7 @@ def write_page(
     facts: DatasetFacts,
     token_lengths: NDArray[np.int64],
     samples: Sequence[Sample],
-    told: Sequence[str] = (),
+    sentences: Sequence[str] = (),
     *,
     max_length: int,
     expected: str,
@@ -54,7 +54,7 @@ def write_page(
             examples.findings.leaked,
         ),
         _lengths(token_lengths, facts, max_length),
-        *(f"<p>{escape(line[:1].upper() + line[1:])}.</p>" for line in told),
+        *(f"<p>{escape(line[:1].upper() + line[1:])}.</p>" for line in sentences),
         _samples(samples),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -94,10 +94,10 @@ def _choices(ask: Ask) -> list[str]:
 def _stops(ask: Ask) -> list[str]:
     if not ask.stop:
         return []
-    told = ", ".join(f"{code(stop.text)} ({stop.id})" for stop in ask.stop)
+    ends = ", ".join(f"{code(stop.text)} ({stop.id})" for stop in ask.stop)
     several = "s" if len(ask.begin) > 1 else ""
     begin = f" Every text begins with the token{several} {', '.join(map(str, ask.begin))}."
-    return [f"An answer ends at {told}.{begin if ask.begin else ''}"]
+    return [f"An answer ends at {ends}.{begin if ask.begin else ''}"]
 
 
 def _row(ask: Ask) -> list[str]:

@@ -90,6 +90,12 @@ def first_match(patterns: Mapping[str, Any] | None, module: str, default: Any) -
     return default
 
 
+def rank_of(config: Mapping[str, Any], module: str) -> int:
+    """The rank that a configuration as JSON gives a module. Raises ConfigError, KeyError, TypeError
+    or ValueError."""
+    return int(first_match(config.get("rank_pattern"), module, config["r"]))
+
+
 def _by_name(patterns: Mapping[str, Any], names: list[str], deadline: float) -> dict[str, Any]:
     """Of each module that a pattern means: the first one's value."""
     found = {}

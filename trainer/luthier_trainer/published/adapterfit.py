@@ -12,7 +12,7 @@ from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
 from luthier_trainer.published.adapterconfig import (
     AdapterConfig,
     ConfigError,
-    first_match,
+    rank_of,
     read_config,
     resolved,
 )
@@ -109,10 +109,8 @@ def _resolved(config: AdapterConfig, weights: dict[str, Tensor], uri: str) -> di
 
 
 def _rank(config: dict[str, Any], layer: str, uri: str) -> int:
-    """The rank that the configuration gives a layer: of the first pattern that matches, as in
-    peft."""
     try:
-        return int(first_match(config.get("rank_pattern"), layer, config["r"]))
+        return rank_of(config, layer)
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(uri, f"no usable rank for {layer} ({error!r})") from error
 

@@ -1,17 +1,19 @@
 """The best trial as the result of the run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from luthier_api.finetuning import FineTuning
 from luthier_api.result import RunResult
-from luthier_api.searchspace import applied
+from luthier_api.searchspace import active, applied
 from luthier_trainer.finetune.finetune import fine_tune
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.state import State
 from luthier_trainer.log import log
 from luthier_trainer.models.cache import BaseModel
+from luthier_trainer.pages.search import Row, search_page
 from luthier_trainer.search import standing
-from luthier_trainer.search.page import search_page
 from luthier_trainer.search.records import Record
 from luthier_trainer.search.shared import Shared, TrialLedger
 
@@ -30,26 +32,49 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
     folder = shared.folder / "result"
     folder.mkdir(exist_ok=True)
     job = Job(
-        State(order, shared.state.pod, shared.examples),
-        TrialLedger(shared.attempts),
-        shared.store_of(best.number),
-        shared.output,
-        shared.examples,
-        folder,
+        state=State(order, shared.state.pod, shared.examples),
+        attempts=TrialLedger(shared.attempts),
+        output=shared.store_of(best.number),
+        target=shared.output,
+        base=base,
+        model_folder=model_folder,
+        examples=shared.examples,
+        folder=folder,
         encodings=shared.encodings,
     )
     report = job.artifact / "report"
     report.mkdir(parents=True)
     name = f"{order.run.namespace}/{order.run.name}"
     trials = [standing.trial_of(tuning, it).to_json() for it in records]
-    (report / "search.html").write_text(search_page(name, tuning, records), "utf-8")
+    (report / "search.html").write_text(page(name, tuning, records), "utf-8")
     (report / "search.json").write_text(json.dumps(trials, indent=2) + "\n", "utf-8")
     status = standing.status_of(tuning, records)
-    told = {
+    summary = {
         "best": standing.trial_of(tuning, best).to_json(),
         "trials": len(records),
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,
     }
-    return fine_tune(job, base, model_folder, {"search": told})
+    return fine_tune(job, {"search": summary})
+
+
+def page(name: str, tuning: FineTuning, records: Sequence[Record]) -> str:
+    """report/search.html."""
+    search = tuning.search
+    assert search is not None
+    best = standing.best_of(search, records)
+    rows = [
+        Row(
+            number=it.number,
+            state=it.state,
+            settings=active(tuning, it.settings),
+            value=it.value,
+            step=it.step,
+            seconds=it.seconds,
+            error=it.error,
+        )
+        for it in records
+    ]
+    stopped = standing.stopped(search, records)
+    return search_page(name, search, rows, best.number if best else None, stopped)

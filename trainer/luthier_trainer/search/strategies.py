@@ -84,7 +84,7 @@ def _of_tpe(search: Search, number: int, records: Sequence[Record]) -> dict[str,
     for record in records:
         if record.state == "Failed" or (record.state != "Running" and not record.measured):
             continue
-        tried = {path: _told(search.space[path], it) for path, it in record.settings.items()}
+        tried = {path: _typed(search.space[path], it) for path, it in record.settings.items()}
         running = record.state == "Running"
         study.add_trial(
             optuna.trial.create_trial(
@@ -107,7 +107,7 @@ def _kept(parameter: SearchParameter, value: float) -> Value:
     return value if parameter.type == "choice" else rounded(parameter, value)
 
 
-def _told(parameter: SearchParameter, value: Value) -> Value:
+def _typed(parameter: SearchParameter, value: Value) -> Value:
     return int(value) if parameter.type == "int" else value
 
 

@@ -50,8 +50,8 @@ _DIVERGED = ("LossNotFinite", "GradientNotFinite")
 def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) -> None:
     """Make a trial that this pod has taken. Raises TrainerError, Interrupted or Superseded."""
     began = time.monotonic()
-    told = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
-    log(f"trial {record.number} of {trials_of(shared.search)}: {told}")
+    settings = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
+    log(f"trial {record.number} of {trials_of(shared.search)}: {settings}")
     trial = Trial(shared, record)
     state = State(_order(shared, record), shared.state.pod, shared.examples)
     try:
@@ -85,16 +85,18 @@ def train(trial: "Trial", state: State, base: BaseModel, model_folder: Path) -> 
     folder.mkdir(exist_ok=True)
     store = shared.store_of(trial.record.number)
     job = Job(
-        state,
-        TrialLedger(shared.attempts),
-        store,
-        store,
-        shared.examples,
-        folder,
+        state=state,
+        attempts=TrialLedger(shared.attempts),
+        output=store,
+        target=store,
+        base=base,
+        model_folder=model_folder,
+        examples=shared.examples,
+        folder=folder,
         trial=Trying(shared.search.objective.metric, trial.goes_on),
         encodings=shared.encodings,
     )
-    outcome = train_only(job, base, model_folder)
+    outcome = train_only(job)
     assert state.writer
     state.writer.drain(state.spec.storage.retry_seconds + 60)
     return outcome

@@ -67,9 +67,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        told = getattr(each, "kwargs", None)
+        arguments = getattr(each, "kwargs", None)
         waiting += [
-            told.get("error") if isinstance(told, dict) else None,
+            arguments.get("error") if isinstance(arguments, dict) else None,
             getattr(each, "reason", None),
             each.__cause__,
             each.__context__,

@@ -86,8 +86,9 @@ class Http:
 
         def look() -> tuple[int, str]:
             with self._open(url, method="HEAD") as answer:
-                told = answer.headers
-                return _length(answer) or 0, told.get("ETag") or told.get("Last-Modified") or ""
+                headers = answer.headers
+                validator = headers.get("ETag") or headers.get("Last-Modified") or ""
+                return _length(answer) or 0, validator
 
         found: tuple[int, str] = self._try(url, look)
         return found
@@ -182,8 +183,8 @@ def _phrase(status: int) -> str:
 
 
 def _length(answer: Any) -> int | None:
-    told = answer.headers.get("Content-Length")
-    return int(told) if told is not None and told.isascii() and told.isdigit() else None
+    length = answer.headers.get("Content-Length")
+    return int(length) if length is not None and length.isascii() and length.isdigit() else None
 
 
 def _copy(source: Any, target: IO[bytes], limit: int) -> int:

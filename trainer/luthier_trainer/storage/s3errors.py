@@ -104,16 +104,16 @@ def classify(error: BaseException) -> Fault:
 
 
 def _answered(error: Any) -> Fault:
-    told = error.response.get("Error", {})
+    fault = error.response.get("Error", {})
     about = error.response.get("ResponseMetadata", {})
-    code, status = str(told.get("Code", "")), about.get("HTTPStatusCode", 0)
+    code, status = str(fault.get("Code", "")), about.get("HTTPStatusCode", 0)
     kind = _CODES.get(code) or ("transient" if status >= 500 else "other")
     words = f"S3 answers {code}"
     if code.isdigit() and not str(error.operation_name).startswith("Head"):
         # S3 has a word for it, and a document around that.
         words = f"what answers isn't S3 (HTTP {code})"
         kind = "answer" if kind == "missing" else kind
-    region = str(told.get("Region") or about.get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
+    region = str(fault.get("Region") or about.get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
     return Fault(
         kind,
         words=words if _WORD.fullmatch(code) else f"S3 answers HTTP {status}",
@@ -128,13 +128,13 @@ def failure(
 ) -> TrainerError:
     """The error that ends the run: what couldn't be done, where, why, and the remedy."""
     at = shown(endpoint) if endpoint else "AWS"
-    code, exit_code, problem = _told(fault, bucket, at, seconds)
+    code, exit_code, problem = _in_words(fault, bucket, at, seconds)
     if fault.kind in ("bucket", "bucketname"):
         return TrainerError(exit_code, code, f"s3://{bucket}: {problem}", param)
     return TrainerError(exit_code, code, f"{uri}: could not {what}: {problem}", param)
 
 
-def _told(fault: Fault, bucket: str, at: str, seconds: int) -> tuple[str, ExitCode, str]:
+def _in_words(fault: Fault, bucket: str, at: str, seconds: int) -> tuple[str, ExitCode, str]:
     denied, settings = ExitCode.DENIED, ExitCode.INVALID_RUN_SPEC
     match fault.kind:
         case "bucket":

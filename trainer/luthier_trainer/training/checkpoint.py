@@ -23,10 +23,10 @@ from luthier_api.finetunejob import CheckpointRef
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.documents import parse
 from luthier_trainer.log import log
+from luthier_trainer.models.tensorfile import write_tensors
 from luthier_trainer.storage.objectstore import ObjectStore, join
 from luthier_trainer.training import generators, optimizerstate
 from luthier_trainer.training.checkpointfolder import complete_steps, step_folder
-from luthier_trainer.training.tensorfile import write_tensors
 
 _MODEL = "model."
 

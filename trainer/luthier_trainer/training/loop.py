@@ -125,9 +125,7 @@ class _Training:
         self.schedule = make_schedule(self.optimizer, training, self.length.total)
         # Multiplies the loss, so that small gradients of fp16 aren't lost.
         self.scaler = torch.amp.GradScaler(device.name(), enabled=session.precision.name == "fp16")
-        self.nonfinite = NonFiniteCheck(
-            session.place, scaled=self.scaler.is_enabled(), world=self.world
-        )
+        self.nonfinite = NonFiniteCheck(session.place, self.scaler.is_enabled(), self.world)
         self.environment = environment(
             session.precision.name, self.world.size, session.resolved.kept
         )

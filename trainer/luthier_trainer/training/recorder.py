@@ -80,7 +80,7 @@ class Recorder:
         seconds = self._learning_seconds()
         machine = self._monitor.read(seconds)
         tokens = (self.trained_tokens - self._tokens) / seconds
-        told = {
+        measures = {
             "loss": loss,
             "learning_rate": rate,
             "grad_norm": norm,
@@ -88,8 +88,8 @@ class Recorder:
             "samples_per_second": round((self.trained_examples - self._examples) / seconds, 2),
         }
         self._mark()
-        self._record(step, {**told, "epoch": epoch, **entries(machine)})
-        self._session.reporter.update(**told)
+        self._record(step, {**measures, "epoch": epoch, **entries(machine)})
+        self._session.reporter.update(**measures)
         self._session.reporter.set(machine=machine)
         eta = self._pace.eta_seconds(step)
         log(
@@ -103,8 +103,8 @@ class Recorder:
         self._record(step, values)
         self._session.reporter.update(eval_loss=values["eval_loss"])
         self._session.reporter.set(eval_metrics=values)
-        told = " ".join(f"{name} {value:.4f}" for name, value in values.items())
-        log(f"step {step}/{self._total} {told}")
+        line = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+        log(f"step {step}/{self._total} {line}")
         found = overfitting(self.journal.series("loss"), self.journal.series("eval_loss"))
         self._session.reporter.set(overfitting=found)
         if found and not self._told_overfitting:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from luthier_trainer.packages.genai.graph import Input
 from luthier_trainer.packages.genai.modules import parameter, parse_peft_key
 from luthier_trainer.packages.genai.unfit import UnfitError
-from luthier_trainer.published.adapterconfig import first_match
+from luthier_trainer.published.adapterconfig import first_match, rank_of
 
 Array = npt.NDArray[Any]
 
@@ -23,11 +23,6 @@ def scaling(config: Mapping[str, Any], module: str) -> float:
     rank = rank_of(config, module)
     alpha = float(first_match(config.get("alpha_pattern"), module, config["lora_alpha"]))
     return float(alpha / rank**0.5 if config.get("use_rslora") else alpha / rank)
-
-
-def rank_of(config: Mapping[str, Any], module: str) -> int:
-    """The rank that the configuration gives a module."""
-    return int(first_match(config.get("rank_pattern"), module, config["r"]))
 
 
 def parameters(

@@ -8,7 +8,7 @@ from luthier_trainer.errors import TrainerError, blaming, unsupported
 from luthier_trainer.models.configfile import read_json
 from luthier_trainer.models.files import check_weights
 from luthier_trainer.models.header import BrokenFileError, read_header
-from luthier_trainer.packages.genai.blocks import int4_refusal
+from luthier_trainer.packages.genai.int4blocks import int4_refusal
 from luthier_trainer.packages.genai.modules import is_switchable
 
 # Models whose layers the builder names as modules.py does. It knows more of them, in which

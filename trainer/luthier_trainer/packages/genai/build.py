@@ -10,7 +10,7 @@ from luthier_trainer.log import log
 from luthier_trainer.models.configfile import read_json
 from luthier_trainer.packages.contract import FormatName, Runner, Source
 from luthier_trainer.packages.genai import builder
-from luthier_trainer.packages.genai.blocks import int4_refusal
+from luthier_trainer.packages.genai.int4blocks import int4_refusal
 
 # What the builder makes for a device.
 PRECISIONS: dict[str, tuple[str, ...]] = {

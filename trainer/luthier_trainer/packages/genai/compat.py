@@ -12,10 +12,11 @@ from typing import Any
 
 from luthier_trainer.models.header import Tensor
 from luthier_trainer.models.wrapped import REMEDY, saved_wrapped
-from luthier_trainer.packages.genai.adapterfile import rank_of, scaling
+from luthier_trainer.packages.genai.adapterfile import scaling
 from luthier_trainer.packages.genai.base import Base, Shape
 from luthier_trainer.packages.genai.modules import is_switchable, parse_peft_key
 from luthier_trainer.packages.genai.unfit import UnfitError
+from luthier_trainer.published.adapterconfig import rank_of
 
 _ON_THIS_BASE = "train the adapter on this bundle's base"
 _PLAIN = "train it as plain LoRA"
@@ -44,9 +45,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class Adapter:
     """An adapter as it was fetched.
 
-    `config`: adapter_config.json, its patterns resolved (config.py); `tensors`: the header of
-    adapter_model.safetensors.
-    `base_digest`: of the model that it was trained on, where its run's manifest tells.
+    `config`: adapter_config.json, its patterns resolved (adapterconfig.resolved); `tensors`: the
+    header of adapter_model.safetensors. `base_digest`: of the model that it was trained on, where
+    its run's manifest tells.
     """
 
     name: str

@@ -19,13 +19,26 @@ Logits = npt.NDArray[np.float32]
 _MOST_LOGITS_BYTES = 512_000_000
 
 
+def library() -> Any:
+    """onnxruntime-genai, whose import takes a while."""
+    import onnxruntime_genai
+
+    return onnxruntime_genai
+
+
+def runs_here(device: str) -> bool:
+    """Whether packages for a device (cpu, cuda or dml) can be run in this pod."""
+    if device == "cpu":
+        return True
+    og = library()
+    return bool(og.is_cuda_available() if device == "cuda" else og.is_dml_available())
+
+
 class GenaiRunner:
     """See contract.Runner."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        import onnxruntime_genai as og
-
-        self._og = og
+        self._og = og = library()
         document = json.loads((folder / "genai_config.json").read_bytes())["model"]
         self.vocabulary = int(document["vocab_size"])
         ends = document["eos_token_id"]

@@ -10,7 +10,7 @@ from luthier_api.optimizejob import Benchmark
 from luthier_trainer.evaluation.measure import measure
 from luthier_trainer.machine.runtime import threads
 from luthier_trainer.optimize.benchmark import Subject, benchmark
-from luthier_trainer.optimize.keys import measured_by
+from luthier_trainer.optimize.cachekeys import measured_by
 from luthier_trainer.optimize.load import Loaded
 from luthier_trainer.optimize.measured import Measured, from_json
 from luthier_trainer.optimize.outputs import fixed_rows, outputs
@@ -22,7 +22,7 @@ SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Meter:
+class Evaluator:
     """Measurements are kept in the cache, by the key of what was measured; `fence` is called
     before that. `scratch`: for files of the benchmark."""
 

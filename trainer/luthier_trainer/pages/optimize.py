@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from luthier_api.optimizejob import Candidate
-from luthier_trainer.optimize.report import Summary
 from luthier_trainer.pages.bars import Bar, bars
 from luthier_trainer.pages.frame import document
 from luthier_trainer.pages.numbers import changed, measured, number
+from luthier_trainer.pages.summary import Summary
 
 Value = Callable[[Candidate], float | None]
 
@@ -102,8 +102,8 @@ def _table(summary: Summary) -> str:
         for it in _found(summary)
         if it.reason
     )
-    told = f"<ul>{reasons}</ul>" if reasons else ""
-    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>{told}'
+    notes = f"<ul>{reasons}</ul>" if reasons else ""
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>{notes}'
 
 
 def _cells(it: Candidate) -> list[str]:
@@ -167,8 +167,8 @@ def _changes(summary: Summary) -> list[Bar]:
 def _timings(summary: Summary) -> str:
     head = ["", "prompt", "batch", "read, tokens/s", "generated, tokens/s"]
     head += ["first token, p50", "p95", "memory", "load"]
-    sides = [("source", summary.source)]
-    sides += [(each.told.candidate.precision, each.measured) for each in summary.tried]
+    sides = [("source", summary.timings)]
+    sides += [(each.candidate.precision, each.timings) for each in summary.tried]
     rows = "".join(
         "<tr>"
         + f"<td>{escape(name)}</td>"
@@ -187,7 +187,7 @@ def _timings(summary: Summary) -> str:
         )
         + "</tr>"
         for name, found in sides
-        for it in found.timings
+        for it in found
     )
     if not rows:
         return "<p>Not measured.</p>"
@@ -198,9 +198,7 @@ def _timings(summary: Summary) -> str:
 def _metrics(summary: Summary) -> list[str]:
     """All metrics of every candidate, against the source."""
     found = [
-        (each.told.candidate.precision, each.told.evaluation)
-        for each in summary.tried
-        if each.told.evaluation
+        (each.candidate.precision, each.evaluation) for each in summary.tried if each.evaluation
     ]
     if not found:
         return []
@@ -227,7 +225,7 @@ def _metrics(summary: Summary) -> list[str]:
 
 
 def _found(summary: Summary) -> Sequence[Candidate]:
-    return [each.told.candidate for each in summary.tried]
+    return [each.candidate for each in summary.tried]
 
 
 def _with(value: float | None, unit: str) -> str:

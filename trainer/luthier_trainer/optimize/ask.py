@@ -8,9 +8,9 @@ from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.models.load import base_config
 from luthier_trainer.objectives.ends import ends_of
 from luthier_trainer.objectives.items import begins
+from luthier_trainer.optimize.evaluator import SAMPLES
 from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.optimize.measured import Measured, measurement
-from luthier_trainer.optimize.meter import SAMPLES
 from luthier_trainer.optimize.rows import Rows
 from luthier_trainer.optimize.source import tokenizer_of
 from luthier_trainer.published import ask as asking

@@ -1,17 +1,8 @@
-"""What this machine is, and which devices of ONNX Runtime it has."""
+"""What this machine is."""
 
 from pathlib import Path
 
 from luthier_trainer.machine.runtime import threads
-
-
-def runs_here(device: str) -> bool:
-    """Whether packages for a device (cpu, cuda or dml) can be run in this pod."""
-    if device == "cpu":
-        return True
-    import onnxruntime_genai as og
-
-    return bool(og.is_cuda_available() if device == "cuda" else og.is_dml_available())
 
 
 def machine() -> str:

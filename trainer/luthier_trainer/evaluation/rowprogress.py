@@ -23,14 +23,14 @@ class RowProgress:
         self._check = check
         self._reporter, self._stage, self._total = reporter, stage, total
         self._done = 0
-        self._told = self._logged = time.monotonic()
+        self._reported = self._logged = time.monotonic()
 
     def __call__(self, rows: int) -> None:
         self._check()
         self._done += rows
         now = time.monotonic()
-        if now - self._told >= _TELL_SECONDS:
-            self._told = now
+        if now - self._reported >= _TELL_SECONDS:
+            self._reported = now
             self._reporter.update(stage=f"{self._stage} {self._done}/{self._total}")
         if now - self._logged >= _LOG_SECONDS:
             self._logged = now

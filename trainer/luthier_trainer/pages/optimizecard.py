@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from luthier_api.optimizejob import Candidate
-from luthier_trainer.optimize.page import about, explained, milliseconds
-from luthier_trainer.optimize.report import Summary
 from luthier_trainer.pages.markdown import code, front_matter, inline, row
 from luthier_trainer.pages.numbers import measured, number
+from luthier_trainer.pages.optimize import about, explained, milliseconds
+from luthier_trainer.pages.summary import Summary
 
 
 def card(summary: Summary, how: Sequence[str]) -> str:
@@ -50,7 +50,7 @@ def _table(summary: Summary) -> str:
     head += ["memory", "verdict"]
     lines = [row(head), "|---" * len(head) + "|"]
     sides = [("source (PyTorch)", summary.baseline)]
-    sides += [(each.told.candidate.precision, each.told.candidate) for each in summary.tried]
+    sides += [(each.candidate.precision, each.candidate) for each in summary.tried]
     for name, found in sides:
         lines.append(row([inline(name), *_cells(found, bool(metric)), found.verdict or ""]))
     return "\n".join(lines)
@@ -71,6 +71,6 @@ def _cells(it: Candidate, with_metric: bool) -> list[str]:
 
 
 def _reasons(summary: Summary) -> list[str]:
-    found = [each.told.candidate for each in summary.tried]
+    found = [each.candidate for each in summary.tried]
     lines = [f"- {inline(it.precision)}: {inline(it.reason)}" for it in found if it.reason]
     return ["\n".join(lines)] if lines else []

@@ -24,10 +24,10 @@ def _explained(values: Sequence[float], settings: Sequence[object]) -> float:
     groups: dict[object, list[float]] = {}
     for group, (value, _) in zip(_grouped([it for _, it in pairs]), pairs, strict=True):
         groups.setdefault(group, []).append(value)
-    count, told = len(pairs), [value for value, _ in pairs]
+    count, known = len(pairs), [value for value, _ in pairs]
     if len(groups) < 2 or count <= len(groups):
         return 0.0
-    total = statistics.pvariance(told) * count
+    total = statistics.pvariance(known) * count
     within = sum(statistics.pvariance(it) * len(it) for it in groups.values())
     if total <= 0:
         return 0.0

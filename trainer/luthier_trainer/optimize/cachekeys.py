@@ -2,7 +2,7 @@
 installed, and on which machine."""
 
 from luthier_api.optimizejob import Benchmark
-from luthier_trainer.optimize.devices import machine
+from luthier_trainer.machine.description import machine
 from luthier_trainer.optimize.packagecache import key_of
 from luthier_trainer.packages.contract import Builder, Source
 from luthier_trainer.pod import publish
