@@ -1,7 +1,7 @@
 """One small model and some answers, made by arithmetic alone: the same wherever they are made.
 
-TRL learns from them in bench/trl_preferences.py, which writes trl_preferences.json; the trainer's own
-objectives in test_preference_parity.py.
+TRL learns from them in bench/trl_preferences.py, which writes trl_preferences.json; the trainer's
+own objectives in test_preference_parity.py.
 """
 
 import math
@@ -64,8 +64,8 @@ def ids(seed: int, count: int) -> list[int]:
 
 
 def rows(name: str) -> list[dict[str, Any]]:
-    """prompt, chosen, rejected, and of answers one by one `unrelated`: token ids. Chosen answers are
-    of one length where TRL's weight of the SFT loss depends on it."""
+    """prompt, chosen, rejected, and of answers one by one `unrelated`: token ids. Chosen answers
+    are of one length where TRL's weight of the SFT loss depends on it."""
     settings, single = CASES[name]
     found = []
     for number in range(STEPS * BATCH):
@@ -94,7 +94,7 @@ def padded(sequences: list[list[int]], fill: int) -> torch.Tensor:
 
 def record(made: Any, loss: torch.Tensor) -> dict[str, Any]:
     """One step of plain gradient descent: its loss, and the norm of each weight's gradient."""
-    loss.backward()
+    torch.autograd.backward(loss)
     norms = {name: float(weight.grad.norm()) for name, weight in made.named_parameters()}
     with torch.no_grad():
         for weight in made.parameters():
