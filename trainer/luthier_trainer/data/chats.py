@@ -121,7 +121,7 @@ def unread_of_prompt_and_completion(names: Mapping[str, str], row: Row) -> set[s
 
 def _last_answer(turns: list[Turn]) -> int:
     answers = (i for i in range(len(turns) - 1, -1, -1) if turns[i].role == "assistant")
-    return next(answers, 0)
+    return next(answers, len(turns))
 
 
 def _is_conversation(value: Any) -> TypeGuard[list[Any]]:
