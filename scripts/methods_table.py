@@ -47,6 +47,7 @@ _COMPARED = "the output has a vector for each virtual token too, and pooling wou
 # Name of a form → why some kinds of model can't learn it.
 _NO_CLASS = {
     "chat": "a conversation is continued by a decoder",
+    "simpo": "an answer is continued by a decoder",
     "cosine": "one vector for a text is the work of an encoder or a decoder",
 }
 _NO_WORDS = "it writes no text: take columns.text and label, or tokens and tags"

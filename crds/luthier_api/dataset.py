@@ -162,6 +162,9 @@ def _needs_train(field: str) -> Rule:
 
 _FORMS = (
     ("prompt", "completion"),
+    ("prompt", "chosen", "rejected"),
+    ("chosen", "rejected"),
+    ("prompt", "completion", "label"),
     ("messages",),
     ("instruction", "output"),
     ("instruction", "input", "output"),
@@ -175,8 +178,9 @@ _FORMS = (
 
 class Columns(Model):
     """Columns of the dataset by what they mean, instead of a template: prompt and completion;
-    messages; instruction and output, with or without input; text and label; tokens and tags; text
-    and spans; first and second, with or without label."""
+    messages; instruction and output, with or without input; chosen and rejected, with or without
+    prompt; prompt, completion and label; text and label; tokens and tags; text and spans; first
+    and second, with or without label."""
 
     prompt: Column | None = Field(
         default=None,
@@ -203,11 +207,19 @@ class Columns(Model):
         description="What it is asked to do it with, put behind `instruction`. Rows may lack it.",
     )
     output: Column | None = Field(default=None, description="What it learns to answer then.")
+    chosen: Column | None = Field(
+        default=None,
+        description="Of two answers to the prompt the better one: a text, or a list of messages. "
+        "Without `prompt`, both begin with it: conversations with the same messages, texts with "
+        "the same words.",
+    )
+    rejected: Column | None = Field(default=None, description="The other answer.")
     text: Column | None = Field(default=None, description="What is classified or tagged.")
     label: Column | None = Field(
         default=None,
-        description="The class of `text`; or how alike `first` and `second` are, 0 to 1. (A loss "
-        "of your own gets it as it is.)",
+        description="The class of `text`; or how alike `first` and `second` are, 0 to 1 (a loss "
+        "of your own gets it as it is); or whether `completion` is a desirable answer, true or "
+        "false.",
     )
     tokens: Column | None = Field(default=None, description="The words of a text, as a list.")
     tags: Column | None = Field(
@@ -233,6 +245,8 @@ class Columns(Model):
                         "instruction",
                         "input",
                         "output",
+                        "chosen",
+                        "rejected",
                         "text",
                         "label",
                         "tokens",
@@ -246,7 +260,8 @@ class Columns(Model):
                 for form in _FORMS
             ),
             "columns that go together: prompt and completion; messages; instruction and output, "
-            "with or without input; text and label; tokens and tags; text and spans; first and "
+            "with or without input; chosen and rejected, with or without prompt; prompt, "
+            "completion and label; text and label; tokens and tags; text and spans; first and "
             "second, with or without label",
         ),
     )
@@ -382,9 +397,10 @@ class Dataset(Model):
         ),
         Rule(
             "!has(self.chatTemplate) || has(self.columns) && (has(self.columns.messages) || "
-            "has(self.columns.instruction) || has(self.columns.prompt))",
+            "has(self.columns.instruction) || has(self.columns.prompt) || "
+            "has(self.columns.chosen))",
             "chatTemplate writes conversations: set columns.messages, columns.instruction, or "
-            "columns.prompt with lists of messages; or remove it",
+            "columns.prompt or columns.chosen with lists of messages; or remove it",
             field=".chatTemplate",
         ),
         Rule(

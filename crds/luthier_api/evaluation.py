@@ -26,6 +26,11 @@ Metric = Literal[
     "rouge",
     "spearman",
     "pearson",
+    "preference_accuracy",
+    "preference_margin",
+    "reward_accuracy",
+    "reward_margin",
+    "kl",
 ]
 # What the values are called: some metrics have more than one.
 METRIC_NAMES = frozenset(
@@ -41,7 +46,7 @@ def is_metric(name: str) -> bool:
 
 def lower_is_better(name: str) -> bool:
     """Whether less of a metric is better: of losses and perplexities, a script's too."""
-    return "loss" in name or "perplexity" in name
+    return "loss" in name or "perplexity" in name or name == "kl"
 
 
 # What each kind of answer can be measured by; loss is always known.
@@ -49,6 +54,9 @@ CLASS_METRICS = ("accuracy", "f1", "f1_micro", "f1_weighted", "precision", "reca
 ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
 TEXT_METRICS = ("exact_match", "bleu", "chrf", "rouge")
 PAIR_METRICS = ("spearman", "pearson")
+# Of two answers; and of answers one by one, too.
+PREFERENCE_METRICS = ("preference_accuracy", "preference_margin")
+REWARD_METRICS = ("reward_accuracy", "reward_margin", "kl")
 
 
 class Evaluation(Model):
@@ -61,7 +69,8 @@ class Evaluation(Model):
         description="Always: loss. Language models: perplexity. classification: accuracy, "
         "precision, recall and f1 (macro), f1_micro, f1_weighted. extraction by tags: entity_f1, "
         "entity_precision, entity_recall. Generated text: exact_match, bleu, chrf, rouge (1, 2 "
-        "and L), json_f1 (fields of JSON objects). similarity: spearman, pearson.",
+        "and L), json_f1 (fields of JSON objects). similarity: spearman, pearson. preference: "
+        "preference_accuracy, preference_margin, reward_accuracy, reward_margin, kl.",
     )
     batch_size: int = Field(default=16, ge=1, le=4096, description="Examples at once.")
     max_samples: int = Field(

@@ -14,6 +14,8 @@ from luthier_api.evaluation import (
     CLASS_METRICS,
     ENTITY_METRICS,
     PAIR_METRICS,
+    PREFERENCE_METRICS,
+    REWARD_METRICS,
     TEXT_METRICS,
     Evaluation,
 )
@@ -115,7 +117,9 @@ class ModelSource(Model):
     )
 
 
-Task = Literal["generation", "classification", "extraction", "summarization", "similarity"]
+Task = Literal[
+    "generation", "classification", "extraction", "summarization", "similarity", "preference"
+]
 
 # Forms of examples that a language model learns: it says the answer in words.
 _IN_WORDS = (
@@ -123,6 +127,15 @@ _IN_WORDS = (
     "(has(self.dataset.columns.prompt) || has(self.dataset.columns.messages) || "
     "has(self.dataset.columns.instruction))))"
 )
+# The same, where the loss is that of a text.
+_LANGUAGE = f"(self.task != 'preference' && {_IN_WORDS})"
+# Answers that are preferred or not: two to a prompt, or one by one.
+_TWO_ANSWERS = "(has(self.dataset.columns) && has(self.dataset.columns.chosen))"
+_ONE_ANSWER = (
+    "(has(self.dataset.columns) && has(self.dataset.columns.prompt) && "
+    "has(self.dataset.columns.label))"
+)
+_KTO = "(has(self.training.preference) && self.training.preference.objective == 'kto')"
 
 
 def _metrics(names: tuple[str, ...], needs: str, message: str) -> Rule:
@@ -162,7 +175,7 @@ class FineTuning(Model):
         ),
         _metrics(
             TEXT_METRICS,
-            f"self.task != 'classification' && {_IN_WORDS}",
+            f"self.task != 'classification' && {_LANGUAGE}",
             "exact_match, bleu, chrf and rouge compare generated text: they need the task "
             "generation, summarization or extraction, with a template, prompt and completion, or "
             "messages",
@@ -183,12 +196,32 @@ class FineTuning(Model):
         _metrics(
             ("perplexity",),
             # The default metrics hold perplexity: where it means nothing it is left out.
-            f"{_IN_WORDS} || self.evaluation.metrics == ['loss', 'perplexity']",
+            f"{_LANGUAGE} || self.evaluation.metrics == ['loss', 'perplexity']",
             "perplexity is a language model's: it needs a template, prompt and completion, or "
             "messages; measure loss",
         ),
+        _metrics(
+            PREFERENCE_METRICS,
+            f"self.task == 'preference' && {_TWO_ANSWERS}",
+            "preference_accuracy and preference_margin compare two answers: they need the task "
+            "preference with columns.chosen and columns.rejected; measure what fits",
+        ),
+        _metrics(
+            REWARD_METRICS,
+            "self.task == 'preference'",
+            "reward_accuracy, reward_margin and kl need the task preference: change task, or "
+            "measure what fits it",
+        ),
+        _metrics(
+            ("kl",),
+            "self.method.type != 'full' && !has(self.model.adapter)",
+            "kl compares with the model that the training begins with, token by token, which is "
+            "there beside an adapter on the base: of method full, and of what goes on from an "
+            "adapter, measure reward_margin",
+        ),
         Rule(
-            "self.evaluation.maxNewTokens == 128 || (self.task != 'classification' && "
+            "self.evaluation.maxNewTokens == 128 || self.task == 'preference' || "
+            "(self.task != 'classification' && "
             f"{_IN_WORDS})",
             "maxNewTokens is for generated answers, which classification, similarity, tags and "
             "spans don't have: remove it",
@@ -198,7 +231,7 @@ class FineTuning(Model):
             "!has(self.training.earlyStopping) || "
             "self.training.earlyStopping.metric == 'eval_loss' || "
             "(self.evaluation.metrics.exists(m, m == self.training.earlyStopping.metric) && "
-            f"(self.training.earlyStopping.metric != 'perplexity' || {_IN_WORDS}))",
+            f"(self.training.earlyStopping.metric != 'perplexity' || {_LANGUAGE}))",
             "early stopping watches eval_loss or one of evaluation.metrics that this task has: "
             "add the metric there, or use eval_loss",
             field=".training.earlyStopping.metric",
@@ -267,6 +300,47 @@ class FineTuning(Model):
             field=".training.labelSmoothing",
         ),
         Rule(
+            f"self.task != 'preference' || {_TWO_ANSWERS} || {_ONE_ANSWER}",
+            "preference needs answers that are better and worse: set columns.chosen and "
+            "columns.rejected, or columns.prompt, columns.completion and columns.label",
+            field=".dataset.columns",
+        ),
+        Rule(
+            f"self.task == 'preference' || !({_TWO_ANSWERS} || {_ONE_ANSWER})",
+            "columns.chosen and columns.rejected, and prompt and completion with a label, are for "
+            "the task preference: change task, or columns",
+            field=".dataset.columns",
+        ),
+        Rule(
+            f"self.task != 'preference' || !{_ONE_ANSWER} || {_KTO}",
+            "only kto learns from answers one by one: set training.preference.objective to kto, or "
+            "columns.chosen and columns.rejected",
+            field=".dataset.columns",
+        ),
+        Rule(
+            "!has(self.training.preference) || self.task == 'preference'",
+            "training.preference is for the task preference: remove it, or change task",
+            field=".training.preference",
+        ),
+        Rule(
+            "self.task != 'preference' || self.training.labelSmoothing == 0.0",
+            "labelSmoothing is for classes and tokens: remove it, or set "
+            "training.preference.labelSmoothing",
+            field=".training.labelSmoothing",
+        ),
+        Rule(
+            "self.task != 'preference' || !has(self.training.loss)",
+            "a loss of your own has no answers to compare: remove loss, or change task",
+            field=".training.loss",
+        ),
+        Rule(
+            "!has(self.search) || !(self.search.objective.metric in ['eval_loss', 'loss']) || "
+            "!self.search.space.exists(path, path.startsWith('preference.'))",
+            "settings of preference change what the loss measures, so that trials can't be "
+            "compared by it: let search.objective.metric be preference_accuracy or reward_accuracy",
+            field=".search.objective.metric",
+        ),
+        Rule(
             "!has(self.model.tokenSecretRef) || self.model.uri.startsWith('hf://') || "
             "self.dataset.uri.startsWith('hf://') || "
             "self.dataset.mix.exists(source, source.uri.startsWith('hf://'))",
@@ -294,7 +368,7 @@ class FineTuning(Model):
             field=".training.gradientCheckpointing",
         ),
         Rule(
-            f"self.training.packing != 'Always' || {_IN_WORDS}",
+            f"self.training.packing != 'Always' || {_LANGUAGE}",
             "packing joins texts of a language model: set packing to Auto",
             field=".training.packing",
         ),
@@ -305,9 +379,9 @@ class FineTuning(Model):
             field=".dataset.longRows",
         ),
         Rule(
-            f"self.dataset.lossOn == 'Auto' || {_IN_WORDS}",
-            "lossOn is for examples in words (template, prompt and completion, messages): remove "
-            "it",
+            f"self.dataset.lossOn == 'Auto' || {_LANGUAGE}",
+            "lossOn is for examples in words (template, prompt and completion, messages) whose "
+            "loss counts tokens: remove it",
             field=".dataset.lossOn",
         ),
         Rule(
@@ -331,7 +405,7 @@ class FineTuning(Model):
         Rule(
             "!has(self.search) || self.search.objective.metric in ['eval_loss', 'loss'] || "
             "(self.evaluation.metrics.exists(m, m == self.search.objective.metric) && "
-            f"(self.search.objective.metric != 'perplexity' || {_IN_WORDS}))",
+            f"(self.search.objective.metric != 'perplexity' || {_LANGUAGE}))",
             "a search looks for the best eval_loss or one of evaluation.metrics that this task "
             "has: add the metric there, or use eval_loss with direction minimize",
             field=".search.objective.metric",

@@ -49,8 +49,8 @@ def shape_hash(fine_tuning: FineTuning, output_uri: str, start: SourceRef | None
     """sha256 (hex) over the canonical JSON of what was set to other than its default. `start`: the
     result of a FineTuneJob that model.adapter names, as it is now."""
     left_out = dict(_NOT_SHAPING)
-    if fine_tuning.training.in_batch_negatives:
-        del left_out["evaluation"]  # its loss tells a pair from the others of its batch
+    if fine_tuning.training.in_batch_negatives or fine_tuning.training.kto:
+        del left_out["evaluation"]  # its loss measures a row by the others of its batch
     shape = {
         name: part.model_dump(
             mode="json", by_alias=True, exclude_defaults=True, exclude=left_out.get(name)

@@ -22,6 +22,7 @@ _NOT_SEARCHED = {
     "evalEverySteps",
     # Which rows can be learnt from at all.
     "similarity.objective",
+    "preference.objective",
     # How a run is carried out shapes no result (docs/adr/0014).
     "dataloaderWorkers",
     "gradientCheckpointing",

@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, NumberOr, Rule
 from luthier_api.optimizers import REFUSED, Optimizer
+from luthier_api.preference import Preference
 
 # Schedulers that go by the loss on eval.
 _WATCHING = "self.scheduler in ['reduce_lr_on_plateau', 'greedy']"
@@ -181,6 +182,9 @@ class Training(Model):
     )
     similarity: Similarity | None = Field(
         default=None, description="Settings of the task similarity."
+    )
+    preference: Preference | None = Field(
+        default=None, description="Settings of the task preference."
     )
     dataloader_workers: int | None = Field(
         default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
@@ -360,3 +364,8 @@ class Training(Model):
     def in_batch_negatives(self) -> bool:
         """Whether each pair is told from the others of its batch."""
         return self.similarity is not None and self.similarity.objective == "in_batch_negatives"
+
+    @property
+    def kto(self) -> bool:
+        """Whether answers are preferred one by one."""
+        return self.preference is not None and self.preference.objective == "kto"

@@ -119,6 +119,43 @@ _FORMS: dict[str, Changes] = {
     },
 }
 
+_ANSWERS = _columns("preference", prompt="question", chosen="better", rejected="worse")
+_FORMS |= {
+    "answers": {
+        **_ANSWERS,
+        "spec.evaluation.metrics": ["preference_accuracy", "preference_margin", "kl", "loss"],
+        "spec.evaluation.maxNewTokens": 64,
+        "spec.training.earlyStopping": {"metric": "preference_accuracy"},
+        "spec.training.evalEverySteps": 10,
+        "spec.dataset.evalFraction": 0.1,
+    },
+    "answers that begin alike": {
+        **_columns("preference", chosen="chosen", rejected="rejected"),
+        "spec.dataset.chatTemplate": {"text": "{{ messages }}"},
+        "spec.training.preference": {
+            "objective": "dpo",
+            "beta": 0.3,
+            "labelSmoothing": 0.1,
+            "sftWeight": 0.5,
+        },
+        "spec.evaluation.metrics": ["loss", "perplexity"],
+    },
+    "answers, simpo": {
+        **_ANSWERS,
+        "spec.training.preference": {"objective": "simpo", "gamma": 0.5},
+        "spec.evaluation.metrics": ["reward_accuracy"],
+        "spec.method": {"type": "full"},
+    },
+    "answers one by one": {
+        **_columns("preference", prompt="question", completion="answer", label="good"),
+        "spec.training.preference": {
+            "objective": "kto",
+            "desirableWeight": 1.5,
+            "undesirableWeight": 0.5,
+        },
+        "spec.evaluation.metrics": ["reward_accuracy", "reward_margin"],
+    },
+}
 _FORMS["texts in chunks"] = {
     "spec.task": "generation",
     "spec.dataset.uri": "s3://datasets/books/*.txt",

@@ -5,6 +5,7 @@ from contract.wrong_forms import FORMS, SIMILARITY
 from contract.wrong_methods import METHODS
 from contract.wrong_metrics import METRICS
 from contract.wrong_optimisation import OPTIMISATION
+from contract.wrong_preferences import PREFERENCES
 from contract.wrong_sources import SOURCES
 
 WRONG_COMBINATIONS: list[Wrong] = [
@@ -14,4 +15,5 @@ WRONG_COMBINATIONS: list[Wrong] = [
     *OPTIMISATION,
     *SIMILARITY,
     *METRICS,
+    *PREFERENCES,
 ]

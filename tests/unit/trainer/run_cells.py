@@ -108,6 +108,20 @@ def _pair(number: int) -> Row:
     return {"first": text, "second": label if alike else "w1 w2", "alike": alike}
 
 
+def _answers(number: int) -> Row:
+    text, label = _colour(number)
+    names = list(_THINGS)
+    wrong = names[(names.index(label) + 1) % 3]
+    return {"prompt": f"{text} is", "chosen": f" {label}", "rejected": f" {wrong}, I guess"}
+
+
+def _begun_answers(number: int) -> Row:
+    """Without a prompt of their own, as HH has them."""
+    row = _answers(number)
+    asked = f"\n\nHuman: colour of {row['prompt']}?\n\nAssistant:"
+    return {side: f"{asked}{row[side]}" for side in ("chosen", "rejected")}
+
+
 _IN_WORDS: dict[Kind, str] = {
     "decoder": "AutoModelForCausalLM",
     "encoder-decoder": "AutoModelForSeq2SeqLM",
@@ -216,6 +230,28 @@ GROUPS: tuple[tuple[Form, ...], ...] = (
         _pairs("cosine", "cosine", ["loss", "spearman"]),
         _pairs("contrastive", "contrastive", ["loss", "pearson"]),
         _pairs("negatives", "in_batch_negatives", ["loss"], _UNLABELLED_PAIR),
+    ),
+    (
+        Form(
+            "simpo",
+            "preference",
+            "prompt, chosen, rejected",
+            {"decoder": "AutoModelForCausalLM"},
+            {"columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}},
+            _answers,
+            ["loss", "preference_accuracy"],
+            {"preference": {"objective": "simpo"}},
+        ),
+        Form(
+            "orpo",
+            "preference",
+            "chosen, rejected",
+            {"decoder": "AutoModelForCausalLM"},
+            {"columns": {"chosen": "chosen", "rejected": "rejected"}},
+            _begun_answers,
+            ["loss", "reward_margin"],
+            {"preference": {"objective": "orpo"}},
+        ),
     ),
 )
 

@@ -155,6 +155,8 @@ def naive_loss(
     """Mean loss per target, one row at a time and without padding."""
     if form.name in ("cosine", "contrastive", "negatives"):
         return _pair_loss(form, tokenizer, model, rows)
+    if form.name in ("simpo", "orpo"):
+        return torch.stack([_preference_loss(form, tokenizer, model, row) for row in rows]).mean()
     losses = []
     for row in rows:
         logits, targets = _LOSSES[form.name](tokenizer, model, row, labels)
@@ -278,6 +280,21 @@ def _pair_loss(form: Form, tokenizer: Any, model: Any, rows: list[Row]) -> Tenso
         return (cosines - alike).square().mean()
     apart = (cosines - 0.5).clamp(min=0)
     return torch.where(alike > 0, (1 - cosines).square(), apart.square()).mean() / 2
+
+
+def _preference_loss(form: Form, tokenizer: Any, model: Any, row: Row) -> Tensor:
+    """By the papers' formulas, with their authors' settings."""
+    prompt = row.get("prompt") or row["chosen"].partition("Assistant:")[0] + "Assistant:"
+    means = []
+    for side in ("chosen", "rejected"):
+        answer = row[side].removeprefix(prompt)
+        logits, ids = _words(tokenizer, model, row, prompt, answer)
+        means.append(-F.cross_entropy(logits.float(), ids))
+    chosen, rejected = means
+    if form.name == "simpo":
+        return -F.logsigmoid(2 * chosen - 2 * rejected - 1)
+    odds = [mean.exp() / (1 - mean.exp()) for mean in means]
+    return -chosen - 0.1 * F.logsigmoid((odds[0] / odds[1]).log())
 
 
 _LOSSES = {

@@ -62,6 +62,22 @@ CASES = (
     Case("classifier-on-a-decoder", "classes", "gpt2", "lora", lora=_DROPOUT),
     Case("pairs", "cosine", "deberta-v2", "lora", lora=_DROPOUT),
     Case("pairs-in-batches", "negatives", "bert", "full"),
+    Case("dpo", "simpo", "llama", "lora", {"preference": {"objective": "dpo"}}, _DROPOUT),
+    Case("dpo-full", "simpo", "qwen2", "full", {"preference": {"objective": "dpo"}}),
+    Case("orpo", "orpo", "gpt2", "prompt"),
+    Case(
+        "kto-accumulated",
+        "simpo",
+        "llama",
+        "lora",
+        {
+            "preference": {"objective": "kto"},
+            "perDeviceBatchSize": 2,
+            "gradientAccumulationSteps": 3,
+            "maxSteps": 6,
+        },
+        _DROPOUT,
+    ),
     Case("packed", "completion", "llama", "lora", {"packing": "Always", "maxLength": 64}, _DROPOUT),
     Case("joined", "completion", "llama", "lora", lora=_DROPOUT),
     Case(

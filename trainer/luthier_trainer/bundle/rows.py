@@ -82,6 +82,8 @@ def read_rows(
     split = examples.report_split
     if split is None:
         raise NoRowsError("its run had neither eval nor test rows")
+    if tuning.task == "preference":
+        raise NoRowsError("what a run measures of preferences needs the model it began with")
     objective = choose(
         tuning,
         examples,

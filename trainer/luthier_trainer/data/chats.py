@@ -45,6 +45,40 @@ def of_prompt_and_completion(
     return _chat([*before, *_turns(said, row, learn_all)], row)
 
 
+def of_chosen_and_rejected(columns: tuple[str, str], row: Row) -> tuple[Chat, Chat] | None:
+    """Two conversations that begin with the same messages, which are the prompt; None where neither
+    column holds a conversation."""
+    found = [conversation(row, column) for column in columns]
+    if found == [None, None]:
+        return None
+    for column, messages in zip(columns, found, strict=True):
+        if messages is None:
+            raise mistake("InvalidMessages", row, f"{column!r} is no list of messages")
+    one, other = (_turns(messages or [], row, False) for messages in found)
+    most = min(_last_answer(one), _last_answer(other))  # an answer at least is left of each
+    shared = next((i for i in range(most) if one[i] != other[i]), most)
+    system = [] if one[0].role == "system" else _system(row)
+    before = [Turn(t.role, t.content, t.more, learnt=False) for t in (*system, *one[:shared])]
+    if not before:
+        problem = f"{columns[0]!r} and {columns[1]!r} begin with different messages: there is no "
+        raise mistake("NoPrompt", row, problem + "prompt; name it in columns.prompt")
+    first, second = (_chat([*before, *turns[shared:]], row) for turns in (one, other))
+    return first, second
+
+
+def of_prompt_and_answer(names: Mapping[str, str], row: Row) -> Chat | None:
+    """As of_prompt_and_completion. Some answers begin with the prompt once more: it is taken
+    once."""
+    found = _prompt_and_completion(names, row)
+    if found is None:
+        return None
+    asked, said = (_turns(messages, row, False) for messages in found)
+    if len(said) > len(asked) and said[: len(asked)] == asked:
+        said = said[len(asked) :]
+    before = [Turn(t.role, t.content, t.more, learnt=False) for t in asked]
+    return _chat([*before, *said], row)
+
+
 def of_instruction(names: dict[str, str], row: Row, *, asked: str | None) -> Chat:
     """Alpaca's: what is asked is the instruction and, behind it, the input, if there is one."""
     turns = _system(row)
@@ -83,6 +117,11 @@ def unread_of_prompt_and_completion(names: Mapping[str, str], row: Row) -> set[s
     """What of_prompt_and_completion leaves out of a row that it accepts."""
     asked, said = _prompt_and_completion(names, row) or ([], [])
     return _unread([*asked, *said])
+
+
+def _last_answer(turns: list[Turn]) -> int:
+    answers = (i for i in range(len(turns) - 1, -1, -1) if turns[i].role == "assistant")
+    return next(answers, len(turns))
 
 
 def _is_conversation(value: Any) -> TypeGuard[list[Any]]:

@@ -84,7 +84,30 @@ class Pair:
         return self.label is None or self.label >= 1
 
 
-Example = Completion | Chat | Labelled | Tagged | Pair
+Answer = Completion | Chat
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to one prompt, of which `chosen` is better than `rejected`. One of them is None where
+    answers are desirable or not one by one."""
+
+    chosen: Answer | None
+    rejected: Answer | None
+    place: str
+
+    @property
+    def given(self) -> tuple[Answer, ...]:
+        """Those that there are, at least one."""
+        return tuple(each for each in (self.chosen, self.rejected) if each is not None)
+
+    @property
+    def any(self) -> Answer:
+        """The chosen one, where there is one."""
+        return self.given[0]
+
+
+Example = Completion | Chat | Labelled | Tagged | Pair | Answers
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier_api.finetuning import FineTuning
-from luthier_trainer.data import chats
+from luthier_trainer.data import answers, chats
 from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
 from luthier_trainer.data.row import Row, hidden
 from luthier_trainer.data.tagging import to_bio, words_and_tags
@@ -50,6 +50,9 @@ def parse_form(tuning: FineTuning) -> Form:
     columns = {column: f"dataset.columns.{name}" for name, column in names.items()}
     learn_all = dataset.loss_on == "All"
     convert: Callable[..., Example]
+    if tuning.task == "preference":
+        convert = answers.one_by_one if "label" in names else answers.chosen_and_rejected
+        return Form(columns, partial(convert, names), optional=chats.BESIDE_MESSAGES)
     if "prompt" in names:
         return Form(
             columns,

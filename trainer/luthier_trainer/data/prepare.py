@@ -16,6 +16,7 @@ from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_trainer.data import sources
+from luthier_trainer.data.decided import check_decided
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.hashes import row_hashes
@@ -30,7 +31,15 @@ from luthier_trainer.data.pairlabels import check_pair_labels
 from luthier_trainer.data.row import LocalFile, shown
 from luthier_trainer.data.scan import Scan, unread_words
 from luthier_trainer.data.sources import Source, stored_columns, total_size
-from luthier_trainer.data.splits import Indices, check_disjoint, divide, repeat, sample, select
+from luthier_trainer.data.splits import (
+    Indices,
+    check_disjoint,
+    divide,
+    divide_groups,
+    repeat,
+    sample,
+    select,
+)
 from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_split
 from luthier_trainer.errors import data_error
 from luthier_trainer.log import log
@@ -194,6 +203,7 @@ class _Preflight:
         labels, balance = self._labels(parts)
         warnings += self._alike(balance)
         check_pair_labels(self.tuning, parts, self.scan.unlike, self._sequence)
+        warnings += check_decided(self.tuning, parts, self.scan.undecided, self._sequence)
         leaks = {name: self._leaks(parts[name], train) for name in ("eval", "test")}
         warnings += self._warnings(parts, leaks)
         facts = DatasetFacts(
@@ -252,10 +262,13 @@ class _Preflight:
         return train, parts.get("eval", none), parts.get("test", none)
 
     def _divided(self, train: Indices, fraction: float) -> tuple[Indices, Indices]:
-        strata = None
+        strata, seed = None, self.tuning.training.seed
         if self.dataset.stratify_by:
             strata = self.scan.stratum_codes[train], list(self.scan.strata)
-        rest, share = divide(len(train), fraction, strata, self.tuning.training.seed)
+        if self.tuning.task == "preference":  # a prompt may have several pairs of answers
+            rest, share = divide_groups(self.scan.asked[train], fraction, strata, seed)
+        else:
+            rest, share = divide(len(train), fraction, strata, seed)
         if not len(rest) or not len(share):
             raise data_error(
                 "EmptySplit",

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged, Turn
+from luthier_trainer.data.examples import (
+    Answers,
+    Chat,
+    Completion,
+    Example,
+    Labelled,
+    Pair,
+    Tagged,
+    Turn,
+)
 from luthier_trainer.data.forms import Form
 from luthier_trainer.data.labels import reads_as
 from luthier_trainer.data.row import Row, data_suffix, malformed, shown
@@ -28,8 +37,8 @@ _HALF = "half of a surrogate pair, which is no character"
 class Scan:
     """Of every row that was scanned, by its number: hashes of the whole example and of what the
     model is asked (of the whole again, where a row asks nothing of its own), its labels and its
-    stratum as codes, and whether it is a pair of texts that aren't alike. In memory the example
-    itself too."""
+    stratum as codes, and whether it is a pair of texts that aren't alike, or of answers of which
+    none is better. In memory the example itself too."""
 
     def __init__(self, table: Table, form: Form, stratum: str | None, labels: bool) -> None:
         count = len(table)
@@ -38,6 +47,7 @@ class Scan:
         self.label_codes: NDArray[np.int64] = np.full(count, -1, np.int64)
         self.stratum_codes: NDArray[np.int64] = np.zeros(count, np.int64)
         self.unlike: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.undecided: NDArray[np.bool_] = np.zeros(count, np.bool_)
         # A code stands for the labels of a row: one class, or the kinds of its entities.
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
@@ -96,6 +106,8 @@ class Scan:
             self.unread.setdefault(name, row.place)
             self.unread_rows[name] += 1
         self.unlike[index] = isinstance(example, Pair) and not example.alike
+        if isinstance(example, Answers):
+            self.undecided[index] = example.chosen == example.rejected
         if self._table.in_memory:
             self.examples[index] = example
 
@@ -190,11 +202,23 @@ def keys(example: Example) -> tuple[str, str]:
         case Tagged():
             return _SEPARATOR.join(example.tokens), _SEPARATOR.join(example.tags)
         case Chat():
-            turns = [_turn_key(turn) for turn in example.turns]
-            tools = [_json(example.tools)] if example.tools else []
-            return _SEPARATOR.join([*tools, *turns[:-1]]), turns[-1]
+            return _chat_keys(example, len(example.turns) - 1)
+        case Answers():
+            found = [
+                _chat_keys(it, it.answers[0]) if isinstance(it, Chat) else keys(it)
+                for it in example.given
+            ]
+            marks = ["" if it is None else "+" for it in (example.chosen, example.rejected)]
+            return found[0][0], _SEPARATOR.join([*marks, *(answer for _, answer in found)])
         case _:
             return f"{example.first}{_SEPARATOR}{example.second}", str(example.label)
+
+
+def _chat_keys(chat: Chat, answer: int) -> tuple[str, str]:
+    """Of a conversation whose turns from `answer` on are the answer."""
+    turns = [_turn_key(turn) for turn in chat.turns]
+    tools = [_json(chat.tools)] if chat.tools else []
+    return _SEPARATOR.join([*tools, *turns[:answer]]), _SEPARATOR.join(turns[answer:])
 
 
 def unread_words(rows: Mapping[str, int]) -> list[str]:

@@ -66,6 +66,25 @@ def divide(
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
+def divide_groups(
+    groups: NDArray[np.uint64],
+    fraction: float,
+    strata: tuple[Indices, Sequence[str]] | None,
+    seed: int,
+) -> tuple[Indices, Indices]:
+    """As `divide`, but rows of one group stay together: a share of the groups is drawn, each with
+    the stratum of its first row."""
+    _, firsts, members = np.unique(groups, return_index=True, return_inverse=True)
+    # In the order of the rows, whatever the groups' numbers are.
+    order = np.argsort(firsts)
+    codes = (strata[0][firsts[order]], strata[1]) if strata else None
+    _, share = divide(len(firsts), fraction, codes, seed)
+    taken = np.zeros(len(firsts), dtype=bool)
+    taken[order[share]] = True
+    drawn = taken[members]
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)
+
+
 def sample(codes: Indices, most: int, seed: str) -> Indices:
     """Numbers of at most `most` rows, drawn by the seed, in order. `codes`: each row's label as a
     number; each has its share of the sample, to within a row."""

@@ -45,7 +45,7 @@ def evaluation_bytes(
         dtype=dtype,
         whole=objective.answer_kind == "label" or config.is_encoder_decoder,
     )
-    if objective.answer_kind != "text":
+    if objective.answer_kind not in ("text", "preference"):
         return layer + logits
     cached: int = rows * (longest + max_new_tokens) * _cached_per_token(config) * dtype.itemsize
     return layer + max(logits, cached)

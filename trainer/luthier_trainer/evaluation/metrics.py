@@ -10,13 +10,13 @@ import numpy as np
 
 from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error, unsupported
-from luthier_trainer.evaluation import classes, pairs, spans, texts
+from luthier_trainer.evaluation import classes, pairs, preferences, spans, texts
 from luthier_trainer.evaluation.bootstrap import Floats, Weighted
 from luthier_trainer.objectives.objective import AnswerKind, Objective, Prediction
 
 # Models whose loss is per token of a text: only theirs has a perplexity.
 LANGUAGE_MODELS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
-_LOWER_IS_BETTER = ("loss", "perplexity")
+_LOWER_IS_BETTER = ("loss", "perplexity", "kl")
 _LARGEST_EXPONENT = 709.0
 
 
@@ -25,12 +25,14 @@ class Family:
     """Metrics that come from the same statistics.
 
     `weigh` takes the right answers and the predictions. `answers` is the kind of answer
-    that it compares; None: it needs none.
+    that it compares; None: it needs none. `scored`: the predictions' scores tell it, which they
+    have without an answer, too.
     """
 
     values: tuple[str, ...]
     answers: AnswerKind | None
     weigh: Callable[[Sequence[Any], Sequence[Prediction]], Weighted]
+    scored: bool = False
 
 
 def summed(statistics: Floats, value: Callable[[Floats], Floats]) -> Weighted:
@@ -54,6 +56,18 @@ def _of_sums(
     value: Callable[[Floats], Floats],
 ) -> Family:
     return _of_answers(kind, names, lambda gold, answers: summed(statistics(gold, answers), value))
+
+
+def _of_scores(
+    kind: AnswerKind,
+    names: tuple[str, ...],
+    statistics: Callable[[Floats], Floats],
+    value: Callable[[Floats], Floats],
+) -> Family:
+    def weigh(_: Sequence[Any], found: Sequence[Prediction]) -> Weighted:
+        return summed(statistics(np.array([each.scores for each in found], float)), value)
+
+    return Family(names, kind, weigh, scored=True)
 
 
 def _losses(_: Sequence[Any], predictions: Sequence[Prediction]) -> Weighted:
@@ -83,6 +97,9 @@ FAMILIES = (
     _of_sums("text", texts.ROUGE, texts.rouge_statistics, texts.means),
     _of_answers("score", ("spearman",), pairs.spearman),
     _of_answers("score", ("pearson",), pairs.pearson),
+    _of_scores("preference", preferences.PAIRS, preferences.of_pairs, preferences.means),
+    _of_scores("preference", preferences.REWARDS, preferences.of_rewards, preferences.rewards),
+    _of_scores("preference", ("kl",), preferences.of_kl, preferences.means),
 )
 _FAMILY = {name: family for family in FAMILIES for name in family.values}
 
@@ -95,7 +112,7 @@ def chosen(names: Sequence[str], objective: Objective) -> tuple[str, ...]:
     """
     found: list[str] = []
     for name in names:
-        if name == "perplexity" and objective.head.auto_class not in LANGUAGE_MODELS:
+        if name == "perplexity" and not _has_perplexity(objective):
             continue
         for value in texts.ROUGE if name == "rouge" else (name,):
             if value not in measurable(objective):
@@ -111,14 +128,19 @@ def chosen(names: Sequence[str], objective: Objective) -> tuple[str, ...]:
 
 def measurable(objective: Objective) -> tuple[str, ...]:
     """All values that can be measured of an objective's answers."""
-    language = objective.head.auto_class in LANGUAGE_MODELS
     return tuple(
         name
         for family in FAMILIES
         if family.answers in (None, objective.answer_kind)
         for name in family.values
-        if name != "perplexity" or language
+        if name != "perplexity" or _has_perplexity(objective)
     )
+
+
+def _has_perplexity(objective: Objective) -> bool:
+    """Whether its loss is that of tokens of a text."""
+    language = objective.head.auto_class in LANGUAGE_MODELS
+    return language and objective.answer_kind != "preference"
 
 
 def watched(
@@ -144,7 +166,7 @@ def watched(
 
 def needs_answers(values: Sequence[str]) -> bool:
     """Whether the loss alone doesn't tell them."""
-    return any(_FAMILY[name].answers for name in values)
+    return any(_FAMILY[name].answers and not _FAMILY[name].scored for name in values)
 
 
 def weighted(

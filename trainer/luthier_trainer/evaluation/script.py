@@ -6,7 +6,8 @@ It is called once, when the result is written:
   in it.
 - `test_dataset`: the rows that the result is measured on: a list of dicts with the names of
   dataset.columns: prompt, completion (and label, for the task classification), messages,
-  text and label, tokens and tags, or first, second and label.
+  text and label, tokens and tags, or first, second and label. Of the task preference: chosen and
+  rejected, each of them such a dict, or None.
 - `metric_type`: "all": every metric it knows.
 
 It returns a dict of at most 16 finite numbers by name; they become `script_<name>` of the
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier_trainer.data.examples import Chat, Example
+from luthier_trainer.data.examples import Answers, Chat, Example
 from luthier_trainer.pod.usercode import UserCode
 
 Row = dict[str, Any]
@@ -62,6 +63,9 @@ def as_row(example: Example) -> Row:
     if isinstance(example, Chat):
         tools = {"tools": list(example.tools)} if example.tools else {}
         return {"messages": [turn.message for turn in example.turns], **tools}
+    if isinstance(example, Answers):
+        sides = {"chosen": example.chosen, "rejected": example.rejected}
+        return {name: as_row(answer) if answer else None for name, answer in sides.items()}
     row = dataclasses.asdict(example)
     del row["place"]
     return {name: list(each) if isinstance(each, tuple) else each for name, each in row.items()}

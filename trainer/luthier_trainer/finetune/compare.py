@@ -25,6 +25,7 @@ from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan
 from luthier_trainer.finetune.measure import Measured, answers, tell
 from luthier_trainer.finetune.prepare import Prepared
+from luthier_trainer.finetune.startanswers import in_context, of_reported
 from luthier_trainer.log import log, log_traceback
 from luthier_trainer.machine import device
 from luthier_trainer.objectives.objective import Item, Objective
@@ -80,10 +81,13 @@ def _compared(
     folder: Path,
 ) -> Comparison:
     assert measured.comparison
+    assert measured.base
     assert measured.tuned
+    start = of_reported(plan.kept_start, measured.base.predictions)
     progress = RowProgress(job.reporter, "Comparing", len(measured.items), job.interrupt.check)
 
     def measure(model: Any, objective: Objective, items: Sequence[Item]) -> Measurement:
+        items = in_context(objective, items, start)
         return answers(job, prepared, plan, model, objective, items, progress)
 
     found = measure_incumbent(job, prepared, plan, folder, measure)

@@ -1,5 +1,6 @@
 """Base model and method, and what `auto` comes to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from luthier_trainer.errors import PeersLost
 from luthier_trainer.evaluation.memory import evaluation_bytes
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.prepare import Prepared
+from luthier_trainer.finetune.startanswers import Kept, begin, in_context
 from luthier_trainer.finetune.startfrom import fetch_start
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
@@ -24,7 +26,7 @@ from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import batching
 from luthier_trainer.objectives.items import lengths, were_estimated
-from luthier_trainer.objectives.objective import ShownObjective
+from luthier_trainer.objectives.objective import Item, ShownObjective
 from luthier_trainer.objectives.outputlayer import remember_plain_head
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.training import checkpoint
@@ -36,12 +38,16 @@ from luthier_trainer.training.resolve import Resolved, resolve
 
 @dataclass(frozen=True)
 class Plan:
-    """How the model is trained. `objective`: as its batches are made. `training`: with the rate
-    that `auto` came to; `notes`: all that `auto` came to, in words. `artifact`: the folder of the
-    result, adapter or model."""
+    """How the model is trained. `objective`: as its batches are made, of `items`; `eval_items`: of
+    eval. `kept_start`: what the model that the training begins with says of rows, where that is
+    kept. `training`: with the rate that `auto` came to; `notes`: all that `auto` came to, in words.
+    `artifact`: the folder of the result, adapter or model."""
 
     training: Training
     objective: ShownObjective
+    items: Sequence[Item]
+    eval_items: Sequence[Item]
+    kept_start: Kept
     source: BaseSource
     precision: Precision
     resolved: Resolved
@@ -82,6 +88,9 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     if prepared.own_loss:
         prepared.own_loss.to(tuned.model.device)
     memory_limit = memory.limit_bytes(job.spec.memory_bytes)
+    kept_start = begin(job, prepared, tuned, precision, resumes=found is not None)
+    items = in_context(objective, prepared.items, kept_start.get("train"))
+    eval_items = in_context(objective, prepared.eval_items, kept_start.get("watched"))
     kept = _kept(job, prepared, found)
     batches = batching(
         tuning,
@@ -97,7 +106,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     resolved = resolve(
         tuned.model,
         objective,
-        prepared.items,
+        items,
         training,
         precision,
         memory_limit,
@@ -107,7 +116,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         evaluation=evaluation_bytes(
             tuned.model,
             objective,
-            prepared.eval_items,
+            eval_items,
             tuning.evaluation.batch_size,
             tuning.evaluation.max_new_tokens,
             precision.dtype,
@@ -133,6 +142,9 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     plan = Plan(
         training=training,
         objective=objective,
+        items=items,
+        eval_items=eval_items,
+        kept_start=kept_start,
         source=source,
         precision=precision,
         resolved=resolved,

@@ -15,6 +15,7 @@ from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan
 from luthier_trainer.finetune.prepare import Prepared
+from luthier_trainer.finetune.startanswers import as_start, in_context
 from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.objectives.objective import Item, Objective
@@ -25,10 +26,11 @@ _SAMPLES = 20
 
 @dataclass(frozen=True)
 class Measured:
-    """`comparison` and `tuned` are None where there are no rows to measure on. `items`: the
+    """`comparison`, `base` and `tuned` are None where there are no rows to measure on. `items`: the
     measured rows, encoded once for all models; `answers`: of both models to the first of them."""
 
     comparison: Comparison | None = None
+    base: Measurement | None = None
     tuned: Measurement | None = None
     items: Sequence[Item] = ()
     answers: Sequence[Answered] = ()
@@ -44,10 +46,11 @@ def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
     job.reporter.stage("Evaluating")
     started = time.monotonic()
     rows = prepared.examples.reported
-    items = prepared.encoded(job, "reported", rows)
+    encoded = prepared.encoded(job, "reported", rows)
+    items = in_context(plan.objective, encoded, plan.kept_start.get("reported"))
     progress = RowProgress(job.reporter, "Evaluating", 2 * len(items), job.interrupt.check)
     after = answers(job, prepared, plan, tuned.model, plan.objective, items, progress)
-    with tuned.base() as model:
+    with as_start(plan.objective, tuned) as model:
         before = answers(job, prepared, plan, model, plan.objective, items, progress)
     comparison = compare(before, after, prepared.values, split)
     tell(job, comparison)
@@ -55,7 +58,7 @@ def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
         log(f"{name}: base {before.values([name])[name]:.4f}, tuned {value:.4f}")
     log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
     said = answered(plan.objective, rows, before, after, _SAMPLES)
-    return Measured(comparison, after, items, said)
+    return Measured(comparison, before, after, items, said)
 
 
 def answers(

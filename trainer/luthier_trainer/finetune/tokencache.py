@@ -22,7 +22,6 @@ from luthier_trainer.data.examples import Example, Examples
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.log import log
 from luthier_trainer.machine.cachefolder import locked, remove, unless_locked
-from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.items import count, few, in_batches
 from luthier_trainer.objectives.objective import Item, ShownObjective
 from luthier_trainer.objectives.tokenstore import FORMAT, MANIFEST, DamagedError, StoredItems, write
@@ -55,7 +54,7 @@ class TokenCache:
         are. Raises what encoding them does."""
         if few(examples):
             return objective.encode(examples)
-        name = _name({**self.shape, "part": part})
+        name = digest_of({**self.shape, "part": part})
         encoding = _Encoding(objective, examples, on_rows)
         try:
             return _cached(self.folder, name, encoding)
@@ -101,7 +100,7 @@ def shape_of(
     """All that shapes a row's tokens, JSON-ready: data, form, tokenizer, length, labels, versions,
     and the moment where a chat template writes it."""
     tuning, dataset = spec.fine_tuning, spec.fine_tuning.dataset
-    dated = isinstance(objective, Causal) and getattr(objective.encoder, "dated", False)
+    dated = getattr(getattr(objective, "encoder", None), "dated", False)
     return {
         "format": FORMAT,
         "versions": installed(_PACKAGES),
@@ -126,7 +125,8 @@ def _tokenizer_files(folder: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in files if path.is_file()}
 
 
-def _name(document: dict[str, Any]) -> str:
+def digest_of(document: dict[str, Any]) -> str:
+    """Of a shape."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -62,8 +62,8 @@ def train(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, found: Found |
     outcome = loop.train(
         tuned.model,
         plan.objective,
-        prepared.items,
-        prepared.eval_items,
+        plan.items,
+        plan.eval_items,
         session,
         found[0] if found else None,
     )

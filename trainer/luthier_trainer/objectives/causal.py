@@ -153,19 +153,19 @@ class Causal:
     def show(self, example: Any) -> str:
         if isinstance(example, Completion):
             return example.prompt
-        return "\n".join(f"{turn.role}: {_shown(turn)}" for turn in example.turns[:-1])
+        return "\n".join(f"{turn.role}: {turn_text(turn)}" for turn in example.turns[:-1])
 
     def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
         """Tokens of the first n items as text, and whether the loss counts them."""
-        return [_view(self._tokenizer, items[i]) for i in range(min(n, len(items)))]
+        return [token_view(self._tokenizer, items[i]) for i in range(min(n, len(items)))]
 
 
-def _shown(turn: Turn) -> str:
+def turn_text(turn: Turn) -> str:
     calls = turn.more.get("tool_calls")
     called = [json.dumps(calls, ensure_ascii=False)] if calls else []
     return "\n".join([*filter(None, [turn.content]), *called])
 
 
-def _view(tokenizer: Any, item: Tokens) -> list[tuple[str, bool]]:
+def token_view(tokenizer: Any, item: Tokens) -> list[tuple[str, bool]]:
     counted = [False, *(target != IGNORED for target in item.targets[1:])]
     return list(zip(token_texts(tokenizer, item.ids), counted, strict=False))

@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from luthier_api.finetuning import FineTuning
+from luthier_api.preference import Preference
 from luthier_api.training import Similarity
 from luthier_trainer.data.examples import (
+    Answers,
     Chat,
     Completion,
     Example,
@@ -27,6 +29,7 @@ from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import longest
+from luthier_trainer.objectives.preferences import Preferences
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
@@ -80,6 +83,8 @@ def choose(
                 "dataset.columns.label",
             )
         return Pairs(tokenizer, max_length, similarity, **common)
+    if isinstance(example, Answers):
+        return _preferences(spec, example, tokenizer, architecture, max_length, now)
     common["smoothing"] = training.label_smoothing
     if isinstance(example, Labelled):
         _require(spec, example, "classification")
@@ -96,17 +101,9 @@ def choose(
         _require(spec, example, *in_words)
         architecture.require(Causal.head.auto_class)
         learn_all = spec.dataset.loss_on == "All"
-        chats = ChatEncoder(tokenizer, max_length, learn_all, now, chats_param(spec))
-        if chats.dated and now:
-            log(f"the chat template writes the date: that of {now:%Y-%m-%d}, when the run began")
+        chats = _chats(spec, tokenizer, max_length, learn_all, now)
         return Causal(tokenizer, chats, max_length, **common)
-    if spec.dataset.chat_template:
-        raise data_error(
-            "ChatTemplateUnused",
-            f"{example.place}: dataset.chatTemplate writes conversations, and the rows are texts: "
-            "write the prompt as a list of messages, or remove the template",
-            "dataset.chatTemplate",
-        )
+    _require_no_template(spec, example)
     _require(spec, example, *in_words, "classification")
     classes = spec.task == "classification"
     labels = examples.labels if classes else ()
@@ -132,12 +129,57 @@ def choose(
     return Causal(tokenizer, encoder, max_length, labels=scored, **common)
 
 
+def _preferences(
+    spec: FineTuning,
+    example: Answers,
+    tokenizer: Any,
+    architecture: Architecture,
+    max_length: int,
+    now: datetime | None,
+) -> Preferences:
+    _require(spec, example, "preference")
+    architecture.require(Preferences.head.auto_class)
+    encoder: Any
+    if isinstance(example.any, Chat):
+        encoder = _chats(spec, tokenizer, max_length, False, now)
+    else:
+        _require_no_template(spec, example)
+        encoder = Encoder(tokenizer, max_length, learn_prompt=False)
+    return Preferences(
+        tokenizer,
+        encoder,
+        max_length,
+        spec.training.preference or Preference(),
+        max_new_tokens=spec.evaluation.max_new_tokens,
+        kl="kl" in spec.evaluation.metrics,
+    )
+
+
+def _chats(
+    spec: FineTuning, tokenizer: Any, max_length: int, learn_all: bool, now: datetime | None
+) -> ChatEncoder:
+    chats = ChatEncoder(tokenizer, max_length, learn_all, now, chats_param(spec))
+    if chats.dated and now:
+        log(f"the chat template writes the date: that of {now:%Y-%m-%d}, when the run began")
+    return chats
+
+
+def _require_no_template(spec: FineTuning, example: Example) -> None:
+    if spec.dataset.chat_template:
+        raise data_error(
+            "ChatTemplateUnused",
+            f"{example.place}: dataset.chatTemplate writes conversations, and the rows are texts: "
+            "write the prompt as a list of messages, or remove the template",
+            "dataset.chatTemplate",
+        )
+
+
 def chats_param(spec: FineTuning) -> str:
     """The field that decides how conversations are read."""
     columns = spec.dataset.columns
     if spec.dataset.chat_template:
         return "dataset.chatTemplate"
-    names = ("messages", "prompt", "instruction")
+    names = ("messages", "prompt", "instruction", "chosen")
     named = (name for name in names if columns and getattr(columns, name))
     return f"dataset.columns.{next(named, names[0])}"
 

@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged, Turn
+from luthier_trainer.data.examples import (
+    Answers,
+    Chat,
+    Completion,
+    Example,
+    Labelled,
+    Pair,
+    Tagged,
+    Turn,
+)
 from luthier_trainer.objectives.objective import Item
-from luthier_trainer.objectives.tokenstore import COUNTS, StoredItems
+from luthier_trainer.objectives.tokenstore import COUNTS
 
 # What goes to the tokenizer in one call: of each token it makes some 100 bytes for a while.
 _EXAMPLES, _CHARACTERS = 1024, 4 * 10**6
@@ -88,9 +97,10 @@ def _all_threads() -> Iterator[None]:
 
 
 def counts(items: Sequence[Item]) -> NDArray[np.void]:
-    """What is counted of each item: COUNTS [items]."""
-    if isinstance(items, StoredItems):
-        return items.counts
+    """What is counted of each item: COUNTS [items]. Stores, and what is made of them, have it."""
+    known: NDArray[np.void] | None = getattr(items, "counts", None)
+    if known is not None:
+        return known
     return np.array([count(items[index]) for index in range(len(items))], COUNTS)
 
 
@@ -107,15 +117,16 @@ def count(item: Any) -> tuple[int, int, int, int, int]:
 
 def lengths(items: Sequence[Item]) -> Sequence[int]:
     """Tokens of each item."""
-    if isinstance(items, StoredItems):
-        return items.lengths
+    known: Sequence[int] | None = getattr(items, "lengths", None)
+    if known is not None:
+        return known
     return array("i", map(len, items))
 
 
 def begins(items: Sequence[Item]) -> list[int]:
     """Where the items are that begin an example: a long text may have several."""
-    if isinstance(items, StoredItems):
-        found: list[int] = np.flatnonzero(items.counts["continues"] == 0).tolist()
+    if hasattr(items, "counts"):
+        found: list[int] = np.flatnonzero(counts(items)["continues"] == 0).tolist()
         return found
     return [i for i, item in enumerate(items) if not getattr(item, "continues", False)]
 
@@ -138,3 +149,5 @@ def characters(example: Example) -> int:
             return sum(len(word) + 1 for word in example.tokens)
         case Pair():
             return len(example.first) + len(example.second)
+        case Answers():
+            return sum(map(characters, example.given))

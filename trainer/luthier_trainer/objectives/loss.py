@@ -22,6 +22,7 @@ from luthier_trainer.objectives.outputlayer import (
     loss_in_parts,
     losses_in_parts,
     reading,
+    targets_in_parts,
 )
 from luthier_trainer.objectives.tokens import IGNORED
 from luthier_trainer.objectives.varlen import BOUNDS, PLACES, arguments
@@ -129,6 +130,36 @@ def causal_loss(
         targets = predict_targets(model, inputs, False, use_cache=False)
         total = summed_loss(targets.logits, targets.ids, smoothing)
     return divided(total, target_count)
+
+
+def log_probabilities(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Of each row's targets together, of a batch of `collate`: fp32 [rows]."""
+    ids, select = _targets_of(inputs)
+    sparse = takes_logits_to_keep(model)
+    head = in_parts(model, len(ids)) if sparse else None
+    if sparse:
+        with reading(model, select, skipped=head is not None) as read:
+            logits = model(**_forward_inputs(inputs), use_cache=False).logits
+    else:
+        logits = select(model(**_forward_inputs(inputs), use_cache=False).logits)
+    if head is not None:
+        each = -targets_in_parts(read, head, ids)
+    else:
+        each = -F.cross_entropy(logits.float(), ids, reduction="none")
+    # Not index_add, which on a GPU sums in any order.
+    labels = inputs["labels"]
+    places = each.new_zeros(labels.numel()).index_copy(0, inputs[TARGET_POSITIONS], each)
+    return places.view_as(labels).sum(dim=1)
+
+
+def target_logits(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What a model predicts at each target of a batch of `collate`: [targets, vocabulary]."""
+    _, select = _targets_of(inputs)
+    if takes_logits_to_keep(model):
+        with reading(model, select):
+            found: Tensor = model(**_forward_inputs(inputs), use_cache=False).logits
+        return found
+    return select(model(**_forward_inputs(inputs), use_cache=False).logits)
 
 
 def loss_at(

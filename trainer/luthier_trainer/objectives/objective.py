@@ -1,9 +1,9 @@
 """What training and evaluation know of a task: everything else about it is behind this."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -11,8 +11,9 @@ from luthier_trainer.data.examples import Example
 from luthier_trainer.models.heads import Head as Head
 
 Batch = dict[str, Tensor]
-# What an answer is: a class, a tag for each word, text, or how alike two texts are.
-AnswerKind = Literal["label", "tags", "text", "score"]
+# What an answer is: a class, a tag for each word, text, how alike two texts are, or text beside
+# two answers of which one is preferred.
+AnswerKind = Literal["label", "tags", "text", "score", "preference"]
 
 
 class Item(Protocol):
@@ -45,12 +46,14 @@ class Prediction:
     """What a model makes of one example.
 
     `loss` is summed over the example's `targets`. `answer` is of the objective's
-    answer_kind: str, list[str], str, float; None where it wasn't asked for.
+    answer_kind: str, list[str], str, float, str; None where it wasn't asked for. `scores`: numbers
+    that the metrics of its kind are made of, whether or not it was (preferences.Scores).
     """
 
     loss: float
     targets: int
     answer: Any = None
+    scores: Sequence[float] = ()
 
 
 class Objective(Protocol):
@@ -91,6 +94,18 @@ class Objective(Protocol):
 
     def show(self, example: Example) -> str:
         """What the model is asked, for people: samples, sheets, error messages."""
+        ...
+
+
+@runtime_checkable
+class PreparedObjective(Protocol):
+    """One whose loss depends on all batches of an optimiser step."""
+
+    def prepare(
+        self, model: nn.Module, batches: Sequence[Batch], add: Callable[[Tensor], None]
+    ) -> list[Batch]:
+        """The batches with what they have in common. `add` puts the sum over all processes in a
+        tensor's place."""
         ...
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from luthier_trainer.models.temporary import evaluating, forward_instead
 from luthier_trainer.objectives.forward import device_of, unwrapped
@@ -137,6 +138,23 @@ def losses_in_parts(read: Read, head: nn.Linear, targets: Tensor) -> Tensor:
         for hidden, ids in parts
     ]
     return torch.cat(losses)
+
+
+def targets_in_parts(read: Read, head: nn.Linear, targets: Tensor) -> Tensor:
+    """The same with gradients, for losses that are no sum: [targets]. The logits of a part are made
+    once more in the backward pass."""
+    assert read.hidden is not None
+    rows = max(1, _PART // head.out_features)
+
+    def losses(hidden: Tensor, ids: Tensor) -> Tensor:
+        weight = head.weight.to(read.dtype)
+        bias = None if head.bias is None else head.bias.to(read.dtype)
+        logits = nn.functional.linear(hidden.to(read.dtype), weight, bias).float()
+        return nn.functional.cross_entropy(logits, ids, reduction="none")
+
+    parts = zip(torch.split(read.hidden, rows), torch.split(targets, rows), strict=True)
+    with torch.autocast(read.hidden.device.type, enabled=False):
+        return torch.cat([checkpoint(losses, *part, use_reentrant=False) for part in parts])
 
 
 class _LossInParts(torch.autograd.Function):

@@ -12,6 +12,7 @@ from typing import Any
 from luthier_api.optimizejob import Gates
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.data import prepare as data
+from luthier_trainer.data.answers import as_generation
 from luthier_trainer.data.examples import Example
 from luthier_trainer.errors import unsupported
 from luthier_trainer.evaluation import metrics
@@ -56,6 +57,7 @@ def read_rows(
         return None, None
     examples = data.load(as_fine_tuning(order, tuning), folder)
     check_dataset(fetched, examples.digest)
+    tuning, examples = as_generation(tuning, examples)
     positions = positions_of(base_config(fetched.model))
     now = fetched.began or began
     objective = choose(

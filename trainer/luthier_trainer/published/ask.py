@@ -13,7 +13,15 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import Model
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
+from luthier_trainer.data.examples import (
+    Answers,
+    Chat,
+    Completion,
+    Example,
+    Labelled,
+    Pair,
+    Tagged,
+)
 from luthier_trainer.data.template import parse_template
 from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.objectives import chattemplate
@@ -84,6 +92,7 @@ def describe(
 ) -> Ask:
     """`examples`, as the objective's `items`, are those of `answers`, in order; `first`: any
     example, for their form. `ends`: tokens that end an answer."""
+    first, examples = _asked(first), list(map(_asked, examples))
     fields: dict[str, Any] = {"form": _form(first, tuning), "auto_class": objective.head.auto_class}
     if fields["form"] == "template":
         template = parse_template(tuning.dataset.template or "")
@@ -92,8 +101,9 @@ def describe(
         fields["answer_column"] = template.label_column[:300]
     elif fields["form"] == "prompt" and tuning.dataset.columns:
         named = tuning.dataset.columns
-        fields["columns"] = [str(named.prompt)[:300]]
-        fields["answer_column"] = str(named.completion)[:300]
+        # Answers that begin alike have their prompt in no column of its own.
+        fields["columns"] = [named.prompt[:300]] if named.prompt else []
+        fields["answer_column"] = str(named.completion or named.chosen)[:300]
     if isinstance(first, Completion | Chat):
         fields["stop"] = [Stop(id=end, text=tokenizer.decode([end])[:300]) for end in ends][:64]
         fields["max_new_tokens"] = tuning.evaluation.max_new_tokens
@@ -131,6 +141,11 @@ def read(folder: Path) -> Ask | None:
     return parse(path.read_bytes())
 
 
+def _asked(example: Example) -> Example:
+    """Who learns which answer is better is asked for one, as any language model."""
+    return example.any if isinstance(example, Answers) else example
+
+
 def _form(example: Example, tuning: FineTuning) -> Form:
     match example:
         case Completion():
@@ -143,6 +158,8 @@ def _form(example: Example, tuning: FineTuning) -> Form:
             return "words"
         case Pair():
             return "pair"
+        case Answers():
+            return _form(example.any, tuning)
 
 
 def _texts(example: Example) -> tuple[str, str | None]:
@@ -157,6 +174,8 @@ def _texts(example: Example) -> tuple[str, str | None]:
             return " ".join(example.tokens), None
         case Pair():
             return example.first, example.second
+        case Answers():
+            return _texts(example.any)
 
 
 def _fits(example: Example, item: Any, answered: Answered) -> bool:

@@ -19,7 +19,7 @@ from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerEr
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
 from luthier_trainer.models.temporary import forward_instead
-from luthier_trainer.objectives.objective import Batch, Item, Objective
+from luthier_trainer.objectives.objective import Batch, Item, Objective, PreparedObjective
 from luthier_trainer.training import best, checkpoint, generators
 from luthier_trainer.training.best import Best
 from luthier_trainer.training.checkpoint import Snapshot
@@ -177,6 +177,8 @@ class _Training:
         if self.world.size > 1:
             generators.seed_step(self.session.training.seed, self.step, self.world.rank)
         total = torch.zeros_like(self.loss_sum)
+        if isinstance(self.objective, PreparedObjective):
+            batches = self.objective.prepare(self.model, batches, self.world.add_tensor)
         for batch in batches:
             batch = {k: v.to(device.name(), non_blocking=True) for k, v in batch.items()}
             loss = self.objective.loss(self.model, batch, max(int(targets), 1))
