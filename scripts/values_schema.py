@@ -98,7 +98,14 @@ def values() -> dict[str, Schema]:
         "terminationGracePeriodSeconds": {"type": "integer", "minimum": 1},
         "service": closed({"annotations": STRINGS}),
         "podDisruptionBudget": closed({"enabled": BOOLEAN}),
-        "admissionPolicy": closed({"enabled": BOOLEAN}),
+        "admissionPolicy": closed(
+            {
+                "enabled": BOOLEAN,
+                "createdBy": closed(
+                    {"required": BOOLEAN, "writers": {"type": "array", "items": STRING}}
+                ),
+            }
+        ),
         "networkPolicy": closed(
             {
                 "enabled": BOOLEAN,

@@ -33,6 +33,9 @@ class Usage(Model):
     cpu_seconds: Amount = Field(default=0, description="CPU time.")
     gpu_seconds: Amount = Field(default=0, description="GPUs × time that the pods held them.")
     trained_tokens: Count = Field(default=0, description="Tokens learnt from, without padding.")
+    stored_bytes: Count = Field(
+        default=0, description="Bytes uploaded to S3, those of checkpoints that are gone, too."
+    )
 
 
 class Restarts(Model):

@@ -15,6 +15,7 @@ from luthier_operator.resources import OWNERS, Key, Obj, Resource
 from luthier_operator.run.observe import parse_any_status
 from luthier_operator.series import RunSample
 from luthier_operator.store import Store
+from luthier_operator.usage.holding import pool_of
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _sample(
             "trials_best": search.best.value if search.best else None,
         }
     return RunSample(
-        labels=(*key, resource.kind, _pool(obj, platform)),
+        labels=(*key, resource.kind, pool_of(obj, platform)),
         phase=status.phase or "Pending",
         values={
             name: float(value)
@@ -174,10 +175,3 @@ def _eta(finish: str | None, now: datetime) -> float | None:
     return max(
         0.0, (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     )
-
-
-def _pool(obj: Obj, platform: Platform) -> str:
-    placement = (obj.get("spec") or {}).get("placement") or {}
-    namespace = obj["metadata"]["namespace"]
-    name = placement.get("pool") or platform.for_namespace(namespace).pool or platform.default_pool
-    return str(name)

@@ -68,14 +68,15 @@ class RunSample:
     evaluation: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-class _Family:
+class Family:
     """The lines of one name."""
 
     def __init__(self, name: str, kind: str, text: str) -> None:
-        self.name = f"luthier_run_{name}" + ("_total" if kind == "counter" else "")
+        self.name = name
         self.lines = [f"# HELP {self.name} {text}", f"# TYPE {self.name} {kind}"]
 
     def add(self, labels: str, value: float) -> None:
+        """A series, and its value."""
         self.lines.append(f"{self.name}{{{labels}}} {_number(value)}")
 
 
@@ -85,27 +86,27 @@ def text_of(runs: Iterable[RunSample]) -> bytes:
     Written here, where prometheus_client would sort and escape the labels of a run for each of
     its series anew: of 1,000 runs there are tens of thousands.
     """
-    state = _Family("state", "gauge", "1, with the phase that the run is in.")
+    state = _family("state", "gauge", "1, with the phase that the run is in.")
     families = {
-        name: _Family(name, kind, text)
+        name: _family(name, kind, text)
         for kind, texts in (("gauge", _GAUGES), ("counter", _COUNTERS))
         for name, text in texts.items()
     }
-    during = _Family(
+    during = _family(
         "eval_metric",
         "gauge",
         "Metric on the evaluation rows, of the last evaluation while training.",
     )
-    after = _Family(
+    after = _family(
         "evaluation",
         "gauge",
         "Metric of the base and of the tuned model on the same rows, once both are measured.",
     )
     for run in runs:
-        namespace, name, kind, pool = (_escaped(it) for it in run.labels)
+        namespace, name, kind, pool = (escaped(it) for it in run.labels)
         kind, run_name = f'kind="{kind}"', f'name="{name}",namespace="{namespace}"'
         pool = f'pool="{pool}"'
-        state.add(f'{kind},{run_name},phase="{_escaped(run.phase)}",{pool}', 1.0)
+        state.add(f'{kind},{run_name},phase="{escaped(run.phase)}",{pool}', 1.0)
         labels = f"{kind},{run_name},{pool}"
         for value_name, value in run.values.items():
             families[value_name].add(labels, value)
@@ -119,6 +120,10 @@ def text_of(runs: Iterable[RunSample]) -> bytes:
     return "".join(f"{line}\n" for it in all_families for line in it.lines).encode(errors="replace")
 
 
+def _family(name: str, kind: str, text: str) -> Family:
+    return Family(f"luthier_run_{name}" + ("_total" if kind == "counter" else ""), kind, text)
+
+
 def _number(value: float) -> str:
     """As Prometheus writes it: a run that has diverged has the loss NaN."""
     if math.isfinite(value):
@@ -126,7 +131,8 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """As the value of a label."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 

@@ -8,6 +8,7 @@ from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     ARTIFACTS_FINALIZER,
     ATTEMPT_LABEL,
+    CREATED_BY_ANNOTATION,
     ERRAND_ANNOTATION,
     FINE_TUNE_JOBS,
     INDEX_LABEL,
@@ -72,6 +73,7 @@ _ANNOTATIONS = (
     ERRAND_ANNOTATION,
     SETTINGS_ANNOTATION,
     SUSPENDED_ANNOTATION,
+    CREATED_BY_ANNOTATION,
 )
 ANNOTATION_LENGTH = 512
 _JOB_SPEC = (
@@ -88,6 +90,7 @@ _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef",
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")
 MOST_CONDITIONS = 16
 MESSAGE_LENGTH = 1024
+MOST_DEVICES = 8
 _CONTAINER = ("name", "state")
 _CONDITIONS = {
     JOBS: ("Complete", "Failed"),
@@ -113,7 +116,8 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     elif resource == JOB_SETS:
         spec, status = _job_set_spec(spec), _pick(status, _JOB_SET_STATUS)
     elif resource == PODS:
-        spec, status = _pick(spec, ("nodeName",)), _pick(status, _POD_STATUS)
+        held = {"containers": _held(spec)}
+        spec, status = _pick(spec, ("nodeName",)) | held, _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
             status["containerStatuses"] = [
                 _pick(container, _CONTAINER)
@@ -133,6 +137,24 @@ def trim(resource: Resource, obj: Obj) -> Obj:
             if condition["type"] in _CONDITIONS[resource]
         ]
     return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _held(spec: Obj) -> list[Obj]:
+    """The trainer's container, with the CPUs and devices that it keeps others from having."""
+    for container in spec.get("containers") or []:
+        if container.get("name") == CONTAINER:
+            resources = container.get("resources") or {}
+            requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+            devices = [name for name in limits if "/" in name][:MOST_DEVICES]
+            return [
+                {
+                    "resources": {
+                        "requests": _pick(requests, ("cpu",)),
+                        "limits": _pick(limits, ("cpu", *devices)),
+                    }
+                }
+            ]
+    return []
 
 
 def _job_set_spec(spec: Obj) -> Obj:
