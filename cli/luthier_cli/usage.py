@@ -94,7 +94,7 @@ def render(found: Sequence[Row], by: Sequence[str], days: Span) -> RenderableTyp
     table = Table(
         box=None,
         pad_edge=False,
-        padding=(0, 2),
+        padding=(0, 1),
         header_style="bold",
         caption=f"{days[0]} to {days[1]} (UTC)",
         caption_justify="left",

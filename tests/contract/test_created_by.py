@@ -12,7 +12,7 @@ import yaml
 from contract.manifests import FINE_TUNE_JOB, changed
 from integration.kube import eventually
 
-from luthier_cluster import Cluster, CommandError, binaries
+from luthier_cluster import Cluster, ClusterError, binaries
 
 CHART = Path(__file__).parents[2] / "charts" / "luthier"
 WRITER = "system:serviceaccount:flux:applies"
@@ -66,7 +66,7 @@ def create(control_plane: Cluster, required: bool) -> Iterator[Create]:
         arguments = (verb, "-f", "-", "--as", user, "--as-group", "system:masters")
         try:
             control_plane.kubectl(*arguments, input=json.dumps(manifest))
-        except CommandError as error:
+        except ClusterError as error:
             return str(error)
         return ""
 
