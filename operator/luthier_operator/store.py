@@ -110,9 +110,8 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     metadata = _metadata(obj["metadata"])
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if resource == JOBS:
-        # Of a JobSet's Job when it began, too: its deadline is what is left of the JobSet's.
-        began = ("startTime",) if JOB_SET_LABEL in metadata.get("labels", {}) else ()
-        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions", *began))
+        # Its deadline counts from when it began; a JobSet's Job has what is left of the JobSet's.
+        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions", "startTime"))
     elif resource == JOB_SETS:
         spec, status = _job_set_spec(spec), _pick(status, _JOB_SET_STATUS)
     elif resource == PODS:
