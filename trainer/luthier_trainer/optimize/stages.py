@@ -27,6 +27,7 @@ from luthier_trainer.optimize.run import Optimization
 from luthier_trainer.optimize.source import require_finite
 from luthier_trainer.optimize.torchrunner import TorchRunner
 from luthier_trainer.pod.attempts import Attempts
+from luthier_trainer.pod.progress import Pace
 from luthier_trainer.storage.objectstore import ObjectStore
 
 _REASON = 300  # characters of Candidate.reason
@@ -84,6 +85,7 @@ class Stages:
             fence=fence,
             folder=self.folder / "candidates",
         )
+        self.pace = Pace(0, 1 + len(loaded.precisions))
         self.reporter.update(total_steps=1 + len(loaded.precisions))
         log(f"candidates: {', '.join(loaded.precisions)} as {loaded.builder.format}")
 
@@ -142,7 +144,9 @@ class Stages:
 
     def _advance(self) -> None:
         self.run.tell()
-        self.reporter.update(step=1 + len(self.run.candidates))
+        done = 1 + len(self.run.candidates)
+        self.reporter.update(step=done)
+        self.reporter.set(eta_seconds=self.pace.eta_seconds(done))
         self.attempts.advance(self.cache.finished(), self.run.pod.usage())
         self.reporter.set(usage=self.attempts.usage)
 
