@@ -41,7 +41,7 @@ test-gpu: setup ## Tests that need a CUDA GPU, see docs/gpu.md
 lint: setup ## ruff, mypy, import-linter, shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/finish_image.py scripts/values_schema.py scripts/methods_table.py scripts/test.py scripts/changed_tests.py scripts/site.py
+	.venv/bin/mypy crds/luthier_api operator/luthier_operator trainer/luthier_trainer cli/luthier_cli cluster/luthier_cluster demo/luthier_demo bench scripts/images.py scripts/finish_image.py scripts/values_schema.py scripts/methods_table.py scripts/dashboards.py scripts/grafana.py scripts/test.py scripts/changed_tests.py scripts/site.py
 	.venv/bin/lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
@@ -49,13 +49,14 @@ format: setup ## Format the code
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
-generate: setup ## Write the CRDs, the chart's copy of them, the API reference and docs/methods.md
+generate: setup ## Write the CRDs, the chart's copy of them and its dashboards, the API reference and docs/methods.md
 	$(PY) -m luthier_api.generate
 	$(PY) scripts/values_schema.py
 	$(PY) scripts/methods_table.py
+	$(PY) scripts/dashboards.py
 
 verify: generate ## Fail when a generated file is not what the code generates
-	git diff --exit-code -- crds charts/luthier/templates/crds.yaml charts/luthier/values.schema.json docs/reference docs/methods.md
+	git diff --exit-code -- crds charts/luthier/templates/crds.yaml charts/luthier/values.schema.json charts/luthier/files docs/reference docs/methods.md
 
 images: setup ## Build the images operator and trainer (buildah, or Docker where an engine runs)
 	@$(PY) scripts/images.py all

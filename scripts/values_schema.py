@@ -98,7 +98,14 @@ def values() -> dict[str, Schema]:
         "terminationGracePeriodSeconds": {"type": "integer", "minimum": 1},
         "service": closed({"annotations": STRINGS}),
         "podDisruptionBudget": closed({"enabled": BOOLEAN}),
-        "admissionPolicy": closed({"enabled": BOOLEAN}),
+        "admissionPolicy": closed(
+            {
+                "enabled": BOOLEAN,
+                "createdBy": closed(
+                    {"required": BOOLEAN, "writers": {"type": "array", "items": STRING}}
+                ),
+            }
+        ),
         "networkPolicy": closed(
             {
                 "enabled": BOOLEAN,
@@ -116,6 +123,23 @@ def values() -> dict[str, Schema]:
             }
         ),
         "serviceMonitor": closed({"enabled": BOOLEAN, "interval": STRING, "labels": STRINGS}),
+        "prometheusRule": closed(
+            {
+                "enabled": BOOLEAN,
+                "labels": STRINGS,
+                "ruleLabels": STRINGS,
+                "runbookUrl": {"type": "string", "pattern": "^(https?://[^#\\s]+)?$"},
+                "disabled": {"type": "array", "items": STRING},
+                "for": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "string",
+                        "pattern": "^([0-9]+(ms|[smhdwy]))+$",
+                    },
+                },
+            }
+        ),
+        "dashboards": closed({"enabled": BOOLEAN, "labels": STRINGS, "annotations": STRINGS}),
         "nameOverride": STRING,
         "fullnameOverride": STRING,
         # Helm hands every chart that is part of another one these two.

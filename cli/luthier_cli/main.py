@@ -18,6 +18,7 @@ from luthier_cli.commands import (
     run,
     trials,
     upload,
+    usage,
     validate,
     version,
     watch,
@@ -62,6 +63,7 @@ for command in (
     trials.trials,
     pull.pull,
     upload.upload,
+    usage.usage,
     version.version,
 ):
     app.command(command.__name__.rstrip("_"))(command)

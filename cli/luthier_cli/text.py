@@ -4,23 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from luthier_api.amounts import size as size
+
 
 def duration(seconds: float) -> str:
     """Two units at most: 42s, 3m 05s, 2h 04m, 3d 01h."""
     total = max(0, round(seconds))
-    for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if total >= size:
-            return f"{total // size}{unit} {total % size // smaller_size:02}{smaller}"
+    for long, unit, short, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
+        if total >= long:
+            return f"{total // long}{unit} {total % long // short:02}{smaller}"
     return f"{total // 60}m {total % 60:02}s" if total >= 60 else f"{total}s"
-
-
-def size(count: float) -> str:
-    """Bytes in binary units: 512 B, 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def files(count: int) -> str:

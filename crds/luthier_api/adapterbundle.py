@@ -9,7 +9,7 @@ from luthier_api.meta import Model, Name, ObjectRef, Rule, SecretKeyRef, list_ma
 from luthier_api.optimizejob import Int4, Target
 from luthier_api.placement import one_pod_rules
 from luthier_api.runsettings import RunSettings
-from luthier_api.runstatus import ArtifactRef, RunStatus
+from luthier_api.runstatus import ArtifactRef, Progress, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
 
@@ -171,6 +171,9 @@ class AdapterBundleStatus(RunStatus):
     """The state, as the operator sees it."""
 
     stage: str | None = Field(default=None, max_length=64, description="What the run is doing.")
+    progress: Progress | None = Field(
+        default=None, description="How many adapters the stage is done with."
+    )
     adapters: list[BundledRevision] = Field(
         default=[],
         max_length=64,

@@ -146,9 +146,10 @@ class CustomResource:
 _PHASE = PrinterColumn("Phase", ".status.phase", "The state in a word.")
 _AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", "date")
 # kstatus' summary: published or not, and why.
-_REASON = PrinterColumn(
-    "Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is so.", wide=True
-)
+_REASON = PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is so.")
+_PROGRESS = PrinterColumn("Progress", ".status.progress.percent", "Share of the steps done.")
+_ETA = PrinterColumn("ETA", ".status.progress.eta", "Time left at the last report.")
+_RESULT = PrinterColumn("Result", ".status.result", "What came of it.")
 _ARTIFACT = PrinterColumn("Artifact", ".status.artifact.uri", "The published result.", wide=True)
 
 FINE_TUNE_JOB = CustomResource(
@@ -157,21 +158,25 @@ FINE_TUNE_JOB = CustomResource(
     "S3.",
     columns=(
         _PHASE,
-        PrinterColumn("Progress", ".status.progress.percent", "Share of the steps done."),
-        PrinterColumn("ETA", ".status.progress.eta", "Time left at the last report."),
-        PrinterColumn("Loss", ".status.progress.loss", "Training loss.", "number"),
+        _REASON,
+        PrinterColumn("Method", ".spec.method.type", "What of the model is trained."),
+        PrinterColumn("Stage", ".status.progress.stage", "What the run is doing."),
+        _PROGRESS,
+        _ETA,
+        _RESULT,
+        _AGE,
+        PrinterColumn("Loss", ".status.progress.loss", "Training loss.", "number", wide=True),
         PrinterColumn(
             "In-Use", ".status.inUse.revision", "The revision that is in use.", wide=True
         ),
-        PrinterColumn("Queue", ".spec.placement.queueName", "Queue of Kueue."),
+        PrinterColumn("Queue", ".spec.placement.queueName", "Queue of Kueue.", wide=True),
         PrinterColumn(
             "Restarts",
             ".status.restarts.total",
             "Pods of this revision that ended early.",
             "integer",
+            wide=True,
         ),
-        _AGE,
-        _REASON,
         PrinterColumn(
             "Checkpoint",
             ".status.checkpoints[-1:].step",
@@ -189,22 +194,12 @@ OPTIMIZE_JOB = CustomResource(
     "S3.",
     columns=(
         _PHASE,
-        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
-        PrinterColumn("Precision", ".status.artifact.precision", "What was published."),
-        PrinterColumn(
-            "Bytes",
-            '.status.candidates[?(@.verdict=="Chosen")].sizeBytes',
-            "Size of what was published.",
-            "integer",
-        ),
-        PrinterColumn(
-            "Tokens/s",
-            '.status.candidates[?(@.verdict=="Chosen")].tokensPerSecond',
-            "Speed of what was published.",
-            "number",
-        ),
-        _AGE,
         _REASON,
+        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
+        _PROGRESS,
+        _ETA,
+        _RESULT,
+        _AGE,
         PrinterColumn("Source", ".status.source.uri", "What is optimised.", wide=True),
         _ARTIFACT,
     ),
@@ -216,12 +211,11 @@ ADAPTER_BUNDLE = CustomResource(
     "fresh.",
     columns=(
         _PHASE,
-        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
-        PrinterColumn(
-            "Adapters", ".status.proof.adapters", "Adapters of the package in use.", "integer"
-        ),
-        _AGE,
         _REASON,
+        PrinterColumn("Stage", ".status.stage", "What the run is doing."),
+        _PROGRESS,
+        _RESULT,
+        _AGE,
         PrinterColumn("Package", ".status.current.uri", "The package in use.", wide=True),
     ),
 )

@@ -15,6 +15,7 @@ from luthier_api.promotion import Promote
 from luthier_api.retraining import Retrain, RetrainStatus
 from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
+from luthier_api.runstatus import Progress as Progress
 from luthier_api.search import SearchStatus
 
 
@@ -115,32 +116,6 @@ class FineTuneJobSpec(RunSettings, FineTuning):
             field=".promote.atLeast",
         ),
     )
-
-
-class Progress(Model):
-    """How far the run is."""
-
-    stage: str | None = Field(default=None, max_length=32, description="What it is doing.")
-    step: Count = Field(default=0, description="Optimiser steps done.")
-    total_steps: Count | None = Field(default=None, description="Optimiser steps in all.")
-    percent: str | None = Field(default=None, max_length=8, description="For people, e.g. 40%.")
-    epoch: Amount | None = Field(default=None, description="Passes over the data done.")
-    loss: float | None = Field(default=None, description="Training loss of the last log.")
-    eval_loss: float | None = Field(default=None, description="Last loss on `eval`.")
-    learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
-    grad_norm: float | None = Field(
-        default=None, description="Norm of the last step's gradient, before it is clipped."
-    )
-    tokens_per_second: Amount | None = Field(default=None, description="Real tokens, no padding.")
-    samples_per_second: Amount | None = Field(default=None, description="Rows learnt from.")
-    memory_bytes: Count | None = Field(default=None, description="Resident memory of the trainer.")
-    estimated_finish: str | None = Field(
-        default=None, max_length=32, description="Expected end (RFC 3339)."
-    )
-    eta: str | None = Field(
-        default=None, max_length=16, description="Time left at the last report, e.g. 3m20s."
-    )
-    updated: str | None = Field(default=None, max_length=32, description="Time of the report.")
 
 
 class CheckpointRef(Model):

@@ -11,7 +11,7 @@ from luthier_api.finetuning import Task
 from luthier_api.meta import Matches, Model, ObjectRef, Rule, SecretKeyRef
 from luthier_api.placement import one_pod_rules
 from luthier_api.runsettings import RunSettings
-from luthier_api.runstatus import ArtifactRef, RunStatus
+from luthier_api.runstatus import ArtifactRef, Progress, RunStatus
 from luthier_api.uris import MODEL_SCHEMES, Uri, claim_rule, scheme_rule
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8", "int4"]
@@ -321,6 +321,9 @@ class OptimizeJobStatus(RunStatus):
     """The state, as the operator sees it."""
 
     stage: str | None = Field(default=None, max_length=64, description="What the run is doing.")
+    progress: Progress | None = Field(
+        default=None, description="How many of the source and the candidates are measured."
+    )
     source: SourceRef | None = Field(default=None, description="What is optimised.")
     baseline: Candidate | None = Field(
         default=None, description="The source itself, by PyTorch, measured in the same run."

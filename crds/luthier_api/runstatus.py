@@ -27,12 +27,41 @@ class InUse(ArtifactRef):
     )
 
 
+class Progress(Model):
+    """How far the run is."""
+
+    stage: str | None = Field(default=None, max_length=32, description="What it is doing.")
+    step: Count = Field(default=0, description="Optimiser steps done.")
+    total_steps: Count | None = Field(default=None, description="Optimiser steps in all.")
+    percent: str | None = Field(default=None, max_length=8, description="For people, e.g. 40%.")
+    epoch: Amount | None = Field(default=None, description="Passes over the data done.")
+    loss: float | None = Field(default=None, description="Training loss of the last log.")
+    eval_loss: float | None = Field(default=None, description="Last loss on `eval`.")
+    learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
+    grad_norm: float | None = Field(
+        default=None, description="Norm of the last step's gradient, before it is clipped."
+    )
+    tokens_per_second: Amount | None = Field(default=None, description="Real tokens, no padding.")
+    samples_per_second: Amount | None = Field(default=None, description="Rows learnt from.")
+    memory_bytes: Count | None = Field(default=None, description="Resident memory of the trainer.")
+    estimated_finish: str | None = Field(
+        default=None, max_length=32, description="Expected end (RFC 3339)."
+    )
+    eta: str | None = Field(
+        default=None, max_length=16, description="Time left at the last report, e.g. 3m20s."
+    )
+    updated: str | None = Field(default=None, max_length=32, description="Time of the report.")
+
+
 class Usage(Model):
     """Summed over all attempts and pods of this revision."""
 
     cpu_seconds: Amount = Field(default=0, description="CPU time.")
     gpu_seconds: Amount = Field(default=0, description="GPUs × time that the pods held them.")
     trained_tokens: Count = Field(default=0, description="Tokens learnt from, without padding.")
+    stored_bytes: Count = Field(
+        default=0, description="Bytes uploaded to S3, those of checkpoints that are gone, too."
+    )
 
 
 class Restarts(Model):
@@ -113,6 +142,11 @@ class RunStatus(Model):
         default=None,
         description="The last published result. It stays, and Ready stays True, while a newer "
         "revision is made or has failed.",
+    )
+    result: str | None = Field(
+        default=None,
+        max_length=64,
+        description="What came of this revision, for people, e.g. accuracy 0.41→0.88.",
     )
     usage: Usage | None = Field(default=None, description="What this revision has cost so far.")
     restarts: Restarts | None = Field(

@@ -48,6 +48,7 @@ class Settings:
     election: Election
     pod_name: str
     pod_ip: str
+    usage_seconds: int = 60  # between two writes of the ledger
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -68,6 +69,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         election=_election(environment),
         pod_name=environment.get("POD_NAME") or socket.gethostname(),
         pod_ip=environment.get("POD_IP") or "127.0.0.1",
+        usage_seconds=_number(environment, "LUTHIER_USAGE_SECONDS", 60, 1, 3600),
     )
 
 

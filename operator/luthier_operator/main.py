@@ -13,6 +13,7 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import REGISTRY, generate_latest
 
 from luthier_api.platform import Platform
+from luthier_api.usage import Total
 from luthier_operator import handlers, metrics, runs, series
 from luthier_operator.cluster import Cluster, load_configuration
 from luthier_operator.config import ConfigError, Settings, load_platform, read_settings
@@ -42,6 +43,8 @@ from luthier_operator.run.enquiry import Warnings
 from luthier_operator.run.reconcile import Kind, Reconciler
 from luthier_operator.store import Store
 from luthier_operator.supervise import causes, together
+from luthier_operator.usage import series as usage_series
+from luthier_operator.usage.keeper import Keeper
 from luthier_operator.watches import Watches
 from luthier_operator.work import Reconcile, WorkKey, work
 
@@ -86,6 +89,14 @@ class Operator:
             self._changed,
             self._enqueue_all,
         )
+        self._usage = Keeper(
+            self._cluster,
+            self._store,
+            platform,
+            settings.election.namespace,
+            settings.election.name,
+            settings.usage_seconds,
+        )
         self._slots = Slots(self._store.live, platform, self._add)
         self._receiver = Receiver(
             self._cluster,
@@ -116,10 +127,12 @@ class Operator:
             kind.resource: reconciler(kind) for kind in KINDS
         }
         self._known: list[runs.Known] = []
+        self._used: list[Total] = []
 
         def render() -> bytes:
             shown = runs.samples(self._known, platform, datetime.now(UTC))
-            return generate_latest(REGISTRY) + series.text_of(shown)
+            used = usage_series.text_of(self._used)
+            return generate_latest(REGISTRY) + series.text_of(shown) + used
 
         self._page = Page(self._take, render)
 
@@ -174,7 +187,7 @@ class Operator:
         try:
             await together(
                 {f"worker {n}": work(self._queue, reconcilers) for n in workers}
-                | {"recorder": self._recorder.run()}
+                | {"recorder": self._recorder.run(), "usage": self._usage.run()}
             )
         finally:
             metrics.QUEUE_DEPTH.set(0)
@@ -186,6 +199,7 @@ class Operator:
         # One replica's series of the runs are enough, and reports reach the leader alone.
         now, leading = datetime.now(UTC), self._elector.leading
         self._known = runs.take(self._store, self._reports, now) if leading else []
+        self._used = self._usage.shown if leading else []
 
     def _look(self, resource: Resource, key: Key, seconds: float) -> None:
         """Have a resource looked at, in so many seconds."""
@@ -209,6 +223,7 @@ class Operator:
 
     def _changed(self, resource: Resource, obj: Obj) -> None:
         """Put the resource that an object belongs to on the queue."""
+        self._usage.see(resource, obj)
         if resource in OWNERS:
             self._add(resource, key_of(obj))
             self._follow(resource, obj)

@@ -28,3 +28,7 @@ REPORTS = Counter(
     "luthier_operator_progress_reports", "Progress reports by the answer's code.", ["code"]
 )
 LEADER = Gauge("luthier_operator_leader", "1 for the replica that leads.")
+USAGE_SAVED = Gauge(
+    "luthier_operator_usage_saved_timestamp_seconds",
+    "When the ledger was last read or written, by the replica that leads.",
+)

@@ -71,6 +71,7 @@ RETRAIN_ANNOTATION = f"{GROUP}/retrain"
 ERRAND_ANNOTATION = f"{GROUP}/errand"
 SETTINGS_ANNOTATION = f"{GROUP}/made-of"
 SUSPENDED_ANNOTATION = f"{GROUP}/suspended"
+CREATED_BY_ANNOTATION = f"{GROUP}/created-by"
 CONTENT_ANNOTATION = f"{GROUP}/content-sha256"
 # Of a resource whose artifacts go with it: it waits for the errand that deletes them.
 ARTIFACTS_FINALIZER = f"{GROUP}/artifacts"

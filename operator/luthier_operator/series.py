@@ -40,7 +40,29 @@ _GAUGES = {
     "trials_pruned": "Trials of the search that were ended early.",
     "trials_failed": "Trials of the search that failed.",
     "trials_best": "The objective of the best trial so far.",
+    "deadline_seconds": "Time left until limits.activeDeadlineSeconds ends the run.",
+    "overfitting": "1 where the trainer told that the model learns by heart.",
+    "package_bytes": "Size of the package that was published.",
+    "package_tokens_per_second": "Speed of the package that was published.",
+    "package_adapters": "Adapters in the package that was published.",
+    "adapters_left_out": "Adapters of the spec that don't fit into the package.",
 }
+# Words that a run has one of at a time: each is 1, with the word as a label.
+_WORDS = {
+    "state": ("phase", "1, with the phase that the run is in."),
+    "stage": ("stage", "1, with what its trainer is doing."),
+    "reason": ("reason", "1, with why it is held back, stalled or failed."),
+}
+_CANDIDATE = {
+    "bytes": "Size of a candidate's package.",
+    "tokens_per_second": "Speed of a candidate.",
+    "metric_delta": "The gates' metric of a candidate less that of the source.",
+}
+STAGES = (
+    "Preflight", "Fetching", "Loading", "Training", "Building", "Converting", "Measuring",
+    "Proving", "Evaluating", "Publishing", "Done",
+)  # fmt: skip
+OTHER = "Other"
 # Of the revision, over all its attempts …
 _COUNTERS = {
     "restarts_failures": "Pods that crashed or ran out of memory.",
@@ -66,16 +88,29 @@ class RunSample:
     eval_metrics: dict[str, float] = field(default_factory=dict)  # of the last one while it trains
     # At the end, by model: base, tuned.
     evaluation: dict[str, dict[str, float]] = field(default_factory=dict)
+    reason: str | None = None
+    stage: str | None = None
+    candidates: tuple["CandidateSample", ...] = ()
 
 
-class _Family:
+@dataclass(frozen=True)
+class CandidateSample:
+    """A candidate of a run that optimises. `values` has keys of `_CANDIDATE`."""
+
+    precision: str
+    verdict: str | None
+    values: dict[str, float]
+
+
+class Family:
     """The lines of one name."""
 
     def __init__(self, name: str, kind: str, text: str) -> None:
-        self.name = f"luthier_run_{name}" + ("_total" if kind == "counter" else "")
+        self.name = name
         self.lines = [f"# HELP {self.name} {text}", f"# TYPE {self.name} {kind}"]
 
     def add(self, labels: str, value: float) -> None:
+        """A series, and its value."""
         self.lines.append(f"{self.name}{{{labels}}} {_number(value)}")
 
 
@@ -85,27 +120,35 @@ def text_of(runs: Iterable[RunSample]) -> bytes:
     Written here, where prometheus_client would sort and escape the labels of a run for each of
     its series anew: of 1,000 runs there are tens of thousands.
     """
-    state = _Family("state", "gauge", "1, with the phase that the run is in.")
+    words = {name: _family(name, "gauge", text) for name, (_, text) in _WORDS.items()}
+    candidates = {
+        name: _family(f"candidate_{name}", "gauge", text) for name, text in _CANDIDATE.items()
+    }
+    verdict = _family("candidate_verdict", "gauge", "1, with what the gates said of a candidate.")
     families = {
-        name: _Family(name, kind, text)
+        name: _family(name, kind, text)
         for kind, texts in (("gauge", _GAUGES), ("counter", _COUNTERS))
         for name, text in texts.items()
     }
-    during = _Family(
+    during = _family(
         "eval_metric",
         "gauge",
         "Metric on the evaluation rows, of the last evaluation while training.",
     )
-    after = _Family(
+    after = _family(
         "evaluation",
         "gauge",
         "Metric of the base and of the tuned model on the same rows, once both are measured.",
     )
     for run in runs:
-        namespace, name, kind, pool = (_escaped(it) for it in run.labels)
+        namespace, name, kind, pool = (escaped(it) for it in run.labels)
         kind, run_name = f'kind="{kind}"', f'name="{name}",namespace="{namespace}"'
         pool = f'pool="{pool}"'
-        state.add(f'{kind},{run_name},phase="{_escaped(run.phase)}",{pool}', 1.0)
+        told = {"state": run.phase, "stage": run.stage, "reason": run.reason}
+        for word, said in told.items():
+            if said is not None:
+                ends = ",".join(sorted((pool, f'{_WORDS[word][0]}="{escaped(said)}"')))
+                words[word].add(f"{kind},{run_name},{ends}", 1.0)
         labels = f"{kind},{run_name},{pool}"
         for value_name, value in run.values.items():
             families[value_name].add(labels, value)
@@ -115,8 +158,19 @@ def text_of(runs: Iterable[RunSample]) -> bytes:
         for model, metrics in run.evaluation.items():
             for metric, value in _named(metrics):
                 after.add(f'{kind},metric="{metric}",model="{model}",{run_name},{pool}', value)
-    all_families = (state, *families.values(), during, after)
+        for it in run.candidates:
+            precision = f'{kind},{run_name},{pool},precision="{escaped(it.precision)}"'
+            for value_name, value in it.values.items():
+                candidates[value_name].add(precision, value)
+            if it.verdict is not None:
+                verdict.add(f'{precision},verdict="{escaped(it.verdict)}"', 1.0)
+    all_families = (*words.values(), *families.values(), during, after)
+    all_families = (*all_families, *candidates.values(), verdict)
     return "".join(f"{line}\n" for it in all_families for line in it.lines).encode(errors="replace")
+
+
+def _family(name: str, kind: str, text: str) -> Family:
+    return Family(f"luthier_run_{name}" + ("_total" if kind == "counter" else ""), kind, text)
 
 
 def _number(value: float) -> str:
@@ -126,7 +180,8 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """As the value of a label."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 

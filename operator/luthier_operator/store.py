@@ -8,6 +8,7 @@ from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     ARTIFACTS_FINALIZER,
     ATTEMPT_LABEL,
+    CREATED_BY_ANNOTATION,
     ERRAND_ANNOTATION,
     FINE_TUNE_JOBS,
     INDEX_LABEL,
@@ -72,6 +73,7 @@ _ANNOTATIONS = (
     ERRAND_ANNOTATION,
     SETTINGS_ANNOTATION,
     SUSPENDED_ANNOTATION,
+    CREATED_BY_ANNOTATION,
 )
 ANNOTATION_LENGTH = 512
 _JOB_SPEC = (
@@ -88,6 +90,7 @@ _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef",
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")
 MOST_CONDITIONS = 16
 MESSAGE_LENGTH = 1024
+MOST_DEVICES = 8
 _CONTAINER = ("name", "state")
 _CONDITIONS = {
     JOBS: ("Complete", "Failed"),
@@ -107,13 +110,13 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     metadata = _metadata(obj["metadata"])
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if resource == JOBS:
-        # Of a JobSet's Job when it began, too: its deadline is what is left of the JobSet's.
-        began = ("startTime",) if JOB_SET_LABEL in metadata.get("labels", {}) else ()
-        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions", *began))
+        # Its deadline counts from when it began; a JobSet's Job has what is left of the JobSet's.
+        spec, status = _pick(spec, _JOB_SPEC), _pick(status, ("conditions", "startTime"))
     elif resource == JOB_SETS:
         spec, status = _job_set_spec(spec), _pick(status, _JOB_SET_STATUS)
     elif resource == PODS:
-        spec, status = _pick(spec, ("nodeName",)), _pick(status, _POD_STATUS)
+        held = {"containers": _held(spec)}
+        spec, status = _pick(spec, ("nodeName",)) | held, _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
             status["containerStatuses"] = [
                 _pick(container, _CONTAINER)
@@ -133,6 +136,24 @@ def trim(resource: Resource, obj: Obj) -> Obj:
             if condition["type"] in _CONDITIONS[resource]
         ]
     return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _held(spec: Obj) -> list[Obj]:
+    """The trainer's container, with the CPUs and devices that it keeps others from having."""
+    for container in spec.get("containers") or []:
+        if container.get("name") == CONTAINER:
+            resources = container.get("resources") or {}
+            requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+            devices = [name for name in limits if "/" in name][:MOST_DEVICES]
+            return [
+                {
+                    "resources": {
+                        "requests": _pick(requests, ("cpu",)),
+                        "limits": _pick(limits, ("cpu", *devices)),
+                    }
+                }
+            ]
+    return []
 
 
 def _job_set_spec(spec: Obj) -> Obj:

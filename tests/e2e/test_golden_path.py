@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from e2e import golden
 from e2e.golden import NAMESPACE
-from e2e.prometheus import Prometheus
 from e2e.runs import Run, eventually
+from prometheus import Prometheus
 from rich.console import Console
 
 from luthier_cluster import Cluster
@@ -142,7 +142,9 @@ def test_prometheus_scrapes_run_and_operator(
     # Both replicas, of which one has series of runs.
     targets = [f"{address}:8080" for address in service.split()]
     assert len(targets) == 2
-    with Prometheus(luthier, targets, tmp_path) as prometheus:
+    within = ("nsenter", f"--net=/run/netns/{luthier.layout.netns}")
+    address = f"{luthier.address}:9190"
+    with Prometheus(targets, tmp_path, address=address, within=within) as prometheus:
         labels = f'namespace="{NAMESPACE}",name="{finished.name}"'
         step = eventually(
             "the run's series",

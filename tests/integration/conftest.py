@@ -8,7 +8,7 @@ import clusters
 import pytest
 from integration.kube import Kube
 from integration.kubelet import Kubelet, node
-from integration.operatorprocess import OperatorProcess, make_lease
+from integration.operatorprocess import OperatorProcess, make_lease, make_ledgers
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User
 
 from luthier_cluster import Cluster, jobset
@@ -37,6 +37,7 @@ def kube(control_plane: Cluster) -> Iterator[Kube]:
     """The API server, with one node."""
     kube = Kube(str(control_plane.kubeconfig))
     make_lease(kube)
+    make_ledgers(kube)
     with node(kube):
         yield kube
 

@@ -7,11 +7,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from integration.kube import Kube
 from ports import ReservedPort
+
+from luthier_api.usage import ledger_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +49,14 @@ def make_lease(kube: Kube, lease: tuple[str, str] = LEASE) -> None:
     kube.create("leases", namespace, {"metadata": {"name": name}})
 
 
+def make_ledgers(kube: Kube, release: tuple[str, str] = LEASE) -> None:
+    """As the chart makes them: a ConfigMap for each month of a year."""
+    namespace, name = release
+    for number in range(1, 13):
+        ledger = ledger_name(name, f"{number:02}")
+        kube.create("configmaps", namespace, {"metadata": {"name": ledger}})
+
+
 class OperatorProcess:
     """`python -m luthier_operator` against one API server."""
 
@@ -59,11 +70,12 @@ class OperatorProcess:
         config: str = CONFIG,
         lease: tuple[str, str] = LEASE,
         times: tuple[int, int, int] = (15, 10, 2),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._kubeconfig = kubeconfig
         self._folder = folder
         self._namespaces, self._selector = namespaces, selector
-        self._lease, self._times = lease, times
+        self._lease, self._times, self._environment = lease, times, environment
         self._pod = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = [ReservedPort() for _ in range(3)]
@@ -95,6 +107,7 @@ class OperatorProcess:
             "LUTHIER_LEASE_SECONDS": str(self._times[0]),
             "LUTHIER_RENEW_SECONDS": str(self._times[1]),
             "LUTHIER_RETRY_SECONDS": str(self._times[2]),
+            **self._environment,
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

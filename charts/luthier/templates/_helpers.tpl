@@ -145,6 +145,13 @@ matchExpressions. */}}
   value: {{ int $times.retrySeconds | quote }}
 {{- end -}}
 
+{{/* The ConfigMaps with what runs have used: one a month of the year. */}}
+{{- define "luthier.ledgers" -}}
+{{- range $month := untilStep 1 13 1 }}
+- {{ include "luthier.fullname" $ }}-usage-{{ printf "%02d" $month }}
+{{- end -}}
+{{- end -}}
+
 {{/* What the operator may do in the namespaces that it serves: what its code calls, no more. */}}
 {{- define "luthier.rules" -}}
 - apiGroups: [luthier.dev]

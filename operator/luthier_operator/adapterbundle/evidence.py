@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from luthier_api.adapterbundle import AdapterBundleStatus, BundleProof
 from luthier_api.progress import ProgressReport
 from luthier_api.result import AdapterEnd, BundleResult
-from luthier_api.runstatus import ArtifactRef, Restarts, Usage
+from luthier_api.runstatus import ArtifactRef, Progress, Restarts, Usage
 from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
 
@@ -15,6 +15,7 @@ class Evidence:
     """The newest of each."""
 
     stage: str | None = None
+    progress: Progress | None = None
     adapters: dict[str, AdapterEnd] = field(default_factory=dict)
     proof: BundleProof | None = None
     artifact: ArtifactRef | None = None  # of this revision
@@ -32,7 +33,7 @@ class Evidence:
         )
         if isinstance(newer, BundleResult):
             return replace(merged, stage=None, proof=newer.proof, artifact=newer.artifact)
-        return replace(merged, stage=newer.progress.stage)
+        return replace(merged, stage=newer.progress.stage, progress=newer.progress)
 
 
 def gather(
@@ -50,7 +51,12 @@ def gather(
     evidence = Evidence()
     # After a restart of the operator the status is all that is left of earlier reports.
     if previous.revision == revision.name:
-        evidence = Evidence(stage=previous.stage, usage=previous.usage, restarts=previous.restarts)
+        evidence = Evidence(
+            stage=previous.stage,
+            progress=previous.progress,
+            usage=previous.usage,
+            restarts=previous.restarts,
+        )
     for newer in statements(revision, report, pods, BundleResult, output):
         evidence = evidence.after(newer)
     return evidence

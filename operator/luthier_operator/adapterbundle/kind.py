@@ -13,7 +13,7 @@ from luthier_operator.run.reconcile import Kind
 
 
 def _essence(status: AdapterBundleStatus) -> dict[str, Any]:
-    return status.model_dump(exclude={"stage", "usage"})
+    return status.model_dump(exclude={"stage", "progress", "usage"})
 
 
 ADAPTER_BUNDLE: Kind[AdapterBundleSpec, AdapterBundleStatus, Members] = Kind(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from luthier_api import outcome
 from luthier_api.adapterbundle import AdapterBundleStatus
 from luthier_api.result import BundleResult
 from luthier_operator.adapterbundle.decide import ADAPTERS_NOT_READY
@@ -18,6 +19,7 @@ from luthier_operator.errors import Refusal
 from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
+from luthier_operator.run.progress import of_parts
 from luthier_operator.run.sentences import Sentences
 from luthier_operator.run.status import Rules, results_first
 
@@ -40,10 +42,13 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
     package = evidence.artifact if run.complete else None
     adapters = bundled(sources, previous, evidence.adapters, published=package is not None)
     add_conditions(conditions, sources, adapters)
+    proof = evidence.proof if package else previous.proof
     return {
         "stage": evidence.stage if run.running else None,
+        "progress": of_parts(evidence.progress, going=run.running),
+        "result": outcome.of_bundle(adapters, proof),
         "adapters": adapters,
-        "proof": evidence.proof if package else previous.proof,
+        "proof": proof,
         "current": package or previous.current,
         "usage": evidence.usage,
         "restarts": evidence.restarts,

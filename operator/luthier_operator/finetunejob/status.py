@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from luthier_api import reasons, sources
-from luthier_api.finetunejob import FineTuneJobStatus, KeptStatus, Progress
+from luthier_api import outcome, reasons, sources
+from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus, KeptStatus, Progress
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.search import SearchStatus
 from luthier_operator.conditions import Conditions, reason_or
@@ -22,6 +22,7 @@ from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
 from luthier_operator.run.model import Pod
+from luthier_operator.run.progress import without_end
 from luthier_operator.run.sentences import Sentences
 from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules, results_first
@@ -52,6 +53,7 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
         "estimate": evidence.estimate,
         "resolved": evidence.resolved,
         "evaluation": evidence.evaluation,
+        "result": outcome.of_model(evidence.evaluation, _first_metrics(run.observed.spec)),
         "artifact": evidence.artifact,
         **_source(run.observed, conditions),
         "custom_code": _has_custom_code(run.observed, evidence) or None,
@@ -126,6 +128,14 @@ def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> No
         conditions.keep("DatasetValid")
 
 
+def _first_metrics(spec: FineTuneJobSpec | None) -> list[str]:
+    """What decides, and then what is asked for."""
+    if spec is None:
+        return []
+    decides = [spec.promote.metric] if spec.promote and spec.promote.metric else []
+    return [*decides, *spec.evaluation.metrics]
+
+
 def _progress(
     progress: Progress | None, search: SearchStatus | None, *, going: bool
 ) -> Progress | None:
@@ -142,9 +152,8 @@ def _progress(
     if search is not None and search.trials:
         ended = search.complete + search.pruned + search.failed
         changes["percent"] = f"{min(100, 100 * ended // search.trials)}%"
-    if not going:
-        changes |= {"eta": None, "estimated_finish": None}
-    return progress.model_copy(update=changes)
+    told = progress.model_copy(update=changes)
+    return told if going else without_end(told)
 
 
 def _note(conditions: Conditions, plan: Plan) -> None:

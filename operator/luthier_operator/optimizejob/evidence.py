@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from luthier_api.optimizejob import Candidate, OptimizedArtifact, OptimizeJobStatus
 from luthier_api.progress import ProgressReport
 from luthier_api.result import OptimizeResult, RunError
-from luthier_api.runstatus import Restarts, Usage
+from luthier_api.runstatus import Progress, Restarts, Usage
 from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
 
@@ -19,6 +19,7 @@ class Evidence:
     """The newest of each."""
 
     stage: str | None = None
+    progress: Progress | None = None
     baseline: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
     artifact: OptimizedArtifact | None = None
@@ -38,7 +39,7 @@ class Evidence:
         if isinstance(newer, OptimizeResult):
             artifact = newer.artifact or self.artifact
             return replace(merged, stage=None, artifact=artifact, error=newer.error)
-        return replace(merged, stage=newer.progress.stage, error=None)
+        return replace(merged, stage=newer.progress.stage, progress=newer.progress, error=None)
 
 
 def gather(
@@ -56,6 +57,7 @@ def gather(
     if previous.revision == revision.name:
         evidence = Evidence(
             stage=previous.stage,
+            progress=previous.progress,
             baseline=previous.baseline,
             candidates=tuple(previous.candidates),
             artifact=previous.artifact,

@@ -12,7 +12,7 @@ from luthier_operator.run.sources import Source
 
 
 def _essence(status: OptimizeJobStatus) -> tuple[Any, ...]:
-    rest = status.model_dump(exclude={"stage", "usage", "baseline", "candidates"})
+    rest = status.model_dump(exclude={"stage", "progress", "usage", "baseline", "candidates"})
     return rest, [(it.precision, it.verdict) for it in status.candidates]
 
 

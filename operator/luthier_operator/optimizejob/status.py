@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from luthier_api import reasons
+from luthier_api import outcome, reasons
 from luthier_api.optimizejob import OptimizeJobStatus
 from luthier_api.result import ExitCode, OptimizeResult
 from luthier_operator.conditions import Conditions, reason_or
@@ -12,6 +12,7 @@ from luthier_operator.optimizejob.observe import Observed
 from luthier_operator.run import lifecycle, status
 from luthier_operator.run.decide import Plan
 from luthier_operator.run.lifecycle import Run
+from luthier_operator.run.progress import of_parts
 from luthier_operator.run.sentences import Sentences
 from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules
@@ -39,6 +40,8 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
     source = run.observed.sources
     return {
         "stage": evidence.stage if run.running else None,
+        "progress": of_parts(evidence.progress, going=run.running),
+        "result": outcome.of_package(evidence.candidates) if evidence.artifact else None,
         "source": source.ref if isinstance(source, Taken) else None,
         "baseline": evidence.baseline,
         "candidates": list(evidence.candidates),

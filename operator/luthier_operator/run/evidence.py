@@ -49,6 +49,7 @@ def used(before: Usage | None, newer: Usage | None) -> Usage | None:
         cpu_seconds=max(before.cpu_seconds, newer.cpu_seconds),
         gpu_seconds=max(before.gpu_seconds, newer.gpu_seconds),
         trained_tokens=max(before.trained_tokens, newer.trained_tokens),
+        stored_bytes=max(before.stored_bytes, newer.stored_bytes),
     )
 
 

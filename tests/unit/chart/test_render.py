@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from luthier_api.platform import Platform, parse_platform
+from luthier_api.usage import ledger_name
 from luthier_operator.config import Election, read_settings
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "luthier"
@@ -182,7 +183,7 @@ def test_the_pod_passes_the_restricted_level(render: Render, values: Json) -> No
 @pytest.mark.parametrize("values", [{}, ALL_ON], ids=["default", "all on"])
 def test_no_role_holds_a_wildcard_or_reads_secrets(render: Render, values: Json) -> None:
     roles = [o for o in render(**values) if o["kind"] in ("Role", "ClusterRole")]
-    assert len(roles) == 6
+    assert len(roles) == 7
     for role in roles:
         for rule in role["rules"]:
             words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
@@ -196,7 +197,7 @@ def test_cluster_wide_by_default(render: Render) -> None:
     objects = render()
     (binding,) = [o for o in objects if o["kind"] == "RoleBinding"]
     assert binding["metadata"]["namespace"] == "luthier-system"
-    assert binding["roleRef"]["name"] == "luthier-leader-election"
+    assert binding["roleRef"]["name"] == "luthier-leader"
     assert named(objects, "ClusterRoleBinding", "luthier-operator")
     (container,) = operator_pod(objects)["spec"]["containers"]
     assert "WATCH_NAMESPACES" not in {e["name"] for e in container["env"]}
@@ -212,7 +213,7 @@ def test_per_namespace_mode_binds_only_there(render: Render) -> None:
     assert bound == {
         "team-a": "luthier-operator",
         "team-b": "luthier-operator",
-        "luthier-system": "luthier-leader-election",
+        "luthier-system": "luthier-leader",
     }
     (everywhere,) = [o for o in objects if o["kind"] == "ClusterRoleBinding"]
     role = named(objects, "ClusterRole", everywhere["roleRef"]["name"])
@@ -278,6 +279,26 @@ def test_the_operator_may_write_its_own_lease_and_no_other(render: Render) -> No
             "verbs": ["get", "update"],
         }
     ]
+
+
+def test_the_operator_may_write_its_ledgers_and_no_other_config_map_of_its_namespace(
+    render: Render,
+) -> None:
+    objects = render()
+    months = [f"2026-{month:02}" for month in range(1, 13)]
+    names = [ledger_name("luthier", month) for month in months]
+    for name in names:
+        ledger = named(objects, "ConfigMap", name)
+        assert ledger["metadata"]["namespace"] == "luthier-system"
+        # Neither an upgrade nor an uninstall may touch what is in it.
+        assert ledger.keys() == {"apiVersion", "kind", "metadata"}
+        assert ledger["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    for role, verbs in {"luthier-leader": ["get", "update"], "luthier-usage": ["get"]}.items():
+        rules = named(objects, "Role", role)["rules"]
+        (of_maps,) = [rule for rule in rules if "configmaps" in rule["resources"]]
+        assert (of_maps["resourceNames"], of_maps["verbs"]) == (names, verbs)
+    bound = [o["roleRef"]["name"] for o in objects if o["kind"] == "RoleBinding"]
+    assert "luthier-usage" not in bound
 
 
 def test_the_leases_times_reach_the_operator(render: Render) -> None:

@@ -6,7 +6,18 @@ import sys
 import pytest
 from unit.cli.command import luthier
 
-COMMANDS = ("validate", "run", "watch", "logs", "retry", "rerun", "history", "compare", "promote")
+COMMANDS = (
+    "validate",
+    "run",
+    "watch",
+    "logs",
+    "retry",
+    "rerun",
+    "history",
+    "compare",
+    "promote",
+    "usage",
+)
 # pydantic is Typer's own.
 HEAVY = ("torch", "kubernetes", "luthier_api", "transformers", "boto3", "cel", "yaml")
 

@@ -18,7 +18,7 @@ from luthier_operator.reports import Reports
 from luthier_operator.resources import FINE_TUNE_JOBS
 from luthier_operator.run.model import Revision
 from luthier_operator.run.observe import parse_result
-from luthier_operator.runs import samples
+from luthier_operator.runs import Known, samples
 
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -94,7 +94,7 @@ def test_a_report_gives_a_status_that_can_be_written(document: dict[str, Any]) -
     assert len(written) < 2 * MAX_REPORT_BYTES
     FineTuneJobStatus.model_validate_json(written)
     shown = resource(status={"phase": "Running", "revision": kept.run.revision})
-    known = [(FINE_TUNE_JOBS, ("team", "tone"), shown, received)]
+    known = [Known(FINE_TUNE_JOBS, ("team", "tone"), shown, received, [job])]
     assert len(list(samples(known, platform(), NOW))) == 1
 
 

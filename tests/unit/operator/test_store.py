@@ -6,7 +6,6 @@ from typing import Any
 from luthier_operator.resources import (
     ADAPTER_BUNDLES,
     FINE_TUNE_JOBS,
-    JOB_SET_LABEL,
     JOB_SETS,
     JOB_UID_LABEL,
     JOBS,
@@ -272,10 +271,8 @@ def test_of_a_jobset_what_is_read_is_kept() -> None:
     assert trim(JOB_SETS, kept) == kept
 
 
-def test_when_a_job_began_is_kept_of_a_jobsets_alone() -> None:
+def test_when_a_job_began_is_kept() -> None:
     began = obj(3) | {"status": {"startTime": "2026-01-02T03:00:00Z", "active": 1}}
-    assert trim(JOBS, began)["status"] == {}
-    began["metadata"]["labels"] = {JOB_SET_LABEL: "tone-1"}
     assert trim(JOBS, began)["status"] == {"startTime": "2026-01-02T03:00:00Z"}
 
 

@@ -12,6 +12,7 @@ from unit.trainer.support import Seaweed, client, create_bucket
 from luthier_api.result import ExitCode
 from luthier_api.runspec import S3Access
 from luthier_trainer.errors import TrainerError
+from luthier_trainer.storage import uploaded
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.storage.open import open_store
 
@@ -42,6 +43,18 @@ def test_objects_are_read_as_written(store: ObjectStore, tmp_path: Path) -> None
 
     store.delete(["a/one", "a/big", "a/none"])
     assert store.entries() == []
+
+
+def test_what_goes_to_s3_is_counted(s3: Any, seaweed: Seaweed, tmp_path: Path) -> None:
+    store = open_store(f"s3://store/{time.monotonic_ns()}", seaweed.access(), "output.uri")
+    before = uploaded.total()
+    file = tmp_path / "file"
+    file.write_bytes(b"0123456789" * 100)
+    store.upload("a/file", file)
+    store.write("a/plain", b"12345")
+    assert store.write_once("a/once", b"123")
+    assert not store.write_once("a/once", b"other, and refused")
+    assert uploaded.total() - before == 1008
 
 
 def test_one_of_many_writes_once(store: ObjectStore) -> None:

@@ -21,7 +21,7 @@ from luthier_api.result import ExitCode
 from luthier_trainer.distributed.world import World
 from luthier_trainer.documents import parse
 from luthier_trainer.errors import TrainerError, measuring
-from luthier_trainer.evaluation.progress import RowProgress
+from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.prepare import Prepared
 from luthier_trainer.finetune.tokencache import digest_of

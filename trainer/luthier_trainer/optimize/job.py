@@ -9,7 +9,7 @@ from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.optimize.packagecache import PackageCache
 from luthier_trainer.optimize.state import State
 from luthier_trainer.pod.attempts import Attempts
-from luthier_trainer.pod.progress import Reporter
+from luthier_trainer.pod.progress import Pace, Reporter
 from luthier_trainer.storage.objectstore import ObjectStore
 
 
@@ -41,10 +41,16 @@ class Job:
         """The folder of what will be published."""
         return self.folder / "artifact"
 
+    def begin(self, candidates: int) -> None:
+        """Tell how many there are to try, beside the source."""
+        self.state.pace = Pace(0, 1 + candidates)
+        self.reporter.update(total_steps=1 + candidates)
+
     def advance(self) -> None:
         """Tell that the source, or a candidate more, is measured."""
-        state = self.state
+        state, done = self.state, 1 + len(self.state.candidates)
         state.tell()
-        self.reporter.update(step=1 + len(state.candidates))
+        self.reporter.update(step=done)
+        self.reporter.set(eta_seconds=state.pace.eta_seconds(done))
         self.attempts.advance(self.cache.finished(), state.pod.usage())
         self.reporter.set(usage=self.attempts.usage)

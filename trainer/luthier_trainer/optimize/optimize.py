@@ -21,7 +21,7 @@ def optimize(job: Job) -> OptimizeResult:
     torch.set_num_threads(threads())
     job.reporter.stage("Loading")
     loaded = load(job)
-    job.reporter.update(total_steps=1 + len(loaded.precisions))
+    job.begin(len(loaded.precisions))
     log(f"candidates: {', '.join(loaded.precisions)} as {loaded.builder.format}")
 
     workbench = _workbench(job, loaded)

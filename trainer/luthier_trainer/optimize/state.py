@@ -5,6 +5,7 @@ from luthier_api.result import OptimizeResult
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.pod.pod import Pod
+from luthier_trainer.pod.progress import Pace
 
 
 class State:
@@ -15,6 +16,7 @@ class State:
         self.pod = pod
         self.baseline: Candidate | None = None
         self.candidates: list[Candidate] = []
+        self.pace = Pace(0, 0)  # until it is known how many are tried
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> OptimizeResult:
         """What is known now, as the end of this pod."""

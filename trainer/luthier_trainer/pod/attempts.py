@@ -114,6 +114,7 @@ class Attempts:
             cpu_seconds=round(sum(record.usage.cpu_seconds for record in records), 1),
             gpu_seconds=round(sum(record.usage.gpu_seconds for record in records), 1),
             trained_tokens=sum(record.usage.trained_tokens for record in records),
+            stored_bytes=sum(record.usage.stored_bytes for record in records),
         )
 
     def read_beside(self) -> None:

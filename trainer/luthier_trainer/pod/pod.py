@@ -24,6 +24,7 @@ from luthier_trainer.pod.claim import Start, take_claim
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.pod.publish import MANIFEST
+from luthier_trainer.storage import uploaded
 from luthier_trainer.storage.objectstore import ObjectStore
 
 End = TypeVar("End", bound=RunEnd)
@@ -88,6 +89,7 @@ class Pod:
             cpu_seconds=round(cpu_seconds(), 1),
             gpu_seconds=round(self.order.gpus * self.order.nodes * seconds, 1),
             trained_tokens=self.trained_tokens,
+            stored_bytes=uploaded.total(),
         )
 
     def record_end(self, outcome: str, code: str | None) -> None:
@@ -111,7 +113,7 @@ class Pod:
         }
 
     def again(self, kind: type[End], manifest: dict[str, Any], artifact: ArtifactRef) -> End:
-        """The result of an output that was finished before."""
+        """The result of an output that was finished before. What it took was told then."""
         log("the output is finished already: its result again")
         self.reporter.close()
         try:
@@ -120,5 +122,10 @@ class Pod:
             raise output_unusable(artifact.uri, MANIFEST, error) from error
         run = self.order.run
         return result.model_copy(
-            update={"revision": run.revision, "attempt": run.attempt, "artifact": artifact}
+            update={
+                "revision": run.revision,
+                "attempt": run.attempt,
+                "artifact": artifact,
+                "usage": None,
+            }
         )

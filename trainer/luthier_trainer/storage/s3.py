@@ -9,6 +9,7 @@ from luthier_api.runspec import S3Access
 from luthier_trainer.credentials import credential
 from luthier_trainer.errors import TrainerError, is_disk_full
 from luthier_trainer.redaction import remember
+from luthier_trainer.storage import uploaded
 from luthier_trainer.storage.objectstore import Entry
 from luthier_trainer.storage.retry import retry
 from luthier_trainer.storage.s3errors import Fault, classify, failure
@@ -49,6 +50,7 @@ class S3Store:
             f"write {key}",
             lambda: self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data),
         )
+        uploaded.add(len(data))
 
     def write_once(self, key: str, data: bytes) -> bool:
         if self._conditional_put(key, data, IfNoneMatch="*"):
@@ -67,6 +69,7 @@ class S3Store:
                 str(path), self._bucket, self._key(key), Config=_transfer()
             ),
         )
+        uploaded.add(path.stat().st_size)
 
     def copy(self, key: str, source: str) -> None:
         _, bucket, path = split(source)
@@ -175,7 +178,7 @@ class S3Store:
         return "/".join(part for part in (self._prefix, key) if part)
 
     def _conditional_put(self, key: str, data: bytes, **condition: str) -> bool:
-        return self._call(
+        written = self._call(
             f"write {key}",
             lambda: bool(
                 self._client.put_object(
@@ -184,6 +187,9 @@ class S3Store:
             ),
             conflict=False,
         )
+        if written:
+            uploaded.add(len(data))
+        return written
 
     def _call(
         self,
