@@ -1,6 +1,7 @@
 """What is in use answers the rows of the new result's run, as it was published."""
 
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from unit.trainer.support import MakeSpec, colour_rows, folder_of, write_jsonl
 from luthier_api.optimizejob import SourceRef
 from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
+from luthier_trainer.finetune import compare, finetune
+from luthier_trainer.finetune.job import Job
+from luthier_trainer.finetune.load import Plan
+from luthier_trainer.finetune.prepare import Prepared
 from luthier_trainer.finetune.run import Run
+from luthier_trainer.methods.tuned import Tuned
 
 Make = Callable[..., RunSpec]
 IN_WORDS: dict[str, Any] = {}
@@ -78,6 +84,30 @@ def test_it_answers_as_it_did_in_its_own_run(
     card = (folder_of(order) / "README.md").read_text()
     assert "| metric | base | in use | tuned |" in card
     assert first.revision in (folder_of(order) / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_tuned_model_has_made_room(
+    method: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model at a time: the memory of a machine was asked for one."""
+    tuned: list[weakref.ref[Any]] = []
+    there: list[bool] = []
+    save, measure = finetune.save, compare.measure_incumbent
+
+    def saving(job: Job, prepared: Prepared, plan: Plan, model: Tuned, *rest: Any) -> Any:
+        tuned.append(weakref.ref(model.model))
+        return save(job, prepared, plan, model, *rest)
+
+    def measuring(*given: Any) -> Any:
+        there.append(tuned[0]() is not None)
+        return measure(*given)
+
+    first = Run(make(1, 1)).execute()
+    monkeypatch.setattr(finetune, "save", saving)
+    monkeypatch.setattr(compare, "measure_incumbent", measuring)
+    Run(make(2, 2, incumbent=ref(first), method={"type": method})).execute()
+    assert there == [False]
 
 
 def test_it_reads_rows_in_the_form_that_it_learnt(make: Make) -> None:
