@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from luthier_api.platform import Platform
@@ -193,7 +194,7 @@ class Keeper:
         going_on = {}
         for resource in OWNERS:
             for _, obj in self._store.all(resource):
-                book.tell(obj, payer_of(resource, obj, self._platform), now)
+                book.tell(obj, partial(payer_of, resource, obj, self._platform), now)
                 uid = obj["metadata"]["uid"]
                 if uid in book.marks and obj["status"].get("completionTime") is None:
                     going_on[uid] = book.marks[uid]

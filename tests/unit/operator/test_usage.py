@@ -46,10 +46,11 @@ def pod(
     finished: float | None = None,
     cpu: str = "2",
     gpus: str | None = None,
+    revision: str = R1.name,
     **labels: str,
 ) -> Obj:
     """As the API server has it."""
-    obj = pod_of(job_of(R1), name)
+    obj = pod_of(job_of(Revision(revision, 1, "")), name)
     limits = {"memory": "1Gi"} | ({"nvidia.com/gpu": gpus} if gpus else {})
     trainer = {"name": "trainer", "resources": {"requests": {"cpu": cpu}, "limits": limits}}
     state: Obj = {}
