@@ -38,7 +38,7 @@ def fetch(cluster: Cluster) -> PoolsPage:
     except ValidationError:
         raise CliError(
             f"the ConfigMap {CONFIG_MAP} in the namespace {cluster.namespace} can't be read",
-            "delete it: the operator writes it anew",
+            "delete it: the operator writes it anew within ten minutes",
         ) from None
 
 

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
 from luthier_api import terms
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 ROLE = "pools"
 SECONDS = 30.0
+# After so many rounds each is looked at, changed or not.
+ANEW = 20
 _WAITING = ("Pending", "Queued")
 _RUNNING = ("Running", "Restarting")
 
@@ -122,8 +125,10 @@ class Pools:
 
     async def run(self) -> None:
         """Keep them as they should be, until cancelled."""
-        self._written.clear()
-        while True:
+        for round_ in count():
+            if round_ % ANEW == 0:
+                # Somebody may have deleted or changed one meanwhile.
+                self._written.clear()
             await self.write()
             await asyncio.sleep(self._seconds)
 
