@@ -129,7 +129,11 @@ class Pools:
             if round_ % ANEW == 0:
                 # Somebody may have deleted or changed one meanwhile.
                 self._written.clear()
-            await self.write()
+            try:
+                await self.write()
+            except Exception:
+                # A defect here must hold up nobody's run.
+                log.exception("pools aren't told")
             await asyncio.sleep(self._seconds)
 
     async def write(self) -> None:

@@ -131,6 +131,10 @@ class Keeper:
             if str(error) != self._told:
                 self._told = str(error)
                 log.warning("usage isn't kept, and is tried again: %s", error)
+        except Exception:
+            # A defect here must hold up nobody's run.
+            log.exception("usage isn't kept, and is read anew")
+            self._book = self._meter = None
 
     async def _load(self) -> None:
         now = self._now()
