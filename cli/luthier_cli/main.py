@@ -10,6 +10,7 @@ from luthier_cli.commands import (
     history,
     list_,
     logs,
+    pools,
     promote,
     pull,
     rerun,
@@ -63,6 +64,7 @@ for command in (
     trials.trials,
     pull.pull,
     upload.upload,
+    pools.pools,
     usage.usage,
     version.version,
 ):

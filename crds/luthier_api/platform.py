@@ -129,6 +129,12 @@ class Pool(Model):
         default="nvidia.com/gpu", description="Extended resource that placement.gpus counts."
     )
     max_gpus: int = Field(default=0, ge=0, description="GPUs that a pod may ask for.")
+    gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs that its nodes have in all: of these users see how many are free "
+        "(`luthier pools`).",
+    )
     max_nodes: int = Field(
         default=1,
         ge=1,

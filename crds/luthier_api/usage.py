@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from luthier_api.bounds import Amount, Count
+from luthier_api.bounds import MOST, Amount, Count
 from luthier_api.meta import Model
 
 LEDGER_KEY = "ledger.json.gz"  # of a ConfigMap's binaryData
@@ -36,20 +36,12 @@ class Used(Model):
     stored_bytes: Count = Field(default=0, description="Bytes uploaded, by trainers' word.")
 
     def __add__(self, other: "Used") -> "Used":
+        """Both, up to what can be written: what one trainer tells mustn't spoil all sums."""
         return Used(
-            gpu_seconds=self.gpu_seconds + other.gpu_seconds,
-            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
-            trained_tokens=self.trained_tokens + other.trained_tokens,
-            stored_bytes=self.stored_bytes + other.stored_bytes,
-        )
-
-    def __sub__(self, other: "Used") -> "Used":
-        """What is more than `other`; never below nothing."""
-        return Used(
-            gpu_seconds=max(0.0, self.gpu_seconds - other.gpu_seconds),
-            cpu_seconds=max(0.0, self.cpu_seconds - other.cpu_seconds),
-            trained_tokens=max(0, self.trained_tokens - other.trained_tokens),
-            stored_bytes=max(0, self.stored_bytes - other.stored_bytes),
+            gpu_seconds=min(MOST, self.gpu_seconds + other.gpu_seconds),
+            cpu_seconds=min(MOST, self.cpu_seconds + other.cpu_seconds),
+            trained_tokens=min(MOST, self.trained_tokens + other.trained_tokens),
+            stored_bytes=min(MOST, self.stored_bytes + other.stored_bytes),
         )
 
 

@@ -25,6 +25,7 @@ from luthier_operator.kinds import KINDS
 from luthier_operator.leader import Elector, identity_of
 from luthier_operator.pace import Pace
 from luthier_operator.page import Page
+from luthier_operator.pools import Pools
 from luthier_operator.queue import WorkQueue
 from luthier_operator.receiver import Receiver
 from luthier_operator.reports import Reports
@@ -97,6 +98,7 @@ class Operator:
             settings.election.name,
             settings.usage_seconds,
         )
+        self._pools = Pools(self._cluster, self._store, platform, lambda: self._watches.namespaces)
         self._slots = Slots(self._store.live, platform, self._add)
         self._receiver = Receiver(
             self._cluster,
@@ -187,7 +189,11 @@ class Operator:
         try:
             await together(
                 {f"worker {n}": work(self._queue, reconcilers) for n in workers}
-                | {"recorder": self._recorder.run(), "usage": self._usage.run()}
+                | {
+                    "recorder": self._recorder.run(),
+                    "usage": self._usage.run(),
+                    "pools": self._pools.run(),
+                }
             )
         finally:
             metrics.QUEUE_DEPTH.set(0)

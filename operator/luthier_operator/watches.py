@@ -67,6 +67,11 @@ class Watches:
             self.want(resource)
         self._group: asyncio.TaskGroup | None = None
 
+    @property
+    def namespaces(self) -> set[str]:
+        """Those that are served, where it isn't all of them."""
+        return {it for it in self._served if it is not None}
+
     async def run(self) -> None:
         """Watch for ever. Raises what ends a reflector for good."""
         async with asyncio.TaskGroup() as group:

@@ -57,6 +57,7 @@ def test_it_waits_for_its_source_builds_and_follows_a_newer_result(
     first = job["metadata"]["name"]
     done = finish(optimizer, kubelet, first)
     assert done["artifact"]["precision"] == "int8"
+    assert done["result"] == "int8 100 B 20.5 tokens/s"
     assert done["source"]["uri"] == artifact["uri"]
     assert done["candidates"][1]["reason"] == "loses too much"
     assert done["baseline"]["perplexity"] == 3.5

@@ -8,22 +8,27 @@ from pathlib import Path
 
 import pytest
 import yaml
-from integration.kube import Kube, Obj, eventually
+from integration.kube import Kube, Obj, eventually, now
 from integration.kubelet import Kubelet
 from integration.operatorprocess import ROOT, OperatorProcess
 from integration.test_nodes import inner, job_set
 from integration.test_progress import post, report, token
 from integration.user import ADAPTER_BUNDLE, OPTIMIZE_JOB, User, published
 
+from luthier_api.pools import CONFIG_MAP
+from luthier_api.usage import ledger_name
 from luthier_cluster import Cluster, binaries
 
-APPLIED = ("ClusterRole", "ClusterRoleBinding", "Lease", "Role", "RoleBinding", "ServiceAccount")
+APPLIED = (
+    "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Lease", "Role", "RoleBinding",
+    "ServiceAccount",
+)  # fmt: skip
 
 
 def install(
     cluster: Cluster, folder: Path, system: str, namespaces: list[str], *, selector: str = ""
 ) -> None:
-    """Apply the service account, the rights and the Lease of the chart."""
+    """Apply the service account, the rights, the Lease and the ledgers of the chart."""
     values = folder / "values.json"
     values.write_text(
         json.dumps(
@@ -116,7 +121,11 @@ def test_a_whole_run_with_the_charts_rights(
     credentials = kubeconfig_of(control_plane, kube, tmp_path, system)
     user, kubelet = User(kube, namespace), Kubelet(kube, namespace)
     process = OperatorProcess(
-        credentials, tmp_path, namespaces=",".join(served), lease=lease_of(kube, system)
+        credentials,
+        tmp_path,
+        namespaces=",".join(served),
+        lease=lease_of(kube, system),
+        environment={"LUTHIER_USAGE_SECONDS": "1"},
     )
     with process as operator:
         # A run spec too long for an annotation, so that its ConfigMap is made as well.
@@ -158,5 +167,8 @@ def test_a_whole_run_with_the_charts_rights(
         for other in (optimizer, bundler):
             eventually(partial(_started, other))
         several_nodes(user, kubelet)
+        ledger = ledger_name(lease_of(kube, system)[1], now()[:7])
+        eventually(lambda: kube.get("configmaps", system, ledger)["binaryData"])
+        eventually(lambda: kube.get("configmaps", namespace, CONFIG_MAP)["data"], 60)
         log = operator.log.read_text()
         assert "orbidden" not in log, log

@@ -1,7 +1,7 @@
 """The ledger as it grows: what is written, and what is to be. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from luthier_api.usage import (
@@ -44,12 +44,14 @@ class Book:
             used = Used(gpu_seconds=gpus * seconds, cpu_seconds=cpus * seconds)
             self._add(start, payer, used)
 
-    def tell(self, obj: Obj, payer: Payer, now: datetime) -> None:
+    def tell(self, obj: Obj, payer: Callable[[], Payer], now: datetime) -> None:
         """What a resource's trainers say that its revision has used: what is new of it counts."""
         uid, status = obj["metadata"]["uid"], obj["status"]
-        said = _said(status)
         known = self.marks.get(uid)
-        if said is None or said == known:
+        if known is not None and _adds_nothing(status, known):
+            return
+        said = _said(status)
+        if said is None:
             return
         before = known if known and known.revision == said.revision else Mark(revision="")
         more = Used(
@@ -57,7 +59,7 @@ class Book:
             stored_bytes=max(0, said.stored_bytes - before.stored_bytes),
         )
         if more != Used():
-            self._add(now, payer, more)
+            self._add(now, payer(), more)
         self.marks[uid] = said
 
     def skip(self, obj: Obj) -> None:
@@ -149,6 +151,16 @@ def _said(status: Obj) -> Mark | None:
         revision=str(revision)[:256],
         trained_tokens=usage.get("trainedTokens") or 0,
         stored_bytes=usage.get("storedBytes") or 0,
+    )
+
+
+def _adds_nothing(status: Obj, known: Mark) -> bool:
+    """Most of a fleet, at each look: without making anything of it."""
+    usage = status.get("usage") or {}
+    return (
+        status.get("revision") == known.revision
+        and (usage.get("trainedTokens") or 0) == known.trained_tokens
+        and (usage.get("storedBytes") or 0) == known.stored_bytes
     )
 
 

@@ -21,6 +21,7 @@ from luthier_operator.resources import (
 # How far up the owners of a pod its pool is looked for: a Job, and the JobSet that made it.
 _LEVELS = 2
 USER_LENGTH = 128
+MOST_HELD = 100_000.0  # more than any node has
 _SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}
 
 
@@ -64,8 +65,8 @@ def holding_of(
     gpus = {it.gpu_resource for it in platform.pools}
     return Holding(
         Payer(namespace, _known(pool, platform), kind, created_by(owner[1]) if owner else ""),
-        gpus=sum(number(limits[name]) for name in gpus if name in limits),
-        cpus=number(requests.get("cpu") or limits.get("cpu") or "0"),
+        gpus=min(MOST_HELD, sum(number(limits[name]) for name in gpus if name in limits)),
+        cpus=min(MOST_HELD, number(requests.get("cpu") or limits.get("cpu") or "0")),
     )
 
 

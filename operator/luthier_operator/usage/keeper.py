@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from luthier_api.platform import Platform
@@ -130,6 +131,10 @@ class Keeper:
             if str(error) != self._told:
                 self._told = str(error)
                 log.warning("usage isn't kept, and is tried again: %s", error)
+        except Exception:
+            # A defect here must hold up nobody's run.
+            log.exception("usage isn't kept, and is read anew")
+            self._book = self._meter = None
 
     async def _load(self) -> None:
         now = self._now()
@@ -193,7 +198,7 @@ class Keeper:
         going_on = {}
         for resource in OWNERS:
             for _, obj in self._store.all(resource):
-                book.tell(obj, payer_of(resource, obj, self._platform), now)
+                book.tell(obj, partial(payer_of, resource, obj, self._platform), now)
                 uid = obj["metadata"]["uid"]
                 if uid in book.marks and obj["status"].get("completionTime") is None:
                     going_on[uid] = book.marks[uid]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from unit.operator.builders import job_of, platform, pod_of, resource
 
+from luthier_api.bounds import MOST
 from luthier_api.usage import (
     LEDGER_KEY,
     OTHERS,
@@ -46,10 +47,11 @@ def pod(
     finished: float | None = None,
     cpu: str = "2",
     gpus: str | None = None,
+    revision: str = R1.name,
     **labels: str,
 ) -> Obj:
     """As the API server has it."""
-    obj = pod_of(job_of(R1), name)
+    obj = pod_of(job_of(Revision(revision, 1, "")), name)
     limits = {"memory": "1Gi"} | ({"nvidia.com/gpu": gpus} if gpus else {})
     trainer = {"name": "trainer", "resources": {"requests": {"cpu": cpu}, "limits": limits}}
     state: Obj = {}
@@ -345,6 +347,35 @@ def test_tokens_are_summed_over_revisions_and_outlive_their_resource(
     assert again.used().trained_tokens == 220
     gone = Operator(server, Clock(500))
     assert gone.used().trained_tokens == 220
+
+
+def test_numbers_without_measure_spoil_nobody_elses(server: Server, clock: Clock) -> None:
+    """What code of a user's may tell, up to the bound of a report; and what no node has."""
+    operator = Operator(server, clock, (FINE_TUNE_JOBS, resource()))
+    operator.see(PODS, pod(cpu="9223372036854775807", gpus="9223372036854775807"))
+    for seconds, revision in ((60, "r1-a"), (120, "r2-b"), (180, "r3-c")):
+        operator.see(FINE_TUNE_JOBS, tokens(revision, MOST))
+        operator.look(seconds)
+    other = pod("other") | {"metadata": pod("other")["metadata"] | {"namespace": "elsewhere"}}
+    operator.see(PODS, other)
+    operator.look(240)
+    found = {it.namespace: it for it in totals(server.ledger())}
+    assert found["team"].trained_tokens == MOST
+    assert found["elsewhere"].cpu_seconds == 120
+
+
+def test_a_defect_here_ends_nothing(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = Operator(server, clock, (FINE_TUNE_JOBS, resource()))
+    operator.see(PODS, pod())
+    with monkeypatch.context() as patched:
+        patched.setattr("luthier_operator.usage.keeper.following", None)
+        operator.look(60)
+    assert "usage isn't kept" in caplog.text
+    operator.look(120)  # reads
+    operator.look(180)
+    assert operator.used().cpu_seconds > 0
 
 
 def test_who_created_it_is_in_the_ledger_and_in_no_series(server: Server, clock: Clock) -> None:
