@@ -16,11 +16,12 @@ from unit.trainer.tracking_support import MlflowServer, read_wandb, wandb_packag
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 from luthier_api.tracking import Tracking
+from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune.run import Run
 from luthier_trainer.tracking.about import about
 
 Start = Callable[..., TrainerProcess]
-LONG = {"maxSteps": 400, "saveEverySteps": 10, "evalEverySteps": 50}
+LONG = {"maxSteps": 160, "saveEverySteps": 10, "evalEverySteps": 20}
 HANGS = "time.sleep(1000)"
 SECRET = "5ecret-0123456789-abcdef-0123456789-abcd"
 
@@ -39,6 +40,7 @@ def journal_of(spec: RunSpec) -> dict[int, dict[str, float]]:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_a_run_that_is_stopped_and_killed_is_one_run_there(
     start_warm_trainer: Start,
     make_spec: MakeSpec,
@@ -61,11 +63,11 @@ def test_a_run_that_is_stopped_and_killed_is_one_run_there(
         run={"name": "stopped"},
     )
     first = start_warm_trainer(spec)
-    first.wait_for("step 12/400")
+    first.wait_for("step 12/160")
     first.signal(signal.SIGTERM)
     assert first.wait() == ExitCode.INTERRUPTED, first.log.read_text()
     second = start_warm_trainer(spec)
-    second.wait_for("step 60/400")
+    second.wait_for("step 60/160")
     second.signal(signal.SIGKILL)
     second.wait()
     last = start_warm_trainer(spec)
@@ -84,7 +86,7 @@ def test_a_run_that_is_stopped_and_killed_is_one_run_there(
         (s, it["learning_rate"]) for s, it in journal.items()
     ]
     assert run.curve("eval/loss") == [
-        (s, it["eval_loss"]) for s, it in journal.items() if s % 50 == 0
+        (s, it["eval_loss"]) for s, it in journal.items() if s % 20 == 0
     ]
     assert run.values["base/accuracy"] == evaluation["base"]["accuracy"]
     assert run.values["tuned/accuracy"] == evaluation["tuned"]["accuracy"]
@@ -141,17 +143,28 @@ def test_trackers_that_hang_or_are_not_there_cost_a_training_nothing(
     assert log.count("warning: MLflow") == log.count("warning: WandB") == 1
 
 
-def test_a_run_that_fails_says_so(make_spec: MakeSpec, mlflow: MlflowServer) -> None:
+def test_a_run_that_fails_says_so(
+    make_spec: MakeSpec, mlflow: MlflowServer, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/loss.py").write_text(
+        "calls = []\n"
+        "def loss(outputs, batch):\n"
+        "    calls.append(1)\n"
+        "    return outputs.mean() if len(calls) < 40 else outputs.nothing\n"
+    )
+    code = {"configMapRef": {"name": "code", "key": "loss.py"}, "entrypoint": "loss"}
     spec = spec_of(
         make_spec,
         {"mlflow": {"uri": mlflow.uri, "experiment": "failed"}},
-        training={"learningRate": 1e30, "maxGradNorm": 0},
+        training={"loss": code},
+        config_maps_dir=str(tmp_path),
     )
-    with pytest.raises(Exception, match="no number"):
+    with pytest.raises(TrainerError, match="nothing"):
         Run(spec).execute()
     run = mlflow.run("failed")
     assert run.info["status"] == "FAILED"
-    assert run.curve("train/loss")
+    assert [step for step, _ in run.curve("train/loss")] == [1, 3, 6, 9, 12]
 
 
 def test_a_client_of_wandb_that_dies_or_hangs(

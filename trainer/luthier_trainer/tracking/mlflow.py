@@ -34,6 +34,7 @@ class MlflowRun:
         self._params: set[str] = set()
         self._tags: dict[str, str] = {}
         self._step = -1
+        self._ended = 0
 
     def open(self, known: Known) -> int:
         self._api = MlflowApi(self._wish.uri or "", self._authorization())
@@ -81,7 +82,8 @@ class MlflowRun:
 
     def end(self, known: Known) -> None:
         self.know(known)
-        now = round(time.time() * 1000)
+        # Told again after a failure, it is the same value, not another one.
+        now = self._ended = self._ended or round(time.time() * 1000)
         values = [
             {"key": name, "value": it, "timestamp": now, "step": max(self._step, 0)}
             for name, it in known.results.items()
