@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from unit.trainer.support import MakeSpec, TrainerProcess, folder_of
+from unit.trainer.test_search import search_spec
 from unit.trainer.tracking_support import MlflowServer, read_wandb, wandb_packages
 
 from luthier_api.result import ExitCode
@@ -18,6 +19,7 @@ from luthier_api.runspec import RunSpec
 from luthier_api.tracking import Tracking
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune.run import Run
+from luthier_trainer.search.run import SearchRun
 from luthier_trainer.tracking.about import about
 
 Start = Callable[..., TrainerProcess]
@@ -165,6 +167,31 @@ def test_a_run_that_fails_says_so(
     run = mlflow.run("failed")
     assert run.info["status"] == "FAILED"
     assert [step for step, _ in run.curve("train/loss")] == [1, 3, 6, 9, 12]
+
+
+def test_trials_are_runs_below_their_search(make_spec: MakeSpec, mlflow: MlflowServer) -> None:
+    spec = search_spec(make_spec, {"trials": 3}).model_copy(
+        update={
+            "tracking": Tracking.model_validate(
+                {"mlflow": {"uri": mlflow.uri, "experiment": "searched"}}
+            )
+        }
+    )
+    SearchRun(spec).execute()
+    manifest = json.loads((folder_of(spec) / "manifest.json").read_text())
+    runs = {it.info["run_name"].rpartition("/")[2]: it for it in mlflow.runs("searched")}
+    whole = runs.pop("r1-00000000")
+    assert sorted(runs) == ["trial-0", "trial-1", "trial-2"]
+    for run in runs.values():
+        assert run.tags["mlflow.parentRunId"] == whole.id
+        assert run.info["status"] == "FINISHED"
+        assert run.curve("eval/accuracy")
+    assert len({run.params["training.learningRate"] for run in runs.values()}) == 3
+    best = manifest["search"]["best"]["number"]
+    assert whole.tags["luthier.best.trial"] == str(best)
+    assert whole.curve("train/loss") == runs[f"trial-{best}"].curve("train/loss")
+    assert "tuned/accuracy" in whole.values
+    assert whole.tags["luthier.artifact.uri"] == spec.output
 
 
 def test_a_client_of_wandb_that_dies_or_hangs(

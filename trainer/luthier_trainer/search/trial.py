@@ -29,7 +29,6 @@ from luthier_trainer.search import asha, standing
 from luthier_trainer.search.records import Record, folder_of
 from luthier_trainer.search.shared import Shared, TrialLedger
 from luthier_trainer.storage.objectstore import join
-from luthier_trainer.tracking.telling import Telling
 from luthier_trainer.training.evaluations import AT_THE_END
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) ->
     log(f"trial {record.number} of {trials_of(shared.search)}: {settings}")
     trial = Trial(shared, record)
     order, pod = _order(shared, record), shared.state.pod
-    telling = Telling(order, pod, record.number)
+    telling = shared.state.telling.of_trial(order, record.number)
     telling.begin(shared.output, shared.folder, shared.examples.digest, base, pod.started_from)
     state = State(order, pod, shared.examples, telling)
     try:

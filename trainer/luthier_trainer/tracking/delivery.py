@@ -27,7 +27,8 @@ class Delivery:
     """What there is to tell is the journal, which only grows, and what is known: nothing is queued
     beside them, and nothing is lost while the tracker is away.
 
-    `changed` is told, in the thread, how the tracker has the run.
+    `changed` is told, in the thread, how the tracker has the run. `quiet`: the log says nothing of
+    it: another one tells of the same tracker.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class Delivery:
         known: Known,
         changed: Callable[[TrackedRun], None],
         every_seconds: float = _EVERY_SECONDS,
+        *,
+        quiet: bool = False,
     ) -> None:
         self._tracker, self._began, self._changed = tracker, began, changed
-        self._every = every_seconds
+        self._every, self._quiet = every_seconds, quiet
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._known = known
@@ -125,11 +128,11 @@ class Delivery:
             ours = isinstance(error, TrackerError)
             problem = str(error) if ours else f"it can't be told ({type(error).__name__})"
             problem = redacted(problem)[:_LONGEST_TOLD]
-            if not self._problem:
+            if not self._problem and not self._quiet:
                 log(f"warning: {self._tracker.name}: {problem}. The run goes on; it is tried again")
                 if not ours:
                     log_traceback(error)
-        elif self._problem:
+        elif self._problem and not self._quiet:
             log(f"{self._tracker.name}: told all that was missing")
         self._problem = problem
         it = self._tracker

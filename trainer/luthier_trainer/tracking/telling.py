@@ -38,12 +38,20 @@ class Telling:
         self._spec, self._pod, self._trial = spec, pod, trial
         self._known = Known()
         self._deliveries: list[Delivery] = []
+        self._ending: list[Delivery] = []
         self._runs: dict[str, TrackedRun] = {}
+        self._trials: list[Telling] = []
 
     @property
     def runs(self) -> list[TrackedRun]:
         """The run, as each tracker has it."""
         return [self._runs[name] for name in sorted(self._runs)]
+
+    def of_trial(self, spec: RunSpec, number: int) -> "Telling":
+        """What one of its trials tells, as a run of its own."""
+        trial = Telling(spec, self._pod, number)
+        self._trials.append(trial)
+        return trial
 
     def begin(
         self,
@@ -59,7 +67,7 @@ class Telling:
         self._known = Known(facts=lineage(self._spec, dataset_digest, base, start))
         of_it = about(self._spec, self._pod.began, self._trial)
         self._deliveries = [
-            Delivery(tracker, of_it.began, self._known, self._changed)
+            Delivery(tracker, of_it.began, self._known, self._changed, quiet=self._is_trial)
             for tracker in _trackers(self._spec, of_it, output, folder)
         ]
 
@@ -81,22 +89,31 @@ class Telling:
         self._know(replace(self._known, facts={**self._known.facts, **facts}))
 
     def end(self, outcome: Outcome, artifact: ArtifactRef | None = None) -> None:
-        """Tell it, in a short time; of a trial, beside the next one."""
+        """Tell it, in a short time; of a trial, beside what comes next."""
         if artifact:
             digest = artifact.manifest_sha256
             self.know(**{"artifact.uri": artifact.uri, "artifact.manifestSha256": digest})
         self._known = replace(self._known, end=outcome)
-        interrupt = self._pod.interrupt
-        seconds = min(_SECONDS[outcome], interrupt.seconds_left())
+        seconds = min(_SECONDS[outcome], self._pod.interrupt.seconds_left())
         for each in self._deliveries:
             each.end(self._known, seconds)
-        until, stopped = time.monotonic() + seconds, interrupt.requested
-        waited = self._deliveries if self._trial is None else []
-        self._deliveries = []
-        # A signal that comes while it waits ends the waiting, and nothing that is done already.
+        self._ending, self._deliveries = self._deliveries, []
+        if not self._is_trial:
+            self._wait(time.monotonic() + seconds)
+
+    def _wait(self, until: float) -> None:
+        """For the trials, too. A signal that comes meanwhile ends the waiting, and nothing that is
+        done already."""
+        interrupt = self._pod.interrupt
+        stopped = interrupt.requested
+        waited = [*self._ending, *(each for trial in self._trials for each in trial._ending)]
         with interrupt.deferred():
             while waited and time.monotonic() < until and interrupt.requested == stopped:
                 waited = [each for each in waited if not each.is_done(_LOOK_SECONDS)]
+
+    @property
+    def _is_trial(self) -> bool:
+        return self._trial is not None
 
     def _know(self, known: Known) -> None:
         self._known = known
@@ -105,7 +122,7 @@ class Telling:
 
     def _changed(self, run: TrackedRun) -> None:
         self._runs = {**self._runs, run.tracker: run}
-        if self._trial is None:
+        if not self._is_trial:
             self._pod.reporter.set(tracking=self.runs)
 
 
