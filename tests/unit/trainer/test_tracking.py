@@ -7,20 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
 from unit.trainer.support import MakeSpec
-from unit.trainer.tracking_support import Gate, MlflowServer
+from unit.trainer.tracking_support import Gate, MlflowServer, read_wandb, wandb_packages
 
 from luthier_api.finetunejob import EvaluationResult
-from luthier_api.tracking import Mlflow, TrackedRun
+from luthier_api.tracking import Mlflow, TrackedRun, Wandb
 from luthier_trainer.tracking import points
 from luthier_trainer.tracking.about import about
 from luthier_trainer.tracking.delivery import Delivery
 from luthier_trainer.tracking.mlflow import MlflowRun
 from luthier_trainer.tracking.mlflowapi import basic, bearer
 from luthier_trainer.tracking.tracker import About, Known, Outcome
+from luthier_trainer.tracking.wandb import WandbRun
 
 SECRET = "tok-9f8e7d6c5b4a"
 KNOWN = Known(facts={"kind": "FineTuneJob", "base.uri": "s3://models/m"})
@@ -307,6 +309,67 @@ def test_a_trial_stands_below_its_search(mlflow: MlflowServer, make_spec: MakeSp
     runs = {it.info["run_name"]: it for it in mlflow.runs("team-a/searched")}
     above, below = runs["searched/r1-00000000"], runs["searched/r1-00000000/trial-2"]
     assert below.tags["mlflow.parentRunId"] == above.id
+
+
+@contextmanager
+def by_wandb(
+    wish: Wandb, of_it: About, folder: Path, kept: list[Path]
+) -> Iterator[tuple[Delivery, list[TrackedRun]]]:
+    told: list[TrackedRun] = []
+
+    def keep(file: Path) -> None:
+        kept.append(Path(copy(file, folder)))
+
+    tracker = WandbRun(wish, of_it, folder, keep)
+    delivery = Delivery(tracker, of_it.began, KNOWN, told.append, every_seconds=FAST)
+    yield delivery, told
+    end(delivery, "Failed", 0)
+
+
+def test_each_pod_writes_a_whole_file_for_wandb(
+    of_it: About, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_WANDB", str(wandb_packages()))
+    entries = [entry(step) for step in range(1, 4000)]
+    for steps, outcome, code in ((20, "Interrupted", 255), (3999, "Finished", 0)):
+        kept: list[Path] = []
+        with by_wandb(Wandb(mode="Offline"), of_it, tmp_path, kept) as (delivery, told):
+            delivery.follow(entries[:steps])
+            assert end(delivery, outcome, 120)  # type: ignore[arg-type]
+            assert told[-1] == TrackedRun(tracker="WandB", id=of_it.key)
+        [file] = kept
+        assert file.name == f"run-{of_it.key}.wandb"
+        found = read_wandb(file)
+        assert [it["_step"] for it in found["history"]] == list(range(1, steps + 1))
+        assert found["exit"] == code
+        assert found["config"]["luthier"] == dict(KNOWN.facts)
+
+
+def test_wandb_with_nobody_there(
+    of_it: About,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    key = "5ecret-0123456789-abcdef-0123456789-abcd"
+    monkeypatch.setenv("LUTHIER_WANDB", str(wandb_packages()))
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+    wish = Wandb.model_validate(
+        {"uri": uri, "apiKeySecretRef": {"name": "wandb", "key": "key"}, "mode": "Online"}
+    )
+    with by_wandb(wish, of_it, tmp_path, []) as (delivery, told):
+        delivery.follow([entry(1)])
+        until(lambda: bool(told), within=120)
+        assert told[-1].problem == f"{uri} can't be told (CommError); the log says more"
+    monkeypatch.delenv("WANDB_API_KEY")
+    with by_wandb(wish, of_it, tmp_path, []) as (delivery, told):
+        until(lambda: bool(told), within=120)
+        assert told[-1].problem == "the Secret wandb has no key key, or isn't there: make it"
+    assert key not in capfd.readouterr().err
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or key.encode() not in file.read_bytes(), file
 
 
 def test_nothing_that_a_run_tells_holds_a_login(make_spec: MakeSpec) -> None:
