@@ -351,7 +351,7 @@ def test_wandb_with_nobody_there(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    key = "5ecret-0123456789-abcdef-0123456789-abcd"
+    key = "5ec0" * 10
     monkeypatch.setenv("LUTHIER_WANDB", str(wandb_packages()))
     monkeypatch.setenv("WANDB_API_KEY", key)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -363,6 +363,10 @@ def test_wandb_with_nobody_there(
         delivery.follow([entry(1)])
         until(lambda: bool(told), within=120)
         assert told[-1].problem == f"{uri} can't be told (CommError); the log says more"
+    monkeypatch.setenv("WANDB_API_KEY", "too-short-for-a-key")
+    with by_wandb(wish, of_it, tmp_path, []) as (delivery, told):
+        until(lambda: bool(told), within=120)
+        assert told[-1].problem == f"{uri} refuses the API key of tracking.wandb.apiKeySecretRef"
     monkeypatch.delenv("WANDB_API_KEY")
     with by_wandb(wish, of_it, tmp_path, []) as (delivery, told):
         until(lambda: bool(told), within=120)

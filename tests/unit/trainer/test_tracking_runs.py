@@ -25,7 +25,7 @@ from luthier_trainer.tracking.about import about
 Start = Callable[..., TrainerProcess]
 LONG = {"maxSteps": 160, "saveEverySteps": 10, "evalEverySteps": 20}
 HANGS = "time.sleep(1000)"
-SECRET = "5ecret-0123456789-abcdef-0123456789-abcd"
+SECRET = "5ec0" * 10
 
 
 def spec_of(make_spec: MakeSpec, tracking: dict[str, Any], **fields: Any) -> RunSpec:
