@@ -62,3 +62,18 @@ COPY trainer/luthier_trainer /opt/luthier/src/luthier_trainer
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/luthier/src
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "luthier_trainer"]
+
+
+# For those who track runs with W&B: its client beside the trainer, in a folder of its own
+# (docs/tracking.md).
+FROM environment AS wandb
+COPY requirements/wandb.txt /tmp/requirements.txt
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
+    python3 -m venv /tmp/pip && \
+    /tmp/pip/bin/pip --python /opt/luthier/bin/python --no-cache-dir install --target /opt/wandb \
+      --require-hashes --only-binary=:all: --progress-bar off -r /tmp/requirements.txt
+
+
+FROM trainer AS trainer-wandb
+COPY --from=wandb /opt/wandb /opt/wandb
+ENV LUTHIER_WANDB=/opt/wandb

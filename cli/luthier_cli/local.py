@@ -24,6 +24,7 @@ from luthier_api.runspec import (
     RunSpec,
     S3Access,
 )
+from luthier_api.tracking import Mlflow, Tracking, filled
 from luthier_cli.configmaps import ConfigMaps
 from luthier_cli.order import Manifest, Order
 from luthier_cli.references import Result
@@ -45,6 +46,7 @@ class Place:
     token_file: str
     config_maps_dir: str = CONFIG_MAPS_PATH
     hub_endpoint: str | None = None
+    mlflow_uri: str | None = None  # of trackers that the manifest doesn't place
     report_seconds: float = 1.0
 
 
@@ -81,7 +83,12 @@ def _fine_tuning(order: Order, spec: FineTuneJobSpec, place: Place) -> RunSpec:
         fine_tuning=fine_tuning,
         checkpoints=spec.checkpoints,
         start_from=start,
+        tracking=filled(spec.tracking, _trackers(place)) if spec.tracking else None,
     )
+
+
+def _trackers(place: Place) -> Tracking | None:
+    return Tracking(mlflow=Mlflow(uri=place.mlflow_uri)) if place.mlflow_uri else None
 
 
 def _optimizing(order: Order, spec: OptimizeJobSpec, place: Place) -> OptimizeOrder:

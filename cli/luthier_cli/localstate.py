@@ -15,6 +15,7 @@ from luthier_api.result import (
     RunResult,
 )
 from luthier_api.runspec import BundleOrder, OptimizeOrder, RunSpec
+from luthier_api.tracking import told_of
 from luthier_cli.state import Resource
 
 AnyOrder = RunSpec | OptimizeOrder | BundleOrder
@@ -28,6 +29,7 @@ _COMMON = (
     "resolved",
     "evaluation",
     "search",
+    "tracking",
     "baseline",
     "candidates",
     "usage",
@@ -140,6 +142,10 @@ def _warnings(source: ProgressReport | RunResult) -> Iterator[dict[str, Any]]:
         yield _condition("Overfitting", "True", "LearnsByHeart", source.overfitting)
     if source.inexact_resume:
         yield _condition("ResumeExact", "False", "NotReproducible", source.inexact_resume)
+    if source.tracking:
+        problem, told = told_of(source.tracking)
+        reason = "NotTracked" if problem else "Tracked"
+        yield _condition("Tracked", str(not problem), reason, told)
 
 
 def _gates(result: OptimizeResult) -> Iterator[dict[str, Any]]:

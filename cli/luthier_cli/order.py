@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from luthier_api import sources
 from luthier_api.adapterbundle import AdapterBundleSpec
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.kinds import ADAPTER_BUNDLE, FINE_TUNE_JOB, OPTIMIZE_JOB, Kind
 from luthier_api.optimizejob import OptimizeJobSpec
 from luthier_api.sources import Reads
+from luthier_api.tracking import Mlflow, Tracking
 from luthier_cli import configmaps, metadata, overrides, references
 from luthier_cli.choice import choose
 from luthier_cli.configmaps import ConfigMaps
@@ -252,6 +255,28 @@ def _check_place(manifest: Manifest, reads: Reads, *, allow_code: bool) -> None:
             f"spec.{field_}: the Secret {reads.hub_token.name} isn't read on this machine",
             f"set HF_TOKEN in the environment, or --set {field_}=null",
         )
+    if isinstance(manifest.spec, FineTuneJobSpec) and manifest.spec.tracking:
+        _check_trackers(manifest.spec.tracking)
+
+
+def _check_trackers(tracking: Tracking) -> None:
+    """What luthier.yaml says in a cluster, and the kubelet brings."""
+    if tracking.mlflow and not tracking.mlflow.uri:
+        named = os.environ.get("MLFLOW_TRACKING_URI", "")
+        try:
+            Mlflow(uri=named)
+        except ValidationError:
+            raise CliError(
+                "spec.tracking.mlflow names no server, and this machine knows no luthier.yaml",
+                "set MLFLOW_TRACKING_URI to its address (http://HOST:PORT), or --set "
+                "tracking.mlflow.uri=…",
+            ) from None
+    for name, at, ref in tracking.credentials():
+        if not os.environ.get(name):
+            raise CliError(
+                f"spec.tracking.{at}: the Secret {ref.name} isn't read on this machine",
+                f"set {name} in the environment, or --set tracking.{at}=null",
+            )
 
 
 def _load(file: str) -> list[Document]:

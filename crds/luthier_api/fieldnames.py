@@ -102,6 +102,12 @@ _ELSEWHERE = {
     "evaluation.maxNewTokens": "max_new_tokens generation_max_length max_target_length "
     "max_gen_toks",
     "evaluation.script": "eval_script",
+    "tracking": "report_to trackers logger experiment_tracker",
+    "tracking.mlflow.uri": "mlflow_tracking_uri tracking_uri",
+    "tracking.mlflow.experiment": "mlflow_experiment_name experiment_name",
+    "tracking.wandb.project": "wandb_project project_name",
+    "tracking.wandb.entity": "wandb_entity",
+    "tracking.wandb.mode": "wandb_mode",
     "output.uri": "output_dir output_path save_path output_folder out_dir",
     "placement.gpus": "num_gpus gpu_count n_gpu nproc_per_node gpu",
     "placement.nodes": "num_nodes nnodes num_machines",

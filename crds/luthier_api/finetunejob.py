@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from luthier_api.bounds import Amount, Count
 from luthier_api.evaluation import is_metric
 from luthier_api.finetuning import FineTuning
-from luthier_api.meta import Model, Rule
+from luthier_api.meta import Model, Rule, list_map
 from luthier_api.optimizejob import SourceRef
 from luthier_api.optimizers import NEEDS_GPU
 from luthier_api.promotion import Promote
@@ -17,6 +17,7 @@ from luthier_api.runsettings import RunSettings
 from luthier_api.runstatus import ArtifactRef, RunStatus
 from luthier_api.runstatus import Progress as Progress
 from luthier_api.search import SearchStatus
+from luthier_api.tracking import TrackedRun, Tracking
 
 
 class Checkpoints(Model):
@@ -51,6 +52,11 @@ class FineTuneJobSpec(RunSettings, FineTuning):
     """The model to make: what to learn from, how, where, and when to give up."""
 
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="States to go on from.")
+    tracking: Tracking | None = Field(
+        default=None,
+        description="Experiment trackers that the runs tell of themselves. Left out: those of "
+        "luthier.yaml; {}: none.",
+    )
     retrain: Retrain | None = Field(default=None, description="Train anew on changed data.")
     promote: Promote | None = Field(
         default=None, description="Which result is in use. Left out: the newest."
@@ -282,6 +288,12 @@ class FineTuneJobStatus(RunStatus):
         default=None, description="What the looks at the data found."
     )
     search: SearchStatus | None = Field(default=None, description="How far the search is.")
+    tracking: list[TrackedRun] = Field(
+        default=[],
+        max_length=2,
+        description="The run in the trackers that spec.tracking, or luthier.yaml, names.",
+        json_schema_extra=list_map("tracker"),
+    )
     custom_code: bool | None = Field(
         default=None,
         description="true: code of the user's own took part in the run (training.loss, "

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from luthier_api.meta import ConfigMapKeyRef, Model, ModelT, Name, ObjectName
 from luthier_api.prefixes import ANYTHING, OutputPrefix, Prefix
+from luthier_api.tracking import TrackerPrefix, Tracking
 
 
 class Toleration(Model):
@@ -77,7 +78,8 @@ class Allowed(Model):
     )
     secrets: list[AllowedName] = Field(
         default=[],
-        description="For storage.secretName and tokenSecretRef; the default is always allowed.",
+        description="For storage.secretName, tokenSecretRef and the trackers' Secrets; the default "
+        "is always allowed.",
     )
     claims: list[AllowedName] = Field(default=[], description="PersistentVolumeClaims, for pvc://.")
     config_maps: list[AllowedName] = Field(
@@ -231,7 +233,7 @@ class Hub(Model):
 
 
 class Consent(Model):
-    """What the platform team lets users run that isn't Luthier's own code."""
+    """What the platform team lets users' pods run, and tell, that Luthier's own don't."""
 
     custom_code: list[Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]] = (
         Field(
@@ -239,6 +241,12 @@ class Consent(Model):
             description="Namespaces that may bring a loss (training.loss) or an evaluation script "
             "(evaluation.script); * stands for all.",
         )
+    )
+    trackers: list[TrackerPrefix] = Field(
+        default=[],
+        description="Tracking servers that a spec may name beside those of `tracking`, up to the "
+        "end of a name in the path: they get what runs tell, and the Secrets' keys that the spec "
+        "names for them. * stands for every server.",
     )
 
 
@@ -275,6 +283,11 @@ class NamespaceDefaults(Model):
         description="When finished Jobs and pods go, where limits.ttlSecondsAfterFinished is left "
         "out.",
     )
+    tracking: Tracking | None = Field(
+        default=None,
+        description="Experiment trackers of runs whose spec names none; Secrets are those of the "
+        "run's namespace. {}: none.",
+    )
     allowed: Allowed = Field(default=Allowed(), description="What its resources may name.")
 
 
@@ -303,6 +316,11 @@ class Platform(Model):
         le=31_536_000,
         description="When finished Jobs and pods go, where neither the resource nor its namespace "
         "says; left out: never.",
+    )
+    tracking: Tracking | None = Field(
+        default=None,
+        description="Experiment trackers of runs where neither the spec nor the namespace names "
+        "any. What a spec leaves out of a tracker is as it is here.",
     )
     progress_url: str | None = Field(
         default=None, description="Base URL of the operator, as pods reach it."
@@ -354,6 +372,7 @@ class Platform(Model):
             storage_secret_name=self.storage.secret_name,
             service_account_name=self.storage.service_account_name,
             ttl_seconds_after_finished=self.ttl_seconds_after_finished,
+            tracking=self.tracking,
         )
         general = self.namespaces.get(ANYTHING, NamespaceDefaults())
         return {

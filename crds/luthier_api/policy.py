@@ -13,6 +13,7 @@ from luthier_api.platform import Allowed, NamespaceDefaults, Platform, Pool
 from luthier_api.prefixes import ANYTHING, SCHEMES, HubKind, covers
 from luthier_api.runsettings import RunSettings
 from luthier_api.sources import Reads
+from luthier_api.tracking import filled, is_below, servers
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,13 @@ def _service_account(request: Request) -> Denied | None:
 
 def _secrets(request: Request) -> Denied | None:
     token = request.reads.hub_token
-    named = [
+    named: list[tuple[str, str | None]] = [
         ("spec.storage.secretName", request.spec.storage.secret_name),
         (request.reads.hub_login_field, token.name if token else None),
     ]
+    tracking = getattr(request.spec, "tracking", None)
+    if tracking is not None:
+        named += [(f"spec.tracking.{at}", ref.name) for _, at, ref in tracking.credentials()]
     default = request.access.storage_secret_name
     return _named(request, named, "secrets", reasons.SECRET_NOT_ALLOWED, "Secret", default)
 
@@ -257,6 +261,36 @@ def _code(request: Request) -> Denied | None:
     return None
 
 
+def _trackers(request: Request) -> Denied | None:
+    """A spec names no server of its own, unless the platform says so: whoever writes it could
+    have a Secret's key sent there."""
+    own = getattr(request.spec, "tracking", None)
+    if own is None:
+        return None
+    defaults, consent = request.access.tracking, request.platform.consent.trackers
+    asked = filled(own, defaults)
+    assert asked
+    if asked.mlflow and not asked.mlflow.uri:
+        return Denied(
+            reasons.TRACKER_NOT_NAMED,
+            "spec.tracking.mlflow.uri",
+            "luthier.yaml names no MLflow server",
+            "name one, or remove spec.tracking.mlflow",
+        )
+    known = {uri for _, uri in servers(defaults)}
+    for field, uri in servers(asked):
+        if uri not in known and not any(is_below(prefix, uri) for prefix in consent):
+            choose = ", ".join([*sorted(known), *consent][:_SHOWN]) or "none"
+            return Denied(
+                reasons.TRACKER_NOT_ALLOWED,
+                f"spec.tracking.{field}",
+                f"runs may not send to {uri} (allowed: {choose})",
+                "name an allowed one, or ask the platform team for it in consent.trackers of "
+                "luthier.yaml",
+            )
+    return None
+
+
 def _files(request: Request) -> Denied | None:
     pool = request.pool
     for field, uri in request.reads.uris:
@@ -295,4 +329,5 @@ CHECKS: tuple[Callable[[Request], Denied | None], ...] = (
     _output,
     _files,
     _code,
+    _trackers,
 )

@@ -29,6 +29,7 @@ from luthier_api.result import AdapterEnd
 from luthier_api.runspec import RunIdentity
 from luthier_api.runstatus import Restarts, Usage
 from luthier_api.search import SearchStatus
+from luthier_api.tracking import TrackedRun
 
 PROGRESS_ROUTE = "/v1/progress"
 MAX_REPORT_BYTES = 64 * 1024
@@ -93,6 +94,9 @@ class ProgressReport(Model):
     )
     search: SearchStatus | None = Field(
         default=None, description="Of a run that searches: all its trials, whichever pod speaks."
+    )
+    tracking: list[TrackedRun] = Field(
+        default=[], max_length=2, description="The run in the trackers that it tells."
     )
     usage: Usage = Usage()
     restarts: Restarts = Restarts()

@@ -70,6 +70,10 @@ CONFIG_MAP_NOT_ALLOWED = _of(
 CUSTOM_CODE_NOT_ALLOWED = _of(
     _POLICY, "CustomCodeNotAllowed", "The namespace may not run code of its own."
 )
+TRACKER_NOT_ALLOWED = _of(
+    _POLICY, "TrackerNotAllowed", "The tracking server isn't in `consent.trackers`."
+)
+TRACKER_NOT_NAMED = _of(_POLICY, "TrackerNotNamed", "Neither spec nor luthier.yaml names a server.")
 DURATION_TOO_LONG = _of(
     _POLICY, "DurationTooLong", "limits.activeDeadlineSeconds is above `maxDurationSeconds`."
 )
@@ -178,7 +182,9 @@ NEXT_ATTEMPT = _of(_INSIDE, "NextAttempt", "Changed settings come with the next 
 NOT_MEASURED = _of(_INSIDE, "NotMeasured", "It isn't known yet, or never will be.")
 NOT_REPRODUCIBLE = _of(_INSIDE, "NotReproducible", "Going on differs from never having stopped.")
 PASSED = _of(_INSIDE, "Passed", "A candidate keeps all gates.")
+NOT_TRACKED = _of(_INSIDE, "NotTracked", "A tracker doesn't have all of the run; it trains on.")
 SAVED = _of(_INSIDE, "Saved", "There is a state to go on from.")
+TRACKED = _of(_INSIDE, "Tracked", "The trackers have what the run has told.")
 VALID = _of(_INSIDE, "Valid", "Preflight accepted the data.")
 
 # Why nothing is done about a spec, whatever else it says.

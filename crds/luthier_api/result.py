@@ -27,6 +27,7 @@ from luthier_api.optimizejob import Candidate, OptimizedArtifact
 from luthier_api.retraining import RowChanges
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 from luthier_api.search import SearchStatus
+from luthier_api.tracking import TrackedRun
 
 MAX_RESULT_BYTES = 4000
 
@@ -135,6 +136,7 @@ class RunResult(RunEnd):
     evaluation: EvaluationResult | None = None
     artifact: ArtifactRef | None = None
     search: SearchStatus | None = None
+    tracking: list[TrackedRun] = Field(default=[], max_length=2)
     custom_code: bool = Field(
         default=False,
         description="Whether code of the user's own took part: the rest is then its word, too.",
@@ -154,6 +156,8 @@ class RunResult(RunEnd):
             {"checkpoints": self.checkpoints[-1:]},
             self._error_of(600),
             {"dataset_summary": None},
+            {"tracking": [it.model_copy(update={"problem": None}) for it in self.tracking]},
+            {"tracking": []},
             {"resolved": {}},
             {"checkpoints": []},
             {"inexact_resume": None},

@@ -41,6 +41,7 @@ NOT_OF_AN_ATTEMPT: dict[str, Any] = {
     "retrain": True,
     "keep_last": True,
     "keep_revisions": True,
+    "tracking": True,
     "serve": True,
 }
 

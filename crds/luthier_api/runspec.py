@@ -16,6 +16,7 @@ from luthier_api.finetuning import FineTuning
 from luthier_api.kinds import FINE_TUNE_JOB, KINDS, KindName
 from luthier_api.meta import Model, Name
 from luthier_api.optimizejob import Optimizing, SourceRef
+from luthier_api.tracking import Tracking
 
 # The paths of a trainer pod.
 RUNSPEC_PATH = "/etc/luthier/run/runspec.json"
@@ -135,6 +136,9 @@ class RunSpec(RunOrder):
         default="Never",
         description="Always: the result is in use as soon as it is published, and the run says so "
         "in in-use.json. Never: whether it is isn't this run's to say (KeepOrder).",
+    )
+    tracking: Tracking | None = Field(
+        default=None, description="Trackers; their credentials are in the environment."
     )
 
 

@@ -1,9 +1,11 @@
 """What luthier.yaml adds to a spec where it leaves something out. Pure; never written to a spec."""
 
+from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.placement import Limits, Placement
 from luthier_api.platform import NamespaceDefaults, Platform, Pool
 from luthier_api.runsettings import RunSettings
+from luthier_api.tracking import Tracking, filled
 
 
 def pool_name(placement: Placement, namespace: str, platform: Platform) -> str:
@@ -49,6 +51,13 @@ def ttl_of(spec: RunSettings, platform: Platform, namespace: str) -> int | None:
     """The time after which a finished Job goes; None: never."""
     own = spec.limits.ttl_seconds_after_finished
     return platform.for_namespace(namespace).ttl_seconds_after_finished if own is None else own
+
+
+def tracking_of(spec: RunSettings, namespace: str, platform: Platform) -> Tracking | None:
+    """The trackers of a run: those that its spec names, else those of luthier.yaml."""
+    if not isinstance(spec, FineTuneJobSpec):
+        return None
+    return filled(spec.tracking, platform.for_namespace(namespace).tracking)
 
 
 def limits_of(spec: RunSettings, namespace: str, platform: Platform) -> Limits:

@@ -3,7 +3,7 @@
 import compileall
 import platform
 
-from luthier_cluster import binaries, gitops, packages
+from luthier_cluster import binaries, environments, gitops, packages
 from luthier_demo import content, install
 
 # program or file -> Debian package
@@ -33,6 +33,8 @@ def prepare(for_tests: bool = False) -> None:
         binaries.ensure(binary)
     if for_tests:
         gitops.crds()
+        for name in environments.TRACKERS:
+            environments.ensure(name)
     # Pods run these sources, and can't keep what they compile.
     for sources in ("crds", "trainer"):
         compileall.compile_dir(install.REPOSITORY / sources, quiet=1)

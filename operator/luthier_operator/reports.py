@@ -210,6 +210,7 @@ def _facts(report: ProgressReport) -> tuple[object, ...]:
         [(it.precision, it.verdict) for it in report.candidates],
         report.adapters,
         counted(report.search),
+        report.tracking,
         report.restarts,
     )
 

@@ -54,6 +54,7 @@ KINDS: dict[str, dict[str, type[Model]]] = {
 # Tried in turn until a field takes one that isn't its default.
 _VALUES: tuple[Any, ...] = (
     *("tone", "s3://models/tone", "{text}: {label}", "300M", "0 3 * * *", "r2-5f2c1e9a"),
+    "http://mlflow:5000",
     *(7, 2, 0.5, 0.25, 64, True, False),
 )
 # One is below another; an order of another role is another document.

@@ -5,6 +5,7 @@ from contract.wrong import wrong as _wrong
 from contract.wrong_combinations import WRONG_COMBINATIONS
 from contract.wrong_search import SEARCHES
 from contract.wrong_splits import SPLITS
+from contract.wrong_tracking import TRACKING
 
 _MODEL = [
     _wrong("no model", {"model": REMOVED}, "spec.model", "Required value"),
@@ -406,6 +407,7 @@ WRONG_FINE_TUNE_JOBS = [
     *_EVALUATION,
     *_REST,
     *SEARCHES,
+    *TRACKING,
     *WRONG_COMBINATIONS,
 ]
 

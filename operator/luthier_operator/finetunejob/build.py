@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from luthier_api import sources
+from luthier_api import sources, terms
 from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.finetuning import FineTuning
 from luthier_api.meta import part_of
@@ -67,6 +67,7 @@ def run_spec(
         start_from=before.start_from,
         anew=before.anew,
         comes_into_use="Always" if is_newest_in_use(spec.promote) else "Never",
+        tracking=terms.tracking_of(spec, owner.namespace, platform),
     )
 
 

@@ -15,6 +15,7 @@ from luthier_api.progress import ProgressReport
 from luthier_api.result import RunError, RunResult
 from luthier_api.runstatus import ArtifactRef, Restarts, Usage
 from luthier_api.search import SearchStatus
+from luthier_api.tracking import TrackedRun
 from luthier_operator.conditions import find, shortened
 from luthier_operator.run.evidence import restarted, statements, used
 from luthier_operator.run.model import Pod, Revision
@@ -49,6 +50,7 @@ class Evidence:
     inexact_resume: str | None = None
     error: RunError | None = None
     search: SearchStatus | None = None
+    tracking: tuple[TrackedRun, ...] = ()
     custom_code: bool = False
     succeeded: bool = False  # the newest pod's result says so
 
@@ -78,6 +80,11 @@ class Evidence:
         )
         if newer.search is not None:
             merged = replace(merged, search=_with_table(newer.search, self.search))
+        if newer.tracking:
+            # Once each: twice would make the status unwritable.
+            merged = replace(
+                merged, tracking=tuple({i.tracker: i for i in newer.tracking}.values())
+            )
         if newer.resolved:
             merged = replace(merged, resolved=_bounded(newer.resolved))
         if newer.checkpoints:
@@ -113,6 +120,7 @@ def gather(
             evaluation=previous.evaluation,
             artifact=previous.artifact,
             search=previous.search,
+            tracking=tuple(previous.tracking),
             custom_code=bool(previous.custom_code),
             usage=previous.usage,
             restarts=previous.restarts,

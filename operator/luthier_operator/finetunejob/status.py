@@ -6,6 +6,7 @@ from luthier_api import outcome, reasons, sources
 from luthier_api.finetunejob import FineTuneJobSpec, FineTuneJobStatus, KeptStatus, Progress
 from luthier_api.result import ExitCode, RunResult
 from luthier_api.search import SearchStatus
+from luthier_api.tracking import told_of
 from luthier_operator.conditions import Conditions, reason_or
 from luthier_operator.errors import Refusal
 from luthier_operator.finetunejob import keeping
@@ -27,6 +28,7 @@ from luthier_operator.run.sentences import Sentences
 from luthier_operator.run.sources import SOURCE_READY, Awaited, Taken, tell
 from luthier_operator.run.status import Rules, results_first
 
+TRACKED = "Tracked"
 SENTENCES = Sentences(
     more_memory="Lower training.perDeviceBatchSize or training.maxLength, or choose a pool with "
     "more memory (placement.pool).",
@@ -47,6 +49,7 @@ def _own(conditions: Conditions, run: Run[Observed], evidence: Evidence) -> dict
     return {
         "progress": _progress(evidence.progress, evidence.search, going=going),
         "search": evidence.search,
+        "tracking": list(evidence.tracking),
         "checkpoints": list(evidence.checkpoints),
         "dataset_digest": evidence.dataset_digest,
         "dataset": evidence.dataset,
@@ -110,6 +113,10 @@ def _noticed(conditions: Conditions, evidence: Evidence) -> None:
         conditions.set(OVERFITTING, True, reasons.LEARNS_BY_HEART, evidence.overfitting)
     if evidence.inexact_resume:
         conditions.set(RESUME_EXACT, False, reasons.NOT_REPRODUCIBLE, evidence.inexact_resume)
+    if evidence.tracking:
+        problem, told = told_of(evidence.tracking)
+        reason = reasons.NOT_TRACKED if problem else reasons.TRACKED
+        conditions.set(TRACKED, not problem, reason, told)
 
 
 def _dataset(conditions: Conditions, evidence: Evidence, last: Pod | None) -> None:
@@ -181,6 +188,7 @@ RULES: Rules[Observed, FineTuneJobStatus, Evidence] = Rules(
         PROMOTED,
         OVERFITTING,
         RESUME_EXACT,
+        TRACKED,
         KEPT,
     ),
     gather=gather,

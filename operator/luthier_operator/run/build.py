@@ -75,6 +75,7 @@ def made_of(owner: Owner, spec: RunSettings, platform: Platform) -> dict[str, st
             queued=terms.queue_of(spec, owner.namespace, platform) is not None,
             secret=spec.storage.secret_name or access.storage_secret_name,
             service_account=spec.storage.service_account_name or access.service_account_name,
+            tracking=terms.tracking_of(spec, owner.namespace, platform),
         )
 
     return _MADE_OF.of(spec, platform, names=(owner.namespace,), make=make)
@@ -152,6 +153,7 @@ def build_run(
     text = write_order(order)
     fits = len(text.encode()) <= ANNOTATION_BYTES
     nodes = spec.placement.nodes
+    tracking = terms.tracking_of(spec, owner.namespace, platform)
     name = job_name(owner, revision, nodes)
     labels = _labels(owner, revision)
     pod = pod_spec(
@@ -161,6 +163,7 @@ def build_run(
         secret=spec.storage.secret_name or access.storage_secret_name,
         service_account=spec.storage.service_account_name or access.service_account_name,
         hub_token=reads.hub_token,
+        trackers={name: ref for name, _, ref in tracking.credentials()} if tracking else {},
         claims=reads.claims(),
         config_maps=reads.config_maps(),
         optional=reads.optional,

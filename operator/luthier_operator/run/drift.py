@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from luthier_api.platform import Pool
 from luthier_api.revision import NOT_OF_AN_ATTEMPT
 from luthier_api.runsettings import RunSettings
+from luthier_api.tracking import Tracking
 
 # Changed on the Job itself (workload.py), or no run's at all.
 _OF_THE_JOB = NOT_OF_AN_ATTEMPT | {"suspend": True, "limits": True}
@@ -37,9 +38,10 @@ def settings_of(
     queued: bool,
     secret: str | None,
     service_account: str | None,
+    tracking: Tracking | None = None,
 ) -> dict[str, str]:
     """A short digest of each part: the fields of the spec that aren't left out, the pool, and the
-    Secret and service account that the pod gets."""
+    Secret, service account and trackers that the pod gets."""
     parts = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_OF_THE_JOB)
     parts.pop("storage", None)
     placement = parts.pop("placement", {})
@@ -55,6 +57,7 @@ def settings_of(
         mode="json", by_alias=True, exclude_defaults=True, exclude=OF_NO_POD
     ) | {"name": pool.name}
     parts["storage"] = [secret, service_account]
+    parts["tracking"] = tracking.to_json() if tracking else None
     return {name: _digest(value) for name, value in sorted(parts.items()) if value}
 
 

@@ -22,6 +22,7 @@ def pod_spec(
     secret: str | None,
     service_account: str | None,
     hub_token: SecretKeyRef | None,
+    trackers: Mapping[str, SecretKeyRef] = MappingProxyType({}),
     claims: Sequence[str] = (),
     config_maps: Mapping[str, Sequence[str]] = MappingProxyType({}),
     optional: bool = False,
@@ -33,7 +34,8 @@ def pod_spec(
     The run spec is read from the template's annotation, or from `config_map`.
     `secret` holds the S3 keys; without one the service account's identity is used.
     `claims` and `config_maps` (with their keys) are those that the user's spec names;
-    `optional`: the pod starts without those ConfigMaps.
+    `optional`: the pod starts without those ConfigMaps. `trackers`: credentials by the name of
+    their variable; without their Secrets it starts, too.
     """
     volumes, mounts = pod_volumes(
         pool,
@@ -50,7 +52,7 @@ def pod_spec(
         "image": pool.image,
         "imagePullPolicy": pool.image_pull_policy,
         "command": [*pool.command, RUNSPEC_PATH],
-        "env": _environment(pool, secret, hub_token),
+        "env": _environment(pool, secret, hub_token, trackers),
         "resources": _resources(pool, gpus),
         "volumeMounts": mounts,
         # Only what the trainer writes there: never log text, which may quote data.
@@ -100,7 +102,12 @@ def _resources(pool: Pool, gpus: int) -> Obj:
     return resources
 
 
-def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None) -> list[Obj]:
+def _environment(
+    pool: Pool,
+    secret: str | None,
+    hub_token: SecretKeyRef | None,
+    trackers: Mapping[str, SecretKeyRef],
+) -> list[Obj]:
     plain = {
         "HOME": SCRATCH_PATH,
         # Programs ask who they are; the pool's uid need not have a name in the image.
@@ -118,11 +125,12 @@ def _environment(pool: Pool, secret: str | None, hub_token: SecretKeyRef | None)
         environment.append({"name": THREADS, "valueFrom": {"resourceFieldRef": request}})
     for name, path in (("POD_NAME", "metadata.name"), ("POD_UID", "metadata.uid")):
         environment.append({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
-    keys = [(name, secret, name) for name in S3_KEYS] if secret else []
+    keys = [(name, secret, name, False) for name in S3_KEYS] if secret else []
     if hub_token:
-        keys.append(("HF_TOKEN", hub_token.name, hub_token.key))
-    for name, source, key in keys:
-        reference = {"name": source, "key": key, "optional": False}
+        keys.append(("HF_TOKEN", hub_token.name, hub_token.key, False))
+    keys += [(name, ref.name, ref.key, True) for name, ref in trackers.items()]
+    for name, source, key, optional in keys:
+        reference = {"name": source, "key": key, "optional": optional}
         environment.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
     return environment
 

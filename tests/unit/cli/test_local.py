@@ -10,6 +10,7 @@ from luthier_api.finetunejob import FineTuneJobSpec
 from luthier_api.optimizejob import Optimizing, SourceRef
 from luthier_api.revision import bundle_hash, optimize_hash, shape_hash
 from luthier_api.runspec import BundleOrder, OptimizeOrder, RunSpec
+from luthier_api.tracking import Mlflow, Tracking
 
 
 def test_the_revision_is_the_one_that_a_cluster_would_give() -> None:
@@ -92,3 +93,13 @@ def test_packages_before_are_built_on_and_kept_as_long_as_asked() -> None:
     assert isinstance(order, BundleOrder)
     assert order.output == own  # what it is told to keep shapes no package
     assert (order.previous, order.expendable) == ("file:///c", ["file:///b", "file:///a"])
+
+
+def test_a_server_that_the_manifest_does_not_name_is_the_machines() -> None:
+    place = replace(PLACE, mlflow_uri="http://mlflow:5000")
+    run = build(place=place, tracking={"mlflow": {"experiment": "tones"}})
+    assert isinstance(run, RunSpec)
+    assert run.tracking == Tracking(mlflow=Mlflow(uri="http://mlflow:5000", experiment="tones"))
+    without = build(place=place)
+    assert isinstance(without, RunSpec)
+    assert without.tracking is None, "nothing is sent that nobody asked for"

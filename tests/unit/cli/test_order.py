@@ -94,6 +94,42 @@ def test_a_hubs_token_is_the_environments(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.environ["HF_TOKEN"] == "hf_x"
 
 
+@pytest.mark.parametrize(
+    ("setting", "variable", "words"),
+    [
+        ("tracking={mlflow: {}}", "MLFLOW_TRACKING_URI", "names no server"),
+        (
+            "tracking={mlflow: {uri: 'http://m', tokenSecretRef: {name: m, key: token}}}",
+            "MLFLOW_TRACKING_TOKEN",
+            "the Secret m isn't read on this machine",
+        ),
+        (
+            "tracking={wandb: {apiKeySecretRef: {name: w, key: key}}}",
+            "WANDB_API_KEY",
+            "the Secret w isn't read on this machine",
+        ),
+    ],
+)
+def test_trackers_and_their_logins_are_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, words: str
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CliError, match=words) as refused:
+        order(tmp_path, setting)
+    assert variable in refused.value.remedy
+    monkeypatch.setenv(variable, "http://mlflow:5000")
+    spec = order(tmp_path, setting).manifest.spec
+    assert isinstance(spec, FineTuneJobSpec)
+    assert spec.tracking
+
+
+def test_a_folder_of_mlflows_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    with pytest.raises(CliError, match="names no server"):
+        order(tmp_path, "tracking={mlflow: {}}")
+
+
 def test_the_command_says_so(tmp_path: Path) -> None:
     file = tmp_path / "things.yaml"
     file.write_text(MANIFEST + CONFIG_MAPS)

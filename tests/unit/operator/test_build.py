@@ -4,7 +4,7 @@ from typing import Any
 
 from unit.operator.builders import CODE, OWNER, SPEC, platform, spec
 
-from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec
+from luthier_api.runspec import RUNSPEC_ANNOTATION, RUNSPEC_PATH, RunSpec, read_order
 from luthier_operator.finetunejob.build import build
 from luthier_operator.resources import FINE_TUNE_JOBS
 from luthier_operator.run.adoption import is_leaving
@@ -80,6 +80,31 @@ def test_secrets_are_references_and_must_exist() -> None:
     assert set(references) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"}
     assert references["HF_TOKEN"] == {"name": "hub", "key": "token", "optional": False}
     assert references["AWS_ACCESS_KEY_ID"]["name"] == "mine"
+
+
+def test_a_run_starts_without_the_secrets_of_its_trackers() -> None:
+    named = spec(
+        tracking={
+            "mlflow": {
+                "uri": "https://mlflow.example",
+                "username": "ada",
+                "passwordSecretRef": {"name": "mlflow", "key": "password"},
+            },
+            "wandb": {"apiKeySecretRef": {"name": "wandb", "key": "key"}},
+        }
+    )
+    (job,) = build(OWNER, named, REVISION, platform())
+    template = job["spec"]["template"]
+    environment = {it["name"]: it for it in template["spec"]["containers"][0]["env"]}
+    assert environment["MLFLOW_TRACKING_PASSWORD"]["valueFrom"]["secretKeyRef"] == {
+        "name": "mlflow",
+        "key": "password",
+        "optional": True,
+    }
+    assert environment["WANDB_API_KEY"]["valueFrom"]["secretKeyRef"]["optional"] is True
+    order = read_order(template["metadata"]["annotations"][RUNSPEC_ANNOTATION].encode())
+    assert isinstance(order, RunSpec)
+    assert order.tracking == named.tracking
 
 
 def test_a_pod_imports_nothing_from_its_folder_and_its_token_is_short_lived() -> None:

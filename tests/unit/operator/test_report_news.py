@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
         [{"name": "a", "included": False, "code": "Unfit"}],
     ),
     "search": ({"trials": 4, "running": 1}, {"trials": 4, "running": 1, "complete": 1}),
+    "tracking": ([], [{"tracker": "MLflow", "url": "http://mlflow/#/runs/1"}]),
     "usage": ({}, {"cpuSeconds": 5}),
     "restarts": ({}, {"failures": 1}),
 }

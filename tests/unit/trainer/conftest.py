@@ -28,6 +28,7 @@ from unit.trainer.support import (
     spec_maker,
     write_jsonl,
 )
+from unit.trainer.tracking_support import Gate, MlflowServer
 from unit.trainer.warm import PatchedSubprocess, WarmProcess
 
 from luthier_api.runspec import RunSpec
@@ -165,6 +166,23 @@ def s3(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return client(seaweed.endpoint)
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def gate(mlflow: MlflowServer) -> Iterator[Gate]:
+    found = Gate(mlflow.uri)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         notes["maxLength"] = str(objective.max_length)
         log(f"maxLength is {objective.max_length:,}: the model reads no more")
     job.reporter.set(estimate=resolved.estimate, resolved=notes)
+    job.state.telling.resolved(notes)
     plan = Plan(
         training=training,
         objective=objective,

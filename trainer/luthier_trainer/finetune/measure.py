@@ -90,3 +90,4 @@ def tell(job: Job, comparison: Comparison) -> None:
     """The next report has it, and the end of this run."""
     job.state.evaluation = comparison.result
     job.reporter.set(evaluation=comparison.result)
+    job.state.telling.measured(comparison.result)

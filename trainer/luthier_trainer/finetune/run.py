@@ -68,10 +68,12 @@ def execute(state: State, work: Work) -> RunResult:
             result = _execute(state, work, folder)
         except (Exception, Interrupted) as error:  # not Superseded: it is another pod's output
             state.save_what_waits()  # before the folder goes: checkpoints are written through it
+            state.telling.end("Interrupted" if isinstance(error, Interrupted) else "Failed")
             _look_for_a_free_revision(state, error)
             raise
-    _tell_in_use(state.spec, result)
-    return result
+        _tell_in_use(state.spec, result)
+        state.telling.end("Finished", result.artifact)
+    return result.model_copy(update={"tracking": state.telling.runs or result.tracking})
 
 
 def _execute(state: State, work: Work, folder: Path) -> RunResult:
@@ -95,6 +97,7 @@ def train_and_publish(state: State, given: Sources) -> RunResult:
     record.leave(output, examples)
     steps = complete_steps(output)
     state.pod.begin(steps[-1] if steps else 0)
+    state.telling.begin(output, given.folder, examples.digest, base, given.start)
     model_folder = load_base(state, base)
     # Only now: the import of torch and transformers takes seconds.
     from luthier_trainer.distributed.world import meet

@@ -10,6 +10,7 @@ from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.pod.pod import Pod
 from luthier_trainer.pod.usercode import has_code
+from luthier_trainer.tracking.telling import Telling
 
 if TYPE_CHECKING:
     from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -22,12 +23,19 @@ _SAVE_SECONDS = 900
 class State:
     """Of one run, or of a trial of a search. Each stage leaves here what it learnt."""
 
-    def __init__(self, spec: RunSpec, pod: Pod, examples: Examples | None = None) -> None:
-        """`examples`: of a run that is part of another's."""
+    def __init__(
+        self,
+        spec: RunSpec,
+        pod: Pod,
+        examples: Examples | None = None,
+        telling: Telling | None = None,
+    ) -> None:
+        """`examples`, `telling`: of a run that is part of another's."""
         self.spec = spec
         self.pod = pod
         self.interrupt, self.reporter = pod.interrupt, pod.reporter
         self.examples = examples
+        self.telling = telling or Telling(spec, pod)
         self.data_valid: bool | None = True if examples else None
         self.writer: CheckpointWriter | None = None
         self.evaluation: EvaluationResult | None = None
@@ -50,6 +58,7 @@ class State:
             checkpoints=self.writer.refs if self.writer else [],
             evaluation=self.evaluation,
             search=report.search,
+            tracking=self.telling.runs,
             custom_code=has_code(self.spec),
             newest_revision=self.newest_revision,
         )

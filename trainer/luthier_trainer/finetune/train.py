@@ -57,6 +57,7 @@ def train(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, found: Found |
         packing=Packing(pack, plan.objective.collate) if plan.resolved.packed else None,
         goes_on=job.trial.goes_on if job.trial else None,
         world=job.world,
+        on_journal=job.state.telling.follow,
     )
     job.reporter.stage("Training")
     outcome = loop.train(
@@ -67,6 +68,7 @@ def train(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, found: Found |
         session,
         found[0] if found else None,
     )
+    job.state.telling.follow(outcome.journal)
     rate = outcome.trained_tokens / max(outcome.seconds, 1e-9)
     log(f"trained to step {outcome.step} in {outcome.seconds:.1f} s, {rate:.0f} tokens/s")
     if outcome.stopped or job.interrupt.requested:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.result import RunResult
-from luthier_api.searchspace import active, applied
+from luthier_api.searchspace import active, applied, written
 from luthier_trainer.finetune.finetune import fine_tune
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.state import State
@@ -31,8 +31,12 @@ def publish(shared: Shared, best: Record, base: BaseModel, model_folder: Path) -
     order = shared.state.spec.model_copy(update={"fine_tuning": tuned})
     folder = shared.folder / "result"
     folder.mkdir(exist_ok=True)
+    pod, telling = shared.state.pod, shared.state.telling
+    telling.begin(shared.output, shared.folder, shared.examples.digest, base, pod.started_from)
+    telling.know(**{"best.trial": str(best.number)})
+    telling.know(**{f"best.{path}": written(it) for path, it in best.settings.items()})
     job = Job(
-        state=State(order, shared.state.pod, shared.examples),
+        state=State(order, pod, shared.examples, telling),
         attempts=TrialLedger(shared.attempts),
         output=shared.store_of(best.number),
         target=shared.output,

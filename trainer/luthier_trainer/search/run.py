@@ -43,6 +43,8 @@ def make_trials(state: State, given: Sources) -> RunResult:
     made_from = (examples.digest, cache.identity(base), given.start)
     attempts = state.pod.claim(output, *made_from, part=worker)
     record.leave(output, examples)
+    if worker == 0:  # trackers have one run of the search, below which its trials are
+        state.telling.begin(output, given.folder, examples.digest, base, given.start)
     records = Records(output, state.spec.run, worker)
     # A pod that began a trial got further than its predecessors.
     state.pod.begin(records.taken(records.read()))

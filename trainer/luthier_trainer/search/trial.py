@@ -53,15 +53,20 @@ def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) ->
     settings = ", ".join(f"{path} {written(it)}" for path, it in sorted(record.settings.items()))
     log(f"trial {record.number} of {trials_of(shared.search)}: {settings}")
     trial = Trial(shared, record)
-    state = State(_order(shared, record), shared.state.pod, shared.examples)
+    order, pod = _order(shared, record), shared.state.pod
+    telling = shared.state.telling.of_trial(order, record.number)
+    telling.begin(shared.output, shared.folder, shared.examples.digest, base, pod.started_from)
+    state = State(order, pod, shared.examples, telling)
     try:
         outcome = train(trial, state, base, model_folder)
     except (Interrupted, Superseded):
         state.save_what_waits()
+        telling.end("Interrupted")
         if not state.interrupt.superseded:
             shared.records.release(trial.record)
         raise
     except Exception as error:
+        telling.end("Failed")
         failure = from_exception(error)
         if _is_everyones(shared, failure):
             raise
@@ -69,6 +74,8 @@ def make(shared: Shared, record: Record, base: BaseModel, model_folder: Path) ->
             log_traceback(error)
         fail(shared, trial.record, f"{failure.error.code}: {failure.error.message}", began)
     else:
+        telling.know(pruned=str(trial.pruned).lower())
+        telling.end("Finished")
         _end(trial, outcome, began)
     finally:
         if state.writer:

@@ -36,6 +36,8 @@ class Recorder:
         self._monitor.start()
         self._pace = Pace(self._step, self._total)
         self._session.reporter.update(step=self._step, total_steps=self._total)
+        if self._session.on_journal:
+            self._session.on_journal(self.journal)
         self._mark()
 
     @property

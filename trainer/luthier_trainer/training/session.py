@@ -12,6 +12,7 @@ from luthier_trainer.objectives.objective import Batch, Item
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
+from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.resolve import Resolved
 from luthier_trainer.training.sampler import Pack
 
@@ -48,3 +49,4 @@ class Session:
     world: World = field(default_factory=World)
     # Told the step and values of each evaluation; False: the training isn't worth its other steps.
     goes_on: Callable[[int, Mapping[str, float]], bool] | None = None
+    on_journal: Callable[[Journal], None] | None = None  # given what will be measured

@@ -31,7 +31,7 @@ def event_file(journal: Journal, started: float) -> bytes:
     for entry in journal.entries:
         time = started + entry.get("seconds", 0.0)
         values = b"".join(
-            _bytes(1, _bytes(1, _tag(name).encode()) + _float(2, value))
+            _bytes(1, _bytes(1, tag(name).encode()) + _float(2, value))
             for name, value in entry.items()
             if name not in ("step", "seconds")
         )
@@ -39,7 +39,8 @@ def event_file(journal: Journal, started: float) -> bytes:
     return b"".join(_record(event) for event in events)
 
 
-def _tag(name: str) -> str:
+def tag(name: str) -> str:
+    """A value of the journal, as the curves of a tracker are called."""
     return f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
 
 
