@@ -108,6 +108,13 @@ _PLAIN: dict[str, str] = {
 }
 
 
+# Their state of a weight isn't as large as the weight: no part of it would be that of a part.
+WHOLE_WEIGHTS: tuple[str, ...] = (
+    "adafactor",
+    *(name for name in get_args(Optimizer) if "8bit" in name and name not in REFUSED),
+)
+
+
 def of_bitsandbytes(name: str) -> bool:
     """Whether the package bitsandbytes must be there for it."""
     return name in _BITSANDBYTES

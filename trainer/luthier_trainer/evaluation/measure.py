@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from luthier_trainer.data.examples import Example
+from luthier_trainer.distributed.lockstep import in_step
+from luthier_trainer.distributed.shards import without_gradients
 from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
@@ -126,7 +128,7 @@ def _predict(
     world = world or World()
     found: dict[int, Prediction] = {}
     rest = sorted(set(range(len(items))).difference(answered))
-    with _evaluating(model, autocast):
+    with _evaluating(model, autocast), in_step(model):
         for indices, answers in ((answered, True), (rest, False)):
             for number, batch in enumerate(_by_length(items, indices, batch_size)):
                 if number % world.size != world.rank:
@@ -164,7 +166,7 @@ def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None
     device = next(model.parameters()).device.type
     with (
         evaluating(model),
-        torch.inference_mode(),
+        without_gradients(model),
         torch.autocast(device, dtype=autocast, enabled=autocast is not None),
     ):
         yield

@@ -8,7 +8,7 @@ from typing import Any
 from luthier_api.training import Training
 from luthier_trainer.distributed.world import World
 from luthier_trainer.models.load import Precision
-from luthier_trainer.objectives.objective import Batch, Item
+from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -48,3 +48,7 @@ class Session:
     world: World = field(default_factory=World)
     # Told the step and values of each evaluation; False: the training isn't worth its other steps.
     goes_on: Callable[[int, Mapping[str, float]], bool] | None = None
+
+    def collate(self, objective: Objective, items: Sequence[Item]) -> Batch:
+        """One row of the items."""
+        return self.packing.collate([items]) if self.packing else objective.collate(items)
