@@ -1,4 +1,4 @@
-"""What of a tensor each of several processes has: rows that follow each other, as FSDP2 cuts them."""
+"""What each of several processes has of a tensor: rows that follow each other, as FSDP2 cuts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
