@@ -15,6 +15,7 @@ from luthier_trainer.distributed.world import meet
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.objective import Head
 
 
@@ -35,6 +36,7 @@ def main(rank: int, port: str, model: Path, folder: Path, method: str) -> None:
         "held": sum(_local(p).nbytes for p in tuned.model.parameters()),
         "meta": any(_local(p).is_meta for p in tuned.model.parameters()),
         "answers": _answer(tuned.model, rank),
+        "texts": _write(tuned.model, rank),
     }
     tuned.collect(folder / "collected")
     if world.is_first:
@@ -51,6 +53,17 @@ def _answer(model: torch.nn.Module, rank: int) -> list[float]:
             float(model(input_ids=row[None]).logits.float().norm())
             for row in (ids if rank else ids[:1])
         ]
+
+
+def _write(model: torch.nn.Module, rank: int) -> list[list[int]]:
+    """The second process writes longer ones."""
+    ids = torch.arange(12).view(3, 4)[:1]
+    with without_gradients(model), in_step(model):
+        found = unwrapped(model).generate(
+            input_ids=ids, max_new_tokens=3 + 4 * rank, do_sample=False, eos_token_id=None
+        )
+    written: list[list[int]] = found.tolist()
+    return written
 
 
 def _local(weight: torch.Tensor) -> torch.Tensor:

@@ -72,10 +72,10 @@ def test_two_learn_what_one_learns_from_the_same_batches(
     assert losses_by_step(both) == pytest.approx(losses_by_step(alone), rel=1e-5)
     assert two["evaluation"]["tuned"] == pytest.approx(one["evaluation"]["tuned"], rel=1e-4)
     assert two["usage"]["trainedTokens"] == one["usage"]["trainedTokens"]
-    log = _entries(both)
+    log = entries(both)
     assert [entry["step"] for entry in log if "eval_loss" in entry] == [4, 8, 12]
     assert [entry.get("eval_accuracy") for entry in log] == pytest.approx(
-        [entry.get("eval_accuracy") for entry in _entries(alone)]
+        [entry.get("eval_accuracy") for entry in entries(alone)]
     )
 
 
@@ -181,9 +181,9 @@ def test_one_that_fails_before_they_meet_says_why(
 
 
 def losses_by_step(spec: RunSpec) -> dict[int, float]:
-    return {entry["step"]: entry["loss"] for entry in _entries(spec) if "loss" in entry}
+    return {entry["step"]: entry["loss"] for entry in entries(spec) if "loss" in entry}
 
 
-def _entries(spec: RunSpec) -> list[dict[str, Any]]:
+def entries(spec: RunSpec) -> list[dict[str, Any]]:
     text = (folder_of(spec) / "report" / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]

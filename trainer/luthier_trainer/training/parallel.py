@@ -46,7 +46,7 @@ def choose_parallel(
     method, training = tuning.method, tuning.training
     alone = held(folder, method, training, precision)
     why_not = hindrance(method, training, describe(folder), folder, precision)
-    shared = _is_shared(training.parallel, alone, device_bytes(memory_bytes), why_not)
+    shared = is_shared(training.parallel, alone, device_bytes(memory_bytes), why_not)
     shared = world.share(shared)
     each = f"ddp {alone / 1e9:.2f} GB, fsdp {alone / world.size / 1e9:.2f} GB"
     log(f"each of {world.size} processes holds of weights, gradients and optimizer: {each}")
@@ -63,7 +63,7 @@ def held(folder: Path, method: Method, training: Training, precision: Precision)
     return int(numbers * each)
 
 
-def _is_shared(wish: str, alone: int, room: int, hindrance: str | None) -> bool:
+def is_shared(wish: str, alone: int, room: int, hindrance: str | None) -> bool:
     """Whether the model is shared out. `alone`: bytes that each process holds where it isn't;
     `room`: of its device. Raises TrainerError (NotShared) where it is wished for and can't be."""
     if wish == "fsdp" and hindrance:
