@@ -153,6 +153,9 @@ def optimizers_page() -> str:
             lines.append(f"| `{name}` | {works[name]} | {package} | {size} | {on_cpu} |")
     lines += [
         "",
+        "`training.parallel: fsdp` takes all of them for LoRA, and for full fine-tuning all but "
+        f"{', '.join(f'`{name}`' for name in WHOLE_WEIGHTS)}.",
+        "",
         "8-bit states keep a scale for each 256 weights beside them, and adafactor its rows and "
         "columns. Where weights are few (LoRA), the state is small whatever the optimiser.",
         "",

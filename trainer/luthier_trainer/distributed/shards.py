@@ -63,6 +63,7 @@ class Shards:
         """Within it all weights have the first process' values; those of the others say nothing."""
         kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.put(values)
+        del values
         try:
             yield
         finally:
@@ -112,6 +113,12 @@ def without_gradients(model: Any) -> AbstractContextManager[None]:
     """For passes that learn nothing. What FSDP2 puts together in inference mode could be learnt
     from no more."""
     return torch.no_grad() if shards_of(model) else torch.inference_mode()
+
+
+def parts_of(model: Any) -> Shards | None:
+    """Of a model whose trained weights are shared out; of others each process has them whole."""
+    found = shards_of(model)
+    return found if found and found.shapes else None
 
 
 def trained_weights(model: Any) -> dict[str, nn.Parameter]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from luthier_trainer.distributed.shards import parts_of
 from luthier_trainer.errors import Interrupted, Superseded, measuring
 from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.rowprogress import RowProgress
@@ -40,7 +41,7 @@ def train(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, found: Found |
         job.folder,
         found[1] if found else None,
         job.interrupt.seconds_left(),
-        job.world if plan.shared else None,
+        job.world if parts_of(tuned.model) else None,
     )
     session = Session(
         training=plan.training,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from luthier_api.finetunejob import CheckpointRef
 from luthier_trainer.digests import sha256_of
 from luthier_trainer.distributed.parts import Part
-from luthier_trainer.distributed.shards import Shards, shards_of, trained_weights
+from luthier_trainer.distributed.shards import Shards, parts_of, trained_weights
 from luthier_trainer.distributed.world import World
 from luthier_trainer.documents import parse
 from luthier_trainer.log import log
@@ -65,7 +65,7 @@ def capture(
     optimizer_tensors, optimizer_document = optimizerstate.flatten(optimizer.state_dict())
     generator_tensors, generator_document = generators.capture()
     tensors |= optimizer_tensors
-    shards, parts = shards_of(model), {}
+    shards, parts = parts_of(model), {}
     if shards:
         owners = _owners(tensors, optimizer, shards)
         parts = {n: t for n, t in tensors.items() if n in owners and t.shape == owners[n].shape}
@@ -112,7 +112,7 @@ def restore_model(snapshot: Snapshot, model: nn.Module) -> None:
 def restore_optimizer(snapshot: Snapshot, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
     """Set the state of optimiser and schedule."""
     tensors: Mapping[str, Tensor] = snapshot.tensors
-    if shards := shards_of(model):
+    if shards := parts_of(model):
         owners = _owners(tensors, optimizer, shards)
         tensors = {
             n: shards.fitting(t, owners[n]) if n in owners else t for n, t in tensors.items()
@@ -209,7 +209,7 @@ def _newest(store: ObjectStore, steps: Sequence[int], scratch: Path, part: Part)
 def restore_weights(store: ObjectStore, step: int, scratch: Path, model: nn.Module) -> None:
     """Set the trainable weights to those of a step's checkpoint. Raises ValueError where it
     is gone or damaged."""
-    shards = shards_of(model)
+    shards = parts_of(model)
     snapshot, _ = _read(store, step, scratch, shards.part if shards else _WHOLE)
     _set_weights(snapshot.tensors, model)
 
@@ -259,7 +259,7 @@ def _folder(scratch: Path) -> Iterator[Path]:
 
 
 def _set_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-    shards = shards_of(model)
+    shards = parts_of(model)
     with torch.no_grad():
         for name, parameter in trained_weights(model).items():
             value = tensors[f"{_MODEL}{name}"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier_api.result import ExitCode
-from luthier_trainer.distributed.shards import shards_of
+from luthier_trainer.distributed.shards import parts_of, shards_of
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
@@ -152,10 +152,10 @@ class _Training:
         the last whole step."""
         self.recorder.begin()
         try:
-            self._run()
+            with self.world.alive():
+                self._run()
         except PeersLost:
-            # Of a shared-out model the others had parts.
-            lost = self.session.interrupt.superseded or shards_of(self.model)
+            lost = self.session.interrupt.superseded or parts_of(self.model)
             if self.step and not lost:
                 self._save(self.length.epoch_after(self.step))
             raise
@@ -320,7 +320,7 @@ class _Training:
             epoch, first = epoch + 1, 0
 
     def _save(self, epoch: float) -> None:
-        if not (self.world.is_first or shards_of(self.model)):
+        if not (self.world.is_first or parts_of(self.model)):
             return
         started = time.monotonic()
         self.session.writer.make_room(self.best.step if self.best else None)
