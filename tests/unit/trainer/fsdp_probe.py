@@ -48,7 +48,7 @@ def main(rank: int, port: str, model: Path, folder: Path, method: str) -> None:
 def _answer(model: torch.nn.Module, rank: int) -> list[float]:
     """The first process has one row to answer, the other one three."""
     ids = torch.arange(12).view(3, 4)
-    with without_gradients(model), in_step(model):
+    with without_gradients(model), in_step(unwrapped(model)):
         return [
             float(model(input_ids=row[None]).logits.float().norm())
             for row in (ids if rank else ids[:1])
@@ -58,7 +58,7 @@ def _answer(model: torch.nn.Module, rank: int) -> list[float]:
 def _write(model: torch.nn.Module, rank: int) -> list[list[int]]:
     """The second process writes longer ones."""
     ids = torch.arange(12).view(3, 4)[:1]
-    with without_gradients(model), in_step(model):
+    with without_gradients(model), in_step(unwrapped(model)):
         found = unwrapped(model).generate(
             input_ids=ids, max_new_tokens=3 + 4 * rank, do_sample=False, eos_token_id=None
         )

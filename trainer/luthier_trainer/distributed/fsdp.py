@@ -6,6 +6,7 @@ adapter trains: they are small, and what is done with them stays as it is.
 """
 
 from itertools import chain
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,21 +18,23 @@ from torch.distributed.tensor import DTensor
 from luthier_trainer.distributed.shards import Shards
 from luthier_trainer.distributed.world import World
 from luthier_trainer.machine import device
-from luthier_trainer.objectives.forward import unwrapped
 
 
 def share_out(
-    model: nn.Module, world: World, compute: torch.dtype | None, beside: dict[str, Tensor]
+    model: nn.Module,
+    base: Any,
+    world: World,
+    compute: torch.dtype | None,
+    beside: dict[str, Tensor],
 ) -> None:
     """Give each process its part of the model, whose values are the first one's: the others' may be
     on the meta device, where they take no memory. No process but the first holds more of it at once
     than its parts and a layer.
 
-    `compute`: the type that trained matrices are put together in, where it isn't theirs: what
+    `base`: the model of transformers within, through which each forward pass goes. `compute`: the type that trained matrices are put together in, where it isn't theirs: what
     autocast would make of them, if they are fp32. `beside`: other tensors that all are to have.
     Raises PeersLost.
     """
-    base = unwrapped(model)
     in_full = all(p.requires_grad for p in model.parameters())
     # No other weight may be held here: cut, it would keep its memory.
     whole = {p for p in model.parameters() if p.ndim < 2 or (p.requires_grad and not in_full)}
@@ -69,7 +72,8 @@ def share_out(
     largest = max(layers, default=0)
     # The next layer is fetched while one works; a gradient is whole until it is summed up.
     together = rest + 2 * largest + (max(rest, largest) if in_full else 0)
-    base.luthier_shards = Shards(trained, shared, world, together)
+    shards = Shards(trained, shared, world, together)
+    model.luthier_shards = base.luthier_shards = shards  # type: ignore[assignment]
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

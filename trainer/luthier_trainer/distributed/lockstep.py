@@ -13,19 +13,17 @@ import torch
 
 from luthier_trainer.distributed.shards import shards_of
 from luthier_trainer.errors import Interrupted
-from luthier_trainer.objectives.forward import device_of, unwrapped
 
 
 @contextmanager
-def in_step(model: Any) -> Iterator[None]:
-    """Within it each forward pass waits for one of each other process; it ends when all have ended.
+def in_step(base: Any) -> Iterator[None]:
+    """`base`: a model of transformers, whatever is around it. Within it each forward pass waits for one of each other process; it ends when all have ended.
     Raises Interrupted in all of them before the next pass, where one was told to stop."""
-    shards = shards_of(model)
+    shards = shards_of(base)
     if shards is None:
         yield
         return
-    base, world = unwrapped(model), shards.world
-    ends = False
+    world, ends = shards.world, False
 
     def announced(working: bool) -> bool:
         """Whether any process works on."""
@@ -42,7 +40,7 @@ def in_step(model: Any) -> Iterator[None]:
     try:
         yield
         ends = True
-        nothing = torch.zeros(1, 1, dtype=torch.long, device=device_of(base))
+        nothing = torch.zeros(1, 1, dtype=torch.long, device=base.device)
         while announced(False):
             base(input_ids=nothing)
     finally:

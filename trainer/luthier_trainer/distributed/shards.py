@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from luthier_trainer.distributed.parts import Part
 from luthier_trainer.distributed.world import World
-from luthier_trainer.objectives.forward import unwrapped
 
 
 class Shards:
@@ -105,7 +104,7 @@ class Shards:
 
 def shards_of(model: Any) -> Shards | None:
     """Of a model that was shared out."""
-    found: Shards | None = getattr(unwrapped(model), "luthier_shards", None)
+    found: Shards | None = getattr(model, "luthier_shards", None)
     return found
 
 

@@ -16,6 +16,7 @@ from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
 from luthier_trainer.models.temporary import evaluating
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
 
@@ -128,7 +129,7 @@ def _predict(
     world = world or World()
     found: dict[int, Prediction] = {}
     rest = sorted(set(range(len(items))).difference(answered))
-    with _evaluating(model, autocast), in_step(model):
+    with _evaluating(model, autocast), in_step(unwrapped(model)):
         for indices, answers in ((answered, True), (rest, False)):
             for number, batch in enumerate(_by_length(items, indices, batch_size)):
                 if number % world.size != world.rank:

@@ -30,6 +30,7 @@ from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives.answers import InContext
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item, Prediction
 from luthier_trainer.objectives.preferenceloss import needs_start
@@ -156,7 +157,7 @@ def _ask(
     order = sorted(range(len(rows)), key=known.__getitem__, reverse=True)
     batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     found: dict[int, list[float]] = {}
-    with unlearnt(model, autocast), in_step(model):
+    with unlearnt(model, autocast), in_step(unwrapped(model)):
         for batch in batches[world.rank :: world.size]:
             said = objective.of_start(model, [rows[index] for index in batch], autocast)
             found.update(zip(batch, said, strict=True))

@@ -18,6 +18,7 @@ from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, skeleton
 from luthier_trainer.models.precision import Precision
+from luthier_trainer.objectives.forward import unwrapped
 
 _TASK_TYPES = {
     "AutoModelForCausalLM": "CAUSAL_LM",
@@ -79,7 +80,7 @@ def tune(
     if world:
         from luthier_trainer.distributed.fsdp import share_out
 
-        share_out(tuned.model, world, precision.autocast, tuned.beside)
+        share_out(tuned.model, unwrapped(tuned.model), world, precision.autocast, tuned.beside)
     if start is not None:
         _take(tuned, start)
     if method.type in ("lora", "qlora"):
