@@ -22,6 +22,8 @@ _ELSEWHERE = {
     "grad_accum accumulate_grad_batches accumulation_steps",
     "training.gradientCheckpointing": "use_gradient_checkpointing activation_checkpointing "
     "enable_activation_checkpointing",
+    "training.parallel": "fsdp fsdp_config sharding_strategy distributed_strategy strategy "
+    "deepspeed zero_stage zero parallelism_config",
     "training.epochs": "num_train_epochs num_epochs n_epochs epoch max_epochs",
     "training.maxSteps": "steps max_train_steps num_steps total_steps iterations iters max_iters",
     "training.learningRate": "lr base_lr learning_rate_multiplier peak_learning_rate",

@@ -21,8 +21,9 @@ from luthier_api.evaluation import (
 )
 from luthier_api.meta import Model, ObjectRef, Rule, SecretKeyRef
 from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
+from luthier_api.optimizers import WHOLE_WEIGHTS
 from luthier_api.search import Search
-from luthier_api.training import Training
+from luthier_api.training import FSDP_METHODS, Training
 from luthier_api.uris import MODEL_SCHEMES, OBJECT_RULES, Uri, scheme_rule
 
 __all__ = [
@@ -146,6 +147,11 @@ def _metrics(names: tuple[str, ...], needs: str, message: str) -> Rule:
         message,
         field=".evaluation.metrics",
     )
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    """A list in CEL."""
+    return f"[{', '.join(repr(name) for name in names)}]"
 
 
 class FineTuning(Model):
@@ -366,6 +372,32 @@ class FineTuning(Model):
             "self.training.gradientCheckpointing != 'Always' || self.method.type != 'prefix'",
             "prefix tuning can't recompute activations: set gradientCheckpointing to Auto or Never",
             field=".training.gradientCheckpointing",
+        ),
+        Rule(
+            f"self.training.parallel != 'fsdp' || self.method.type in {_quoted(FSDP_METHODS)}",
+            "fsdp shares out the methods full and lora: set parallel to Auto or ddp, or take one "
+            "of these",
+            field=".training.parallel",
+        ),
+        Rule(
+            "self.training.parallel != 'fsdp' || self.method.type != 'full' || "
+            f"!(self.training.optimizer in {_quoted(WHOLE_WEIGHTS)})",
+            "fsdp gives each process a part of each weight, and adafactor and optimisers of 8 "
+            "bits go by whole ones: take adamw_torch, or set parallel to Auto or ddp",
+            field=".training.optimizer",
+        ),
+        Rule(
+            "self.training.parallel != 'fsdp' || self.method.type != 'full' || "
+            "self.training.precision != 'fp16'",
+            "full fine-tuning by fsdp computes in bf16 or fp32: set precision to auto, or parallel "
+            "to Auto or ddp",
+            field=".training.precision",
+        ),
+        Rule(
+            "self.training.parallel != 'fsdp' || !has(self.search)",
+            "each trial of a search is one process, which has nobody to share with: set parallel "
+            "to Auto",
+            field=".training.parallel",
         ),
         Rule(
             f"self.training.packing != 'Always' || {_LANGUAGE}",

@@ -108,6 +108,13 @@ _PLAIN: dict[str, str] = {
 }
 
 
+# Their state of a weight isn't as large as the weight: no part of it would be that of a part.
+WHOLE_WEIGHTS: tuple[str, ...] = (
+    "adafactor",
+    *(name for name in get_args(Optimizer) if "8bit" in name and name not in REFUSED),
+)
+
+
 def of_bitsandbytes(name: str) -> bool:
     """Whether the package bitsandbytes must be there for it."""
     return name in _BITSANDBYTES
@@ -145,6 +152,9 @@ def optimizers_page() -> str:
             size = f"{state_bytes_per_weight(name):g}"
             lines.append(f"| `{name}` | {works[name]} | {package} | {size} | {on_cpu} |")
     lines += [
+        "",
+        "`training.parallel: fsdp` takes all of them for LoRA, and for full fine-tuning all but "
+        f"{', '.join(f'`{name}`' for name in WHOLE_WEIGHTS)}.",
         "",
         "8-bit states keep a scale for each 256 weights beside them, and adafactor its rows and "
         "columns. Where weights are few (LoRA), the state is small whatever the optimiser.",

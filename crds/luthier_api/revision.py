@@ -22,6 +22,7 @@ _NOT_SHAPING = {
         "dataloader_workers",
         "gradient_checkpointing",
         "log_every_steps",
+        "parallel",
         "save_every_steps",
     },
     "evaluation": {"batch_size"},

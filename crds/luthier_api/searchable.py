@@ -27,6 +27,7 @@ _NOT_SEARCHED = {
     "dataloaderWorkers",
     "gradientCheckpointing",
     "logEverySteps",
+    "parallel",
     "saveEverySteps",
     # What is written beside the adapter.
     "merge",

@@ -9,6 +9,8 @@ from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, NumberOr, Rule
 from luthier_api.optimizers import REFUSED, Optimizer
 from luthier_api.preference import Preference
 
+# What fsdp shares out: the weights that are trained, or those beside them.
+FSDP_METHODS = ("full", "lora")
 # Schedulers that go by the loss on eval.
 _WATCHING = "self.scheduler in ['reduce_lr_on_plateau', 'greedy']"
 # Evaluations before the last step without which they never change the rate: transformers lowers
@@ -190,6 +192,12 @@ class Training(Model):
         default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
     )
     seed: int = Field(default=42, ge=0, le=4294967295, description="Seed of all randomness.")
+    parallel: Literal["Auto", "ddp", "fsdp"] = Field(
+        default="Auto",
+        description="How GPUs and nodes share the memory of one training. ddp: each holds the "
+        "whole model. fsdp: each holds a part of its weights, gradients and optimiser; methods "
+        "full and lora. Auto: ddp where that fits, else fsdp.",
+    )
     log_every_steps: int = Field(
         default=10, ge=1, le=100_000, description="Steps between logs; each evaluation logs, too."
     )

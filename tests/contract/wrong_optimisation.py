@@ -136,6 +136,39 @@ OPTIMISATION = [
         "spec.training.labelSmoothing",
         "remove labelSmoothing",
     ),
+    *(
+        wrong(
+            f"{kind} shared out",
+            {"method": {"type": kind}, "training.parallel": "fsdp"},
+            "spec.training.parallel",
+            "the methods full and lora",
+        )
+        for kind in ("qlora", "adapter", "ia3", "prefix", "prompt")
+    ),
+    *(
+        wrong(
+            f"full by {name}, shared out",
+            {
+                "method": {"type": "full"},
+                "training.parallel": "fsdp",
+                "training.optimizer": name,
+            },
+            "spec.training.optimizer",
+            "go by whole ones",
+        )
+        for name in ("adafactor", "adamw_bnb_8bit")
+    ),
+    wrong(
+        "full in fp16, shared out",
+        {
+            "method": {"type": "full"},
+            "placement.gpus": 2,
+            "training.parallel": "fsdp",
+            "training.precision": "fp16",
+        },
+        "spec.training.precision",
+        "bf16 or fp32",
+    ),
     wrong(
         "packed loss of one's own",
         {**WORDS, "training.loss": CODE, "training.packing": "Always"},

@@ -34,6 +34,13 @@ SEARCHES = [
     _space("choice of a range", "choice takes either values", type="choice", low=1, high=2),
     _space("words for a number", "with low and high", type="choice", names=["high"]),
     _search(
+        "search of what is shared out",
+        {},
+        "training.parallel",
+        "one process",
+        training__parallel="fsdp",
+    ),
+    _search(
         "search of an unknown path",
         {"space": {"training.learningRate": {"type": "float", "low": 0.1, "high": 1}}},
         "search.space",

@@ -149,6 +149,7 @@ OPERATIONAL = {
         "dataloaderWorkers": 0,
         "gradientCheckpointing": "Always",
         "logEverySteps": 1,
+        "parallel": "fsdp",
         "saveEverySteps": 7,
     },
     "evaluation": {"batchSize": 4},

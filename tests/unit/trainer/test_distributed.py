@@ -69,13 +69,13 @@ def test_two_learn_what_one_learns_from_the_same_batches(
     alone = make_spec(output=f"file://{tmp_path}/one", training=more, lora=STILL, **evaluated)
     both = make_spec(output=f"file://{tmp_path}/two", training=training, lora=STILL, **evaluated)
     one, two = pods.succeed(alone, 1), pods.succeed(both)
-    assert _losses(both) == pytest.approx(_losses(alone), rel=1e-5)
+    assert losses_by_step(both) == pytest.approx(losses_by_step(alone), rel=1e-5)
     assert two["evaluation"]["tuned"] == pytest.approx(one["evaluation"]["tuned"], rel=1e-4)
     assert two["usage"]["trainedTokens"] == one["usage"]["trainedTokens"]
-    log = _entries(both)
+    log = entries(both)
     assert [entry["step"] for entry in log if "eval_loss" in entry] == [4, 8, 12]
     assert [entry.get("eval_accuracy") for entry in log] == pytest.approx(
-        [entry.get("eval_accuracy") for entry in _entries(alone)]
+        [entry.get("eval_accuracy") for entry in entries(alone)]
     )
 
 
@@ -102,7 +102,7 @@ def test_a_stop_of_any_pod_costs_nothing(
         assert same_weights(folder_of(spec), folder_of(whole))
         assert losses(folder_of(spec)) == losses(folder_of(whole))
     else:
-        assert _losses(spec) == pytest.approx(_losses(whole), rel=0.05)
+        assert losses_by_step(spec) == pytest.approx(losses_by_step(whole), rel=0.05)
         assert "the number of processes" in result["inexactResume"]
 
 
@@ -180,10 +180,10 @@ def test_one_that_fails_before_they_meet_says_why(
     assert both[0].result()["error"]["code"]
 
 
-def _losses(spec: RunSpec) -> dict[int, float]:
-    return {entry["step"]: entry["loss"] for entry in _entries(spec) if "loss" in entry}
+def losses_by_step(spec: RunSpec) -> dict[int, float]:
+    return {entry["step"]: entry["loss"] for entry in entries(spec) if "loss" in entry}
 
 
-def _entries(spec: RunSpec) -> list[dict[str, Any]]:
+def entries(spec: RunSpec) -> list[dict[str, Any]]:
     text = (folder_of(spec) / "report" / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]

@@ -1,6 +1,9 @@
 """Methods in bf16, with recomputed layers, and on a base in 4 bits."""
 
 import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +30,7 @@ from luthier_api.methods import Quantization
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.methods.apply import tune
 from luthier_trainer.models.precision import Precision
+from luthier_trainer.models.written import convert
 
 FP16 = Precision("fp16")
 MODELS = ("llama", "gpt2", "bert", "t5", "bart")
@@ -54,6 +58,24 @@ def test_bf16_is_for_what_is_frozen(architecture: str, method: str) -> None:
     assert losses[-1] < losses[0]
     with tuning.base() as model:
         assert torch.equal(answers(model, inputs, torch.bfloat16), expected)
+
+
+def test_only_what_is_published_is_rounded(tmp_path: Path) -> None:
+    """Of a base in bf16 the weights are, and not the frequencies of its positions, which whoever
+    loads the result computes anew."""
+    base = source("llama")
+    folder = Path(shutil.copytree(base.folder, tmp_path / "model"))
+    convert(folder, torch.bfloat16)
+    tuning = tuned(replace(base, folder=folder), "full", FP32)
+    frequencies = tuning.model.model.rotary_emb.inv_freq
+    assert not torch.equal(frequencies, frequencies.bfloat16().float())
+    before = frequencies.clone()
+    with torch.no_grad():
+        tuning.model.lm_head.weight += 1e-4
+    tuning.settle()
+    weight = tuning.model.lm_head.weight
+    assert torch.equal(weight, weight.bfloat16().float())
+    assert torch.equal(tuning.model.model.rotary_emb.inv_freq, before)
 
 
 @pytest.mark.parametrize(("architecture", "method"), [c for c in CELLS if c[1] != "full"])

@@ -27,14 +27,20 @@ _MEET_SECONDS = 24 * 3600.0
 _ATTEMPT = timedelta(seconds=10)
 # Gradients that go together: large enough for the network, small enough for a copy.
 _BUCKET_BYTES = 64 * 2**20
+_LOOK_SECONDS = 0.05
 ALONE = Place(0, 1, "")
 
 
 class World:
     """This process among all of them. What is said of all holds for one alone, at no cost."""
 
-    def __init__(self, place: Place = ALONE) -> None:
+    def __init__(self, place: Place = ALONE, notes: Any = None) -> None:
+        """`notes`: the store where they met."""
         self.rank, self.size = place.rank, place.size
+        self._notes = notes
+        self._lost = False
+        # Whether this one was told to stop: asked where all must stop at one point.
+        self.told_to_stop: Callable[[], bool] = _never
 
     @property
     def is_first(self) -> bool:
@@ -46,7 +52,7 @@ class World:
         if self.size == 1:
             return document
         body = json.dumps(document).encode() if self.is_first else b""
-        with _together():
+        with self._together():
             length = torch.tensor([len(body)])
             dist.broadcast(length, 0)
             content = torch.zeros(int(length), dtype=torch.uint8)
@@ -60,7 +66,7 @@ class World:
         if self.size == 1:
             return [document]
         body = json.dumps(document).encode()
-        with _together():
+        with self._together():
             lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
             dist.all_gather(lengths, torch.tensor([len(body)]))
             longest = max(int(length) for length in lengths)
@@ -73,7 +79,7 @@ class World:
         """The sum over all of each number, exact for counts below 2^53. Raises PeersLost."""
         if self.size == 1:
             return list(numbers)
-        with _together():
+        with self._together():
             total = torch.tensor(numbers, dtype=torch.float64)
             dist.all_reduce(total)
         return total.tolist()
@@ -85,10 +91,42 @@ class World:
     def add_tensor(self, tensor: Tensor) -> None:
         """Put the sum over all in its place. Raises PeersLost."""
         if self.size > 1:
-            with _together():
+            with self._together():
                 dist.all_reduce(tensor)
 
-    def add_gradients(self, model: nn.Module) -> None:
+    def copy_of_first(self, tensor: Tensor) -> None:
+        """Put the first one's numbers in it, which is contiguous. Raises PeersLost."""
+        if self.size > 1 and tensor.numel():
+            with self._together():
+                dist.broadcast(tensor.detach().view(-1).view(torch.uint8), 0)
+
+    def collect(self, tensor: Tensor) -> list[Tensor] | None:
+        """Each one's tensor on the CPU, by rank, in the first; all have the same shape. Raises
+        PeersLost."""
+        if self.size == 1:
+            return [tensor]
+        own = tensor.detach().to("cpu").contiguous()
+        found = [torch.empty_like(own) for _ in range(self.size)] if self.is_first else None
+        with self._together():
+            dist.gather(own, found, 0)
+        return found
+
+    def leave_note(self, name: str, document: Any) -> None:
+        """For another one to find, whatever either does meanwhile. From any thread. Raises
+        PeersLost."""
+        with self._together():
+            self._notes.set(name, json.dumps(document))
+
+    def find_note(self, name: str) -> Any:
+        """Wait for what another one leaves. From any thread. Raises PeersLost."""
+        with self._together():
+            while not self._notes.check([name]):
+                if self._lost:
+                    raise PeersLost
+                time.sleep(_LOOK_SECONDS)
+            return json.loads(self._notes.get(name))
+
+    def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Each gradient becomes the sum over all: the losses were divided by the targets of all.
 
         Not by DistributedDataParallel: its order of summation changes after its first step, so
@@ -98,7 +136,7 @@ class World:
         """
         if self.size == 1:
             return
-        for bucket in _buckets([p for p in model.parameters() if p.requires_grad]):
+        for bucket in _buckets(parameters):
             parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             flat = torch.cat([part.reshape(-1) for part in parts])
             self.add_tensor(flat)
@@ -111,6 +149,26 @@ class World:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """What is done together within by others than this class, as FSDP2 does, raises PeersLost
+        where one of the processes is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not _of_collectives(error):
+                raise
+            self._lost = True
+            raise lost(error) from error
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # of which torch's own are
+            self._lost = True
+            raise lost(error) from error
+
 
 def meet(place: Place, check: Callable[[], None]) -> World:
     """Wait for all processes. `check` is called now and then, and may end the waiting by what it
@@ -121,11 +179,13 @@ def meet(place: Place, check: Callable[[], None]) -> World:
     log(f"process {place.rank} of {place.size}: meeting at {place.master}")
     store = _store(host, int(port), place, check)
     backend = "cpu:gloo,cuda:nccl" if device.on_gpu() else "gloo"
-    with _together():
+    try:
         dist.init_process_group(
             backend, store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT
         )
-    return World(place)
+    except RuntimeError as error:
+        raise lost(error) from error
+    return World(place, store)
 
 
 def _store(host: str, port: int, place: Place, check: Callable[[], None]) -> Any:
@@ -143,20 +203,25 @@ def _store(host: str, port: int, place: Place, check: Callable[[], None]) -> Any
             )
         except (RuntimeError, ValueError) as error:
             if place.is_first or time.monotonic() > deadline:
-                raise _lost(error) from error
+                raise lost(error) from error
             check()
             time.sleep(1)
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # of which torch's own are
-        raise _lost(error) from error
+def _never() -> bool:
+    return False
 
 
-def _lost(error: BaseException) -> PeersLost:
+def _of_collectives(error: RuntimeError) -> bool:
+    """Whether torch.distributed raised it: it has no class of its own for all of these."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = at.tb_frame.f_globals.get("__name__", "") if at else ""
+    return where.startswith("torch.distributed") and not isinstance(error, torch.OutOfMemoryError)
+
+
+def lost(error: BaseException) -> PeersLost:
     first = next(iter(str(error).splitlines()), type(error).__name__)
     log(
         f"a process that trains beside this one is gone ({first[:200]}): all go on from the last "

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from luthier_trainer.data.examples import Example
+from luthier_trainer.distributed.lockstep import in_step
+from luthier_trainer.distributed.shards import without_gradients
 from luthier_trainer.distributed.world import World
 from luthier_trainer.evaluation.bootstrap import point
 from luthier_trainer.evaluation.metrics import needs_answers, weighted
 from luthier_trainer.models.temporary import evaluating
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import begins
 from luthier_trainer.objectives.objective import AnswerKind, Item, Objective, Prediction
 
@@ -126,7 +129,7 @@ def _predict(
     world = world or World()
     found: dict[int, Prediction] = {}
     rest = sorted(set(range(len(items))).difference(answered))
-    with _evaluating(model, autocast):
+    with _evaluating(model, autocast), in_step(unwrapped(model)):
         for indices, answers in ((answered, True), (rest, False)):
             for number, batch in enumerate(_by_length(items, indices, batch_size)):
                 if number % world.size != world.rank:
@@ -164,7 +167,7 @@ def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None
     device = next(model.parameters()).device.type
     with (
         evaluating(model),
-        torch.inference_mode(),
+        without_gradients(model),
         torch.autocast(device, dtype=autocast, enabled=autocast is not None),
     ):
         yield

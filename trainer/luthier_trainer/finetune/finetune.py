@@ -15,7 +15,7 @@ from luthier_api.result import RunResult
 from luthier_trainer.finetune.compare import compare_with_incumbent, evaluate_by_script
 from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan, load
-from luthier_trainer.finetune.measure import measure
+from luthier_trainer.finetune.measure import measure_together
 from luthier_trainer.finetune.prepare import Prepared, prepare
 from luthier_trainer.finetune.publish import publish
 from luthier_trainer.finetune.save import save
@@ -34,12 +34,12 @@ def fine_tune(job: Job, details: Mapping[str, Any] = MappingProxyType({})) -> Ru
 
     Raises TrainerError, Interrupted or Superseded.
     """
-    prepared, plan, tuned, checkpoint = _ready(job)
-    show(job, prepared, plan)
-    outcome = train(job, prepared, plan, tuned, checkpoint)
-    del checkpoint  # as large as all that is trained
-    tuned.settle()
-    measured = measure(job, prepared, plan, tuned)
+    with job.world.alive():
+        prepared, plan, tuned, checkpoint = _ready(job)
+        show(job, prepared, plan)
+        outcome = train(job, prepared, plan, tuned, checkpoint)
+        del checkpoint  # as large as all that is trained
+        measured = measure_together(job, prepared, plan, tuned)
     job.interrupt.check()  # an exception of a signal's handler can get lost in a library
     job.reporter.stage("Publishing")
     saved = save(job, prepared, plan, tuned, measured)
@@ -57,11 +57,22 @@ def train_only(job: Job) -> Outcome:
     return train(job, prepared, plan, tuned, checkpoint)
 
 
+def accompany(job: Job) -> None:
+    """The part of a process that isn't the first: all but what is told and published. Raises as
+    `fine_tune`."""
+    with job.world.alive():
+        prepared, plan, tuned, checkpoint = _ready(job)
+        train(job, prepared, plan, tuned, checkpoint)
+        del checkpoint
+        measure_together(job, prepared, plan, tuned)
+
+
 def _ready(job: Job) -> tuple[Prepared, Plan, Tuned, Found | None]:
     """Everything but the first step."""
     started = time.monotonic()
     device.decide(job.spec.gpus)
     torch.set_num_threads(threads())
+    job.world.told_to_stop = lambda: job.interrupt.requested
     prepared = prepare(job)
     plan, tuned, checkpoint = load(job, prepared)
     allocator = "tcmalloc" if has_tcmalloc() else "the C library's malloc"

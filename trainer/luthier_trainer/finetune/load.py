@@ -31,6 +31,7 @@ from luthier_trainer.objectives.outputlayer import remember_plain_head
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.training import checkpoint
 from luthier_trainer.training.checkpoint import Found
+from luthier_trainer.training.parallel import choose_parallel
 from luthier_trainer.training.rate import notes as rate_notes
 from luthier_trainer.training.rate import with_rate
 from luthier_trainer.training.resolve import Resolved, resolve
@@ -41,7 +42,8 @@ class Plan:
     """How the model is trained. `objective`: as its batches are made, of `items`; `eval_items`: of
     eval. `kept_start`: what the model that the training begins with says of rows, where that is
     kept. `training`: with the rate that `auto` came to; `notes`: all that `auto` came to, in words.
-    `artifact`: the folder of the result, adapter or model."""
+    `artifact`: the folder of the result, adapter or model. `shared`: whether the model is shared
+    out among the processes."""
 
     training: Training
     objective: ShownObjective
@@ -54,6 +56,7 @@ class Plan:
     notes: dict[str, str]
     memory_limit: int
     artifact: str
+    shared: bool
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -79,10 +82,14 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         dropout=training.dropout,
         pad_id=pad_token(prepared.tokenizer),
     )
-    found = checkpoint.read_latest(job.output, job.folder)
+    parallel = choose_parallel(tuning, model_folder, precision, job.world, job.spec.memory_bytes)
+    among = job.world if parallel.shared else None
+    if among and not among.is_first:
+        source = replace(source, outline=True)
+    found = checkpoint.read_latest(job.output, job.folder, among)
     # A checkpoint has all that is trained: what the run began with may be gone since.
     start = None if found else _start(job, source)
-    tuned = tune(tuning, source, precision, start)
+    tuned = tune(tuning, source, precision, start, among)
     if objective.head.auto_class.endswith("LM"):
         remember_plain_head(tuned.model, precision.autocast)
     if prepared.own_loss:
@@ -91,7 +98,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     kept_start = begin(job, prepared, tuned, precision, resumes=found is not None)
     items = in_context(objective, prepared.items, kept_start.get("train"))
     eval_items = in_context(objective, prepared.eval_items, kept_start.get("watched"))
-    kept = _kept(job, prepared, found)
+    kept = _kept(job, prepared, found, shared=parallel.shared)
     batches = batching(
         tuning,
         objective,
@@ -123,8 +130,9 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         ),
         machine=memory.machine_bytes(job.spec.memory_bytes),
         processes=job.world.size,
+        agreed=among.share if among else None,
     )
-    if job.world.is_first:
+    if job.world.is_first and not among:
         job.world.share({"step": resumed_step(found), "kept": resolved.kept})
     if tuning.method.merge:
         resolved = _with_merge(job, resolved)
@@ -133,6 +141,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         "threads": str(torch.get_num_threads()),
         **rate_notes(tuning.training, training),
         **resolved.notes,
+        **parallel.notes,
         **tuned.resolved,
     }
     if objective.max_length < training.max_length:
@@ -152,6 +161,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         notes=notes,
         memory_limit=memory_limit,
         artifact=tuned.artifact,
+        shared=parallel.shared,
     )
     return plan, tuned, found
 
@@ -169,14 +179,14 @@ def _start(job: Job, source: BaseSource) -> Path | None:
     return fetch_start(start, job.spec, source.head, job.base_digest, folder)
 
 
-def _kept(job: Job, prepared: Prepared, found: Found | None) -> dict[str, Any]:
+def _kept(job: Job, prepared: Prepared, found: Found | None, *, shared: bool) -> dict[str, Any]:
     """What was resolved when the training began, or by the first of several processes: it has
-    measured what fits."""
+    measured what fits. Of a shared-out model all of them measure, and have read one checkpoint."""
     kept: dict[str, Any] = found[0].document["resolved"] if found else {}
     if found and "lengths" not in kept and were_estimated(prepared.examples.train):
         # Its batches were others: who goes on says so.
         found[0].document["environment"]["lengths"] = "estimated"
-    return kept if job.world.is_first else _follow(job, found)
+    return kept if shared or job.world.is_first else _follow(job, found)
 
 
 def _follow(job: Job, found: Found | None) -> dict[str, Any]:

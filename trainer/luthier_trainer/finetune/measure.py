@@ -1,10 +1,14 @@
 """Base and tuned model on the same rows, with the same code."""
 
+import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from luthier_trainer.distributed.world import World
 from luthier_trainer.errors import measuring
 from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.evaluation.compare import Comparison, compare
@@ -16,6 +20,7 @@ from luthier_trainer.finetune.job import Job
 from luthier_trainer.finetune.load import Plan
 from luthier_trainer.finetune.prepare import Prepared
 from luthier_trainer.finetune.startanswers import as_start, in_context
+from luthier_trainer.finetune.train import check_of
 from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.objectives.objective import Item, Objective
@@ -37,8 +42,20 @@ class Measured:
     warnings: tuple[str, ...] = ()
 
 
-def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
-    """Raises TrainerError, Interrupted or Superseded."""
+def measure_together(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
+    """What all processes do together at the end: each answers rows of its own, and the first one
+    knows what all found, and has all that is to be saved. Raises TrainerError, Interrupted or
+    Superseded."""
+    tuned.settle()
+    # A process that left its part would leave the others waiting.
+    with job.interrupt.deferred() if plan.shared else nullcontext():
+        measured = _measure(job, prepared, plan, tuned)
+        tuned.collect(job.folder / "collected")
+    job.world.leave()
+    return measured
+
+
+def _measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
     split = prepared.examples.report_split
     if split is None:
         log("warning: neither eval nor test rows: the result is not measured")
@@ -48,10 +65,16 @@ def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
     rows = prepared.examples.reported
     encoded = prepared.encoded(job, "reported", rows)
     items = in_context(plan.objective, encoded, plan.kept_start.get("reported"))
-    progress = RowProgress(job.reporter, "Evaluating", 2 * len(items), job.interrupt.check)
-    after = answers(job, prepared, plan, tuned.model, plan.objective, items, progress)
+    own = 2 * math.ceil(len(items) / job.world.size)
+    progress = RowProgress(job.reporter, "Evaluating", own, check_of(job, plan))
+    found = partial(
+        answers, job, prepared, plan, objective=plan.objective, items=items, on_rows=progress
+    )
+    after = found(tuned.model, world=job.world)
     with as_start(plan.objective, tuned) as model:
-        before = answers(job, prepared, plan, model, plan.objective, items, progress)
+        before = found(model, world=job.world)
+    if not job.world.is_first:
+        return Measured()
     comparison = compare(before, after, prepared.values, split)
     tell(job, comparison)
     for name, value in comparison.result.tuned.items():
@@ -69,8 +92,10 @@ def answers(
     objective: Objective,
     items: Sequence[Item],
     on_rows: OnRows,
+    world: World | None = None,
 ) -> Measurement:
-    """What a model makes of the measured rows, which `objective` encoded as `items`."""
+    """What a model makes of the measured rows, which `objective` encoded as `items`. `world`: the
+    processes that share them."""
     batch_size = job.tuning.evaluation.batch_size
     with measuring(batch_size):
         return measured_on(
@@ -83,6 +108,7 @@ def answers(
             autocast=plan.autocast,
             samples=_SAMPLES,
             on_rows=on_rows,
+            world=world,
         )
 
 

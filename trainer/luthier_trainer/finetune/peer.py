@@ -6,7 +6,7 @@ from luthier_api.result import RunResult
 from luthier_api.runspec import RunSpec
 from luthier_api.runstatus import Usage
 from luthier_trainer.distributed.place import place_of
-from luthier_trainer.errors import TrainerError
+from luthier_trainer.errors import Interrupted, TrainerError
 from luthier_trainer.finetune.agreement import agree
 from luthier_trainer.finetune.preflight import check_data, find_base, find_result, load_base
 from luthier_trainer.finetune.startfrom import find_start
@@ -55,7 +55,7 @@ class Peer:
                         raise _NothingToDoError
 
             from luthier_trainer.distributed.world import meet
-            from luthier_trainer.finetune.finetune import train_only
+            from luthier_trainer.finetune.finetune import accompany
             from luthier_trainer.finetune.job import Job
 
             try:
@@ -74,8 +74,13 @@ class Peer:
                 folder=folder,
                 world=world,
             )
-            train_only(job)
-        log("trained: the first process measures and publishes the result")
+            try:
+                accompany(job)
+                state.save_what_waits()  # its parts of checkpoints
+            except (Exception, Interrupted):
+                state.save_what_waits()
+                raise
+        log("trained and measured: the first process publishes the result")
         return self.result("Succeeded")
 
     def result(self, outcome: str, failure: TrainerError | None = None) -> RunResult:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from luthier_api.result import ExitCode
+from luthier_trainer.distributed.lockstep import in_step
 from luthier_trainer.distributed.world import World
 from luthier_trainer.documents import parse
 from luthier_trainer.errors import TrainerError, measuring
@@ -29,11 +30,12 @@ from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives.answers import InContext
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item, Prediction
 from luthier_trainer.objectives.preferenceloss import needs_start
 from luthier_trainer.objectives.preferences import Preferences, Scores
-from luthier_trainer.objectives.start import Start
+from luthier_trainer.objectives.start import Start, unlearnt
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training.checkpointfolder import FOLDER
 
@@ -155,10 +157,11 @@ def _ask(
     order = sorted(range(len(rows)), key=known.__getitem__, reverse=True)
     batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     found: dict[int, list[float]] = {}
-    for batch in batches[world.rank :: world.size]:
-        said = objective.of_start(model, [rows[index] for index in batch], autocast)
-        found.update(zip(batch, said, strict=True))
-        on_rows(len(batch))
+    with unlearnt(model, autocast), in_step(unwrapped(model)):
+        for batch in batches[world.rank :: world.size]:
+            said = objective.of_start(model, [rows[index] for index in batch], autocast)
+            found.update(zip(batch, said, strict=True))
+            on_rows(len(batch))
     everyones = dict(pair for part in world.gather(list(found.items())) for pair in part)
     return [everyones[index] for index in range(len(rows))]
 

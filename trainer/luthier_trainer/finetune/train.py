@@ -1,10 +1,11 @@
 """The training, from its checkpoint on; the steps themselves are in training/loop.py."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from luthier_trainer.distributed.shards import parts_of
 from luthier_trainer.errors import Interrupted, Superseded, measuring
 from luthier_trainer.evaluation.measure import eval_metrics
 from luthier_trainer.evaluation.rowprogress import RowProgress
@@ -40,6 +41,7 @@ def train(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, found: Found |
         job.folder,
         found[1] if found else None,
         job.interrupt.seconds_left(),
+        job.world if parts_of(tuned.model) else None,
     )
     session = Session(
         training=plan.training,
@@ -101,12 +103,21 @@ def _measure(
                 job.reporter,
                 "Evaluating",
                 math.ceil(len(items) / job.world.size),
-                job.interrupt.check,
+                check_of(job, plan),
             ),
             world=job.world,
         )
     job.reporter.update(stage="Training")
     return found
+
+
+def check_of(job: Job, plan: Plan) -> Callable[[], None]:
+    """What raises where a stop was asked for; of a shared-out model all processes stop at one point
+    (lockstep.py)."""
+    return _nothing if plan.shared else job.interrupt.check
+
+
+def _nothing() -> None: ...
 
 
 def _on_tokens(job: Job, count: int) -> None:

@@ -50,7 +50,7 @@ class Adapted:
         self.model = model
         self.resolved = resolved
         self._source = source
-        self._originals = originals
+        self.beside = originals
         self._mergeable = mergeable
         # As peft names one of a hub, so that its own loaders find it.
         model.peft_config["default"].base_model_name_or_path = base_uri.removeprefix("hf://")
@@ -58,7 +58,7 @@ class Adapted:
     @contextmanager
     def base(self) -> Iterator[Any]:
         parameters = dict(self.model.named_parameters())
-        pairs = [(parameters[name], original) for name, original in self._originals.items()]
+        pairs = [(parameters[name], original) for name, original in self.beside.items()]
         if self.model.active_peft_config.is_prompt_learning:
             # The tokens are put before the text outside of it.
             with _saved_modules_off(self.model):
@@ -83,6 +83,9 @@ class Adapted:
 
     def settle(self) -> None:
         """It is written in fp32, as it is."""
+
+    def collect(self, folder: Path) -> None:
+        """What is saved is whole in each process."""
 
     def save(self, folder: Path) -> None:
         # save_embedding_layers: without it peft looks for the base model on a hub.

@@ -7,6 +7,8 @@ import torch
 
 from luthier_api.finetuning import FineTuning
 from luthier_api.methods import Bottleneck, Lora, Method, Quantization, VirtualTokens
+from luthier_trainer.distributed.shards import shards_of
+from luthier_trainer.distributed.world import World
 from luthier_trainer.errors import unsupported
 from luthier_trainer.log import log
 from luthier_trainer.machine import device
@@ -16,6 +18,7 @@ from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.heads import Head
 from luthier_trainer.models.load import BaseSource, skeleton
 from luthier_trainer.models.precision import Precision
+from luthier_trainer.objectives.forward import unwrapped
 
 _TASK_TYPES = {
     "AutoModelForCausalLM": "CAUSAL_LM",
@@ -40,10 +43,15 @@ _NAMING = {
 
 
 def tune(
-    spec: FineTuning, source: BaseSource, precision: Precision, start: Path | None = None
+    spec: FineTuning,
+    source: BaseSource,
+    precision: Precision,
+    start: Path | None = None,
+    world: World | None = None,
 ) -> Tuned:
     """Load the base model and make it ready for training, on the device that there is. `start`: the
-    folder of weights to begin with, in place of new ones.
+    folder of weights to begin with, in place of new ones. `world`: the processes that it is shared
+    out among.
 
     Raises TrainerError: what the model can't do, before its weights are loaded where config.json
     tells.
@@ -68,6 +76,11 @@ def tune(
     else:
         base = source.load(precision, quantization)
     tuned = apply(spec, base, source)
+    del base
+    if world:
+        from luthier_trainer.distributed.fsdp import share_out
+
+        share_out(tuned.model, unwrapped(tuned.model), world, precision.autocast, tuned.beside)
     if start is not None:
         _take(tuned, start)
     if method.type in ("lora", "qlora"):
@@ -182,7 +195,7 @@ def _tell_experts(base: Any) -> None:
 
 def _placed(tuned: Tuned, precision: Precision, quantized: bool) -> Tuned:
     model = tuned.model
-    if not quantized:
+    if not quantized and not shards_of(model):
         model.to(device.name())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())

@@ -85,12 +85,12 @@ class BottleneckTuned:
         self.model = model
         self.resolved = {"adapters": f"{len(placement.sizes)} ({settings.placement})"}
         self._placement = placement
-        self._originals = {n: t.detach().clone() for n, t in _saved_modules(model, placement)}
+        self.beside = {n: t.detach().clone() for n, t in _saved_modules(model, placement)}
 
     @contextmanager
     def base(self) -> Iterator[Any]:
         saved = _saved_modules(self.model, self._placement)
-        with exchanged((t, self._originals[n]) for n, t in saved), _off(self.model):
+        with exchanged((t, self.beside[n]) for n, t in saved), _off(self.model):
             yield self.model
 
     def take(self, folder: Path) -> None:
@@ -109,6 +109,9 @@ class BottleneckTuned:
 
     def settle(self) -> None:
         """It is written in fp32, as it is."""
+
+    def collect(self, folder: Path) -> None:
+        """What is saved is whole in each process."""
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

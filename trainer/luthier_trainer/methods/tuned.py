@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -25,6 +27,8 @@ class Tuned(Protocol):
     # The nn.Module to train; its trainable parameters are fp32, but where all of them are bf16.
     model: Any
     resolved: dict[str, str]  # what `auto` came to, e.g. {"targetModules": "k_proj, q_proj"}
+    # What `base` puts in place of weights that are trained where they are, by name.
+    beside: dict[str, Tensor]
     artifact: str  # folder of the artifact that `save` fills: "adapter" or "model"
 
     def base(self) -> AbstractContextManager[Any]:
@@ -40,6 +44,11 @@ class Tuned(Protocol):
     def settle(self) -> None:
         """All is trained: round it to the type that `save` writes it in, so that what is measured
         is what is published."""
+        ...
+
+    def collect(self, folder: Path) -> None:
+        """All processes of a shared-out model: let the first one have all that `save` writes, in
+        files of the folder. Raises PeersLost."""
         ...
 
     def save(self, folder: Path) -> None:

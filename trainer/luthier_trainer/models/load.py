@@ -58,8 +58,10 @@ def load_base(
     frozen: bool = True,
     pad_id: int | None = None,
     dtype: torch.dtype | None = None,
+    outline: bool = False,
 ) -> Any:
-    """The base model, on the CPU (a quantised one: where it will be used).
+    """The base model, on the CPU (a quantised one: where it will be used). `outline`: on the meta
+    device, with names and shapes of its weights alone.
 
     Weights that are `frozen` are in the precision's type, else in fp32; all of them in `dtype`, if
     that is given. `longest`: tokens of
@@ -84,6 +86,8 @@ def load_base(
                 auto_class, config, quantization, precision
             )
             settings["device_map"] = quantized_device()
+        elif outline:
+            settings["device_map"] = "meta"
         # The seed decides the initial weights whatever was drawn before.
         torch.manual_seed(seed)
         model, report = auto_class.from_pretrained(
@@ -133,7 +137,8 @@ def skeleton(folder: Path, head: Head) -> Any:
 
 @dataclass(frozen=True)
 class BaseSource:
-    """Where a base model comes from: loaded again, it is the same. Fields as in load_base."""
+    """Where a base model comes from: loaded again, it is the same. Fields as in load_base;
+    `outline`: whatever is loaded, in a process that gets the weights of another one."""
 
     folder: Path
     head: Head
@@ -141,6 +146,7 @@ class BaseSource:
     seed: int
     dropout: float | None = None
     pad_id: int | None = None
+    outline: bool = False
 
     def load(
         self,
@@ -159,6 +165,7 @@ class BaseSource:
             self.dropout,
             frozen=frozen,
             pad_id=self.pad_id,
+            outline=self.outline,
         )
 
     def load_as(self, dtype: torch.dtype) -> Any:
@@ -172,6 +179,7 @@ class BaseSource:
             dropout=self.dropout,
             pad_id=self.pad_id,
             dtype=dtype,
+            outline=self.outline,
         )
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
+from luthier_trainer.distributed.shards import without_gradients
 from luthier_trainer.objectives.collate import padded, padding_mask
 from luthier_trainer.objectives.ends import end_tokens
 from luthier_trainer.objectives.forward import (
@@ -50,7 +49,7 @@ def _generate(
         backwards = [prompt[::-1] for prompt in prompts]
         ids, mask = padded(backwards, pad_id).flip(1), padding_mask(backwards).flip(1)
     begin = 0 if seq2seq else ids.shape[1]
-    with torch.inference_mode():
+    with without_gradients(model):
         # What a model's generation_config adds to greedy search (beams, lengths, penalties)
         # was meant for other answers than those it learns now.
         output = model.generate(

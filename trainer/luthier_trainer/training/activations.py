@@ -49,7 +49,8 @@ class _Counter:
 
     def pack(self, tensor: Tensor) -> Tensor:
         place, size = _place(tensor), tensor.untyped_storage().nbytes()
-        if place in self._weights or place in self._seen:
+        # Of a shared-out model a weight is put together somewhere else.
+        if place in self._weights or place in self._seen or isinstance(tensor, nn.Parameter):
             return tensor.detach()
         self._seen.add(place)
         if self._is_copy(tensor):

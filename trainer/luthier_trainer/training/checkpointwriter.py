@@ -7,6 +7,7 @@ from pathlib import Path
 
 from luthier_api.finetunejob import CheckpointRef
 from luthier_api.progress import CheckpointCost
+from luthier_trainer.distributed.world import World
 from luthier_trainer.log import log
 from luthier_trainer.storage.objectstore import ObjectStore
 from luthier_trainer.training.checkpoint import Snapshot, write
@@ -35,9 +36,13 @@ class CheckpointWriter:
         scratch: Path,
         found: CheckpointRef | None = None,
         grace_seconds: float | None = None,
+        world: World | None = None,
     ) -> None:
+        """`world`: the processes that write a part of each checkpoint; then none is left out, as
+        each of them would have to leave out the same."""
         self.store = store
         self.scratch = scratch
+        self._world = world
         self._keep_last = keep_last
         self._fence = fence
         self._on_written = on_written
@@ -74,10 +79,12 @@ class CheckpointWriter:
         step `best_step`, what is uploaded before it is waited for. Raises what an upload failed
         with."""
         with self._changed:
-            for older in self._waiting:
-                if older.step != best_step:
+            waiting = self._waiting
+            if not self._world:
+                self._waiting = [it for it in waiting if it.step == best_step]
+            for older in waiting:
+                if older not in self._waiting:
                     log(f"checkpoint of step {older.step} gives way to a newer one")
-            self._waiting = [it for it in self._waiting if it.step == best_step]
             self._changed.wait_for(
                 lambda: self._failure or self._busy + len(self._waiting) < MOST_SNAPSHOTS
             )
@@ -87,8 +94,12 @@ class CheckpointWriter:
         """Hand over a snapshot. `blocked_seconds`: how long its copy took."""
         with self._changed:
             self._raise_failure()
-            best = (s for s in self._waiting if s.step == snapshot.best_step != snapshot.step)
-            self._waiting = [*best, snapshot]
+            stays = (
+                s
+                for s in self._waiting
+                if self._world or s.step == snapshot.best_step != snapshot.step
+            )
+            self._waiting = [*stays, snapshot]
             self._cost = self._cost.model_copy(
                 update={"blocked_seconds": self._cost.blocked_seconds + blocked_seconds}
             )
@@ -141,7 +152,9 @@ class CheckpointWriter:
     def _write(self, snapshot: Snapshot) -> None:
         started = time.monotonic()
         self._fence()
-        ref, size = write(self.store, snapshot, self.scratch)
+        ref, size = write(self.store, snapshot, self.scratch, self._world)
+        if ref is None:
+            return  # the first process tells of it
         seconds = time.monotonic() - started
         with self._changed:
             refs = [*(r for r in self._refs if r.step != ref.step), ref]

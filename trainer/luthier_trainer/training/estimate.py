@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from luthier_api.optimizers import state_bytes_per_weight
 from luthier_api.training import Training
+from luthier_trainer.distributed.shards import Shards, shards_of, trained_weights
 from luthier_trainer.machine import memory
 from luthier_trainer.machine.device import on_gpu
 from luthier_trainer.models.load import Precision
@@ -21,6 +22,7 @@ from luthier_trainer.objectives.outputlayer import kept_logits_bytes, logits_byt
 from luthier_trainer.training import generators
 from luthier_trainer.training.activations import Kept, counted
 from luthier_trainer.training.checkpointwriter import MOST_SNAPSHOTS
+from luthier_trainer.training.gradients import drop_gradients
 from luthier_trainer.training.rounding import step_bytes
 
 # Tokens that are enough to learn the rest from: a third of a second, on either.
@@ -63,13 +65,14 @@ class Memory:
     step: int  # of the optimiser, a weight at a time, when activations are gone
     snapshots: int  # copies of the state, while they are uploaded
     machine: int  # those of a GPU's state, which are in the machine's memory
+    together: int  # weights of a shared-out model, while they are whole
     copies: int  # of weights, in the arithmetic's type
     activations: Callable[[int], int]  # of so many tokens
     evaluation: int = 0  # when eval is measured, beside weights and state
 
     def total(self, tokens: int) -> int:
         """The peak with batches of at most so many tokens."""
-        held = self.fixed + self.optimizer + self.snapshots
+        held = self.fixed + self.optimizer + self.snapshots + self.together
         activations = self.activations(tokens) + self.copies
         end = max(self.summed, self.step)
         if self.gradients_stay:
@@ -84,8 +87,9 @@ def memory_of(
 ) -> Memory:
     """What a training holds. `fixed`: bytes in use before the calibration. `evaluation`: what
     measuring a batch of eval holds (evaluation.memory)."""
-    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    trained: list[Tensor] = list(trained_weights(model).values())
     weights: int = sum(p.nbytes for p in trained)
+    shards = shards_of(model)
     state = _state_bytes(model, training.optimizer)
     snapshots = MOST_SNAPSHOTS * (weights + state)
     heap = memory.heap_per_tensor()
@@ -98,6 +102,7 @@ def memory_of(
         step=step_bytes(trained),
         snapshots=0 if on_gpu() else snapshots,
         machine=snapshots if on_gpu() else 0,
+        together=shards.together if shards else 0,
         copies=calibration.copy_bytes,
         activations=lambda tokens: round(calibration.activations(tokens) * heap),
         evaluation=round(evaluation * heap),
@@ -106,7 +111,7 @@ def memory_of(
 
 def _state_bytes(model: Any, optimizer: str) -> int:
     """What the optimiser remembers. States of embeddings stay in 32 bits (optimizers.py)."""
-    trained = {id(p): p.numel() for p in model.parameters() if p.requires_grad}
+    trained = {id(p): p.numel() for p in trained_weights(model).values()}
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     wide = sum(numel for key, numel in trained.items() if key in embeddings)
     each = state_bytes_per_weight(optimizer)
@@ -121,8 +126,8 @@ def _summed_bytes(model: Any) -> int:
     inputs, output = base.get_input_embeddings(), base.get_output_embeddings()
     if output is None or not output.weight.requires_grad or output.weight is not inputs.weight:
         return 0
-    size: int = output.weight.nbytes
-    return 2 * size
+    weight: Tensor = output.weight
+    return 2 * weight.numel() * weight.itemsize
 
 
 def calibrate(
@@ -135,7 +140,8 @@ def calibrate(
     padded: bool = True,
 ) -> Calibration:
     """Measure a forward and backward pass of the longest items. `padded`: whether `objective` pads
-    them to the longest.
+    them to the longest. Of a shared-out model all processes make the same passes, of which the
+    first one's times count.
 
     Nothing stays of it: no gradients, and the random generators are as before.
     """
@@ -146,13 +152,18 @@ def calibrate(
     with generators.untouched():
         longest = _by_targets(objective, [items[index] for index in order[:batch_size]])
         if on_gpu():
-            sample = _fitting(model, objective, longest, count, precision)
+            if shards_of(model):
+                # What doesn't fit in one process would leave the others waiting.
+                sample = _spaced(longest, 1)
+                _measure(model, objective, sample, precision)
+            else:
+                sample = _fitting(model, objective, longest, count, precision)
             kept, seconds_per_token = _measure(model, objective, sample, precision)
         else:
             sample = _spaced(longest, count)
             kept = _count(model, objective, sample, precision)
             seconds_per_token = _time(model, objective, sample, longest, precision)
-    model.zero_grad(set_to_none=True)
+    drop_gradients(model)
     targets = objective.count_targets(objective.collate(sample))
     kept = kept.without(logits_bytes(model, targets), kept_logits_bytes(model, targets))
     return Calibration(
@@ -215,7 +226,10 @@ def _time(
     libraries; and of a larger sample of the items where that is soon done."""
     seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
     times = min(_TIMED_SECONDS / seconds, _TIMED_TOKENS / tokens)
-    larger = _spaced(items, int(times * len(sample)))
+    count = int(times * len(sample))
+    if shards := shards_of(model):
+        count = shards.world.share(count)
+    larger = _spaced(items, count)
     if len(larger) >= 2 * len(sample):
         seconds, tokens = _pass(model, objective, objective.collate(larger), precision)
     return seconds / tokens
@@ -226,16 +240,22 @@ def _measure(
 ) -> tuple[Kept, float]:
     """The most that a pass on a GPU holds beside gradients that are there before it, and its
     seconds by the token."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter)
+    for parameter in () if shards_of(model) else trained_weights(model).values():
+        parameter.grad = torch.zeros_like(parameter)
     before = memory.used_bytes()
     memory.reset_peak()
     seconds, tokens = _pass(model, objective, objective.collate(sample), precision)
-    peak = memory.peak_bytes() - before
+    peak = memory.peak_bytes() - before - _together(shards_of(model))
     # Which of the two it was isn't seen: most likely a layer that computes all again.
     again = bool(getattr(model, "is_gradient_checkpointing", False))
     return Kept(0 if again else peak, peak if again else 0, 0, again), seconds / tokens
+
+
+def _together(shards: Shards | None) -> int:
+    """What a pass holds of a shared-out model: weights put together, and its own gradients."""
+    if shards is None:
+        return 0
+    return shards.together + sum(p.nbytes for p in shards.weights.values())
 
 
 def _pass(

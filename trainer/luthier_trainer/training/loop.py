@@ -5,16 +5,16 @@ A reader who looks for the step itself finds it in `_Training._step`.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from luthier_api.result import ExitCode
+from luthier_trainer.distributed.shards import parts_of, shards_of
 from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
@@ -25,6 +25,7 @@ from luthier_trainer.training.best import Best
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.environment import difference, environment
 from luthier_trainer.training.evaluations import check_evaluations
+from luthier_trainer.training.gradients import clip_gradients, drop_gradients, sum_gradients
 from luthier_trainer.training.journal import Journal
 from luthier_trainer.training.length import Length
 from luthier_trainer.training.loader import take_rows, train_loader
@@ -82,8 +83,8 @@ def train(
     forward = _autocast_forward(model, session.precision.autocast)
     with noise, forward, session.interrupt.deferred():
         training.run()
-    session.world.leave()
-    if training.done and session.world.is_first and not session.interrupt.requested:
+    alone = session.world.size == 1
+    if training.done and not (training.stopping or (alone and session.interrupt.requested)):
         _take_best(model, session, training.best, training.step)
     recorder = training.recorder
     all_steps = snapshot is None and training.step == training.length.total
@@ -113,12 +114,16 @@ class _Training:
         snapshot: Snapshot | None,
     ) -> None:
         training = session.training
-        self.model, self.objective, self.session = model.to(device.name()), objective, session
+        self.model, self.objective, self.session = model, objective, session
+        if not shards_of(model):
+            model.to(device.name())
         self.eval_items, self.world = eval_items, session.world
         per_step = training.gradient_accumulation_steps * self.world.size
         if snapshot:  # as many as it began with, whoever shares them now
             per_step = snapshot.document.get("batches_per_step", per_step)
         self.loader = train_loader(items, objective, session, per_step)
+        # Where others have a batch more in a step (_learn_nothing).
+        self.stand_in = session.collate(objective, [items[0]]) if shards_of(model) else {}
         self.length = Length.of(training, len(self.loader), per_step)
         check_evaluations(training, self.length.total)
         self.optimizer = make_optimizer(model, training)
@@ -147,9 +152,11 @@ class _Training:
         the last whole step."""
         self.recorder.begin()
         try:
-            self._run()
+            with self.world.alive():
+                self._run()
         except PeersLost:
-            if self.step and not self.session.interrupt.superseded:
+            lost = self.session.interrupt.superseded or parts_of(self.model)
+            if self.step and not lost:
                 self._save(self.length.epoch_after(self.step))
             raise
 
@@ -185,12 +192,13 @@ class _Training:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.nonfinite.add(loss.detach())
             total += loss.detach()
+        self._learn_nothing(len(batches))
         self.world.add_tensor(total)
-        self.world.add_gradients(self.model)
+        sum_gradients(self.model, self.world)
         self.scaler.unscale_(self.optimizer)
         # Zero is no limit: the norm is measured all the same.
         most = self.session.training.max_grad_norm or torch.inf
-        norm = clip_grad_norm_(self.model.parameters(), most)
+        norm = clip_gradients(self.model, most, self.world)
         self.nonfinite.check(total, norm, self.step + 1)
         self.loss_sum += total
         rate = float(self.optimizer.param_groups[0]["lr"])
@@ -200,9 +208,20 @@ class _Training:
         # A lower scale tells of a gradient that overflowed, and of a step that was left out.
         if self.scaler.get_scale() >= scale and not follows_evaluations(self.session.training):
             self.schedule.step()
-        self.model.zero_grad()
+        drop_gradients(self.model)
         self.step += 1
         return rate, norm
+
+    def _learn_nothing(self, learnt: int) -> None:
+        """Go on with the others where they have a batch more in this step: a shared-out model runs
+        in all of them at once."""
+        if not shards_of(self.model):
+            return
+        count = self.length.batches_of(self.step % self.length.steps_per_epoch)
+        for _ in range(-(-count // self.world.size) - learnt):
+            batch = {k: v.to(device.name()) for k, v in self.stand_in.items()}
+            loss = self.objective.loss(self.model, batch, 1)
+            torch.autograd.backward(0.0 * loss)
 
     def _after_step(self, epoch: float, rate: float, norm: Tensor) -> None:
         training, step = self.session.training, self.step
@@ -234,11 +253,7 @@ class _Training:
         """Measure, and judge what was measured; whether the state is to be saved for it."""
         try:
             # What was drawn is put back before a stop can be raised again.
-            with (
-                self.recorder.paused(),
-                generators.untouched(),
-                self.session.interrupt.at_once(),
-            ):
+            with self.recorder.paused(), generators.untouched(), self._may_be_left():
                 measured = self.session.measure(self.model, self.eval_items)
         except PeersLost:
             self._stop(owing=True)
@@ -249,6 +264,12 @@ class _Training:
         if follows_evaluations(self.session.training):
             self.schedule.step(measured["loss"])
         return self._judge(measured)
+
+    def _may_be_left(self) -> AbstractContextManager[None]:
+        """Within it a stop is raised at any point; of a shared-out model all stop at one
+        (lockstep.py)."""
+        shared = shards_of(self.model)
+        return nullcontext() if shared else self.session.interrupt.at_once()
 
     def _judge(self, measured: Mapping[str, float]) -> bool:
         """Whether the state must be kept; ends the training where there was nothing better for
@@ -299,7 +320,7 @@ class _Training:
             epoch, first = epoch + 1, 0
 
     def _save(self, epoch: float) -> None:
-        if not self.world.is_first:
+        if not (self.world.is_first or parts_of(self.model)):
             return
         started = time.monotonic()
         self.session.writer.make_room(self.best.step if self.best else None)
@@ -335,7 +356,7 @@ class _Training:
         """Set what a checkpoint holds: (journal, seconds of training) of the pods before."""
         document = snapshot.document
         checkpoint.restore_model(snapshot, self.model)
-        checkpoint.restore_optimizer(snapshot, self.optimizer, self.schedule)
+        checkpoint.restore_optimizer(snapshot, self.model, self.optimizer, self.schedule)
         page_again(self.optimizer)
         if document["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(document["scaler"])
@@ -386,6 +407,7 @@ def _take_best(model: Any, session: Session, found: Best | None, step: int) -> N
     log(f"the best {session.watched} was at step {found.step}: its weights are the result")
     while not session.writer.drain(_DRAIN_SECONDS):
         log("waiting for the last checkpoints to be uploaded")
+    session.world.share()  # once all have uploaded theirs
     try:
         checkpoint.restore_weights(session.writer.store, found.step, session.scratch, model)
     except (ValueError, KeyError) as error:

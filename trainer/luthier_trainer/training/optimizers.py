@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from luthier_api.optimizers import of_bitsandbytes
 from luthier_api.training import Training
+from luthier_trainer.distributed.shards import shards_of, trained_weights
 from luthier_trainer.models.quantized import show_bitsandbytes
 from luthier_trainer.training.rate import rate_of
 from luthier_trainer.training.rounding import with_rounding
@@ -25,7 +26,10 @@ _PAGED, _PAGED_FROM = {"state1", "state2"}, 100_000
 
 def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
     """The optimiser of the trainable weights, in a fresh state."""
-    return with_rounding(_make(model, training), training.seed)
+    shards = shards_of(model)
+    # Chance that two weights share by their places would be no chance.
+    drawn = f"{training.seed}/{shards.part.number}" if shards else str(training.seed)
+    return with_rounding(_make(model, training), drawn)
 
 
 def _make(model: nn.Module, training: Training) -> Optimizer:
@@ -78,7 +82,7 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
         if isinstance(module, nn.LayerNorm)
         for name, _ in module.named_parameters(recurse=False)
     }
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    trained = list(trained_weights(model).items())
     kept = {name for name, _ in trained if name in norms or _NO_DECAY.search(name.lower())}
     return [
         {"params": [p for name, p in trained if name not in kept], "weight_decay": decay},

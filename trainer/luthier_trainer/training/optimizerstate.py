@@ -37,6 +37,13 @@ def flatten(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str,
     return tensors, {"rest": rest, "shared": shared, "groups": state_dict["param_groups"]}
 
 
+def index_of(name: str) -> int | None:
+    """Of which weight the named tensor is a state; None: it is none."""
+    if not name.startswith(_PREFIX):
+        return None
+    return int(name.removeprefix(_PREFIX).partition(_BETWEEN)[0])
+
+
 def restore(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> dict[str, Any]:
     """The state_dict that `flatten` took apart; its tensors are copies."""
     state: dict[int, Any] = {int(i): _copy(rest) for i, rest in document["rest"].items()}

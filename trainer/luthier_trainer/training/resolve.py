@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from luthier_api.finetunejob import Estimate
 from luthier_api.training import Training
+from luthier_trainer.distributed.shards import shards_of
 from luthier_trainer.errors import MEASURING_REMEDY, OUT_OF_MEMORY, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.machine import memory
@@ -69,6 +70,7 @@ def resolve(
     evaluation: int = 0,
     machine: int | None = None,
     processes: int = 1,
+    agreed: Callable[[Any], Any] | None = None,
 ) -> Resolved:
     """Decide by a forward and backward pass of the longest rows, and leave the model as decided:
     its layers compute their activations again, or keep them.
@@ -78,9 +80,11 @@ def resolve(
     the checkpoint that is gone on from (snapshot.document["resolved"]). `evaluation`: bytes that
     measuring a batch of eval holds (evaluation.memory). `machine`: bytes of the machine's memory,
     where a GPU's is another one. `processes`: that train together, each on batches of its own.
+    `agreed`: where they decide together, what the first one decides.
     Raises TrainerError (NoNegatives).
     """
     accumulated = training.gradient_accumulation_steps * processes
+    agreed = agreed or (lambda decision: decision)
     wish = training.per_device_batch_size
     lengths = sorted(lengths_of(items), reverse=True)
     packed = batching == "packed"
@@ -110,7 +114,8 @@ def resolve(
             return int(kept["batchSize"])
         if wish != "auto":
             return wish
-        return _largest(lambda size: needs.total(tokens(size)) <= _USABLE * limit, most)
+        found = _largest(lambda size: needs.total(tokens(size)) <= _USABLE * limit, most)
+        return int(agreed(found))
 
     if training.gradient_checkpointing == "Auto":
         checkpointing = bool(kept and kept["gradientCheckpointing"] == "on")
@@ -120,13 +125,13 @@ def resolve(
     try:
         calibration, needs = measure(checkpointing)
     except torch.OutOfMemoryError:  # of a GPU, by one row
-        if not undecided:
+        if not undecided or shards_of(model):
             raise
         undecided, checkpointing = False, True
         model.zero_grad(set_to_none=True)
         calibration, needs = measure(checkpointing)
     batch_size = choose(needs)
-    if undecided and needs.total(tokens(batch_size)) > _USABLE * limit:
+    if undecided and agreed(needs.total(tokens(batch_size)) > _USABLE * limit):
         checkpointing = True
         calibration, needs = measure(checkpointing)
         batch_size = choose(needs)

@@ -26,7 +26,7 @@ class StochasticRounding(torch.optim.Optimizer):
     of the weight's place: a training that goes on rounds as it would have.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, seed: int | str) -> None:
         # What an optimiser has is the wrapped one's.
         self.optimizer, self._seed = optimizer, seed
 
@@ -106,7 +106,7 @@ class StochasticRounding(torch.optim.Optimizer):
         return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def with_rounding(optimizer: torch.optim.Optimizer, seed: int) -> torch.optim.Optimizer:
+def with_rounding(optimizer: torch.optim.Optimizer, seed: int | str) -> torch.optim.Optimizer:
     """As it is, where none of its weights is in bf16."""
     weights = (p for group in optimizer.param_groups for p in group["params"])
     if any(parameter.dtype == torch.bfloat16 for parameter in weights):

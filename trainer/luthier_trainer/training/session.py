@@ -8,7 +8,7 @@ from typing import Any
 from luthier_api.training import Training
 from luthier_trainer.distributed.world import World
 from luthier_trainer.models.load import Precision
-from luthier_trainer.objectives.objective import Batch, Item
+from luthier_trainer.objectives.objective import Batch, Item, Objective
 from luthier_trainer.pod.interrupt import Interrupt
 from luthier_trainer.pod.progress import Reporter
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
@@ -50,3 +50,7 @@ class Session:
     # Told the step and values of each evaluation; False: the training isn't worth its other steps.
     goes_on: Callable[[int, Mapping[str, float]], bool] | None = None
     on_journal: Callable[[Journal], None] | None = None  # given what will be measured
+
+    def collate(self, objective: Objective, items: Sequence[Item]) -> Batch:
+        """One row of the items."""
+        return self.packing.collate([items]) if self.packing else objective.collate(items)
