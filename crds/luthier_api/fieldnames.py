@@ -39,6 +39,8 @@ _ELSEWHERE = {
     "training.packing": "sample_packing pack packed multipack_real_batches",
     "training.groupByLength": "length_grouping length_column_name train_sampling_strategy",
     "training.labelSmoothing": "label_smoothing_factor",
+    "training.classification.classWeights": "class_weight label_weights balanced_class_weights",
+    "training.classification.focalGamma": "focal_loss_gamma gamma focal_loss use_focal_loss",
     "training.neftuneNoiseAlpha": "neftune_alpha noise_alpha",
     "training.dataloaderWorkers": "dataloader_num_workers num_workers preprocessing_num_workers",
     "training.seed": "random_seed data_seed random_state manual_seed",

@@ -277,6 +277,14 @@ class FineTuning(Model):
             field=".training.similarity",
         ),
         Rule(
+            "!has(self.training.classification) || (self.task == 'classification' && "
+            "has(self.dataset.columns) && has(self.dataset.columns.text))",
+            "training.classification is for classes that a head learns: set task to "
+            "classification, and columns.text and columns.label in place of a template; or remove "
+            "it",
+            field=".training.classification",
+        ),
+        Rule(
             "self.task != 'similarity' || !has(self.dataset.columns) || "
             "has(self.dataset.columns.label) || has(self.training.loss) || "
             "(has(self.training.similarity) && "

@@ -160,6 +160,11 @@ class Examples:
         return f"{text}, {facts.labels} labels" if facts.labels else text
 
     @property
+    def rows_of_labels(self) -> Mapping[str, int]:
+        """Label → how many rows of train have it."""
+        return self.findings.balance.get("train", {})
+
+    @property
     def report_split(self) -> str | None:
         """The rows that the result is measured on, or on a sample of them."""
         return "test" if self.test else "eval" if self.eval else None

@@ -22,6 +22,7 @@ from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.data.labels import (
     are_classes,
+    check_weights,
     mixed_labels,
     twin_columns,
     twin_labels,
@@ -344,6 +345,9 @@ class _Preflight:
                 f"all training rows have as label {which}; classification needs at least two",
                 "dataset.train",
             )
+        weighing = self.tuning.training.classification
+        if weighing and weighing.weights:
+            check_weights(weighing.weights, labels, len(parts["train"]))
         for name in ("eval", "test"):
             unknown = [label for label in balance[name] if label not in balance["train"]]
             if unknown:

@@ -134,6 +134,7 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         **rate_notes(tuning.training, training),
         **resolved.notes,
         **tuned.resolved,
+        **getattr(objective, "notes", {}),
     }
     if objective.max_length < training.max_length:
         notes["maxLength"] = str(objective.max_length)

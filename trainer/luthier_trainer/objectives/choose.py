@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from luthier_api.classification import Classification
 from luthier_api.finetuning import FineTuning
 from luthier_api.preference import Preference
 from luthier_api.training import Similarity
@@ -24,6 +25,7 @@ from luthier_trainer.models.dropout import attention_dropout
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
+from luthier_trainer.objectives.classweights import class_weights
 from luthier_trainer.objectives.custom import Custom, is_of_pairs
 from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.objective import Objective, ShownObjective
@@ -89,6 +91,9 @@ def choose(
     if isinstance(example, Labelled):
         _require(spec, example, "classification")
         architecture.require("AutoModelForSequenceClassification")
+        settings = training.classification or Classification()
+        weights = class_weights(settings, examples.labels, examples.rows_of_labels)
+        common |= {"weights": weights, "gamma": settings.focal_gamma}
         return Classifier(tokenizer, examples.labels, max_length, **common)
     if isinstance(example, Tagged):
         _require(spec, example, "extraction")

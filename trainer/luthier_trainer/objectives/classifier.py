@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from luthier_trainer.data.examples import Example, Labelled
 from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error
+from luthier_trainer.objectives.classloss import summed_cross_entropy
 from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
+from luthier_trainer.objectives.custom import Custom, scaled
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.loss import divided, losses_of_examples
 from luthier_trainer.objectives.numbers import joined, parted
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
 from luthier_trainer.objectives.texts import TextEncoder
@@ -49,7 +50,9 @@ class Classifier:
     """The answer is the class of the largest logit. A decoder's head looks at the last token
     that isn't config.pad_token_id, which must be `pad_id`.
 
-    A custom loss gets the outputs (logits [examples, classes]) and the batch with `labels`.
+    A custom loss gets the outputs (logits [examples, classes]) and the batch with `labels`. In
+    ours a row counts by the `weights` of the classes, and with `gamma` less where it is sure.
+    What is measured is the plain loss: models that are trained by others can be compared.
     """
 
     answer_kind: AnswerKind = "label"
@@ -62,6 +65,8 @@ class Classifier:
         max_length: int,
         *,
         smoothing: float = 0.0,
+        weights: Sequence[float] | None = None,
+        gamma: float = 0.0,
         custom: Custom | None = None,
     ) -> None:
         self.head = Head("AutoModelForSequenceClassification", tuple(labels))
@@ -70,8 +75,18 @@ class Classifier:
         self._texts = TextEncoder(tokenizer, max_length)
         self.max_length = max_length
         self._indices = {label: index for index, label in enumerate(labels)}
-        self._smoothing = smoothing
+        self._smoothing, self._gamma = smoothing, gamma
+        self._weights = None if weights is None else torch.tensor(weights)
         self._custom = custom
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the weights came to, for people."""
+        if self._weights is None:
+            return {}
+        return {
+            "classWeights": f"{float(self._weights.min()):.4g} to {float(self._weights.max()):.4g}"
+        }
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
         return encoded(examples, self._encode)
@@ -104,12 +119,19 @@ class Classifier:
     def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
         return int(batch["attention_mask"].sum())
 
-    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        return count_labels(batch["labels"], self._custom)
+    def count_targets(self, batch: Mapping[str, Tensor]) -> float:
+        labels = batch["labels"]
+        if self._weights is None:
+            return len(labels)
+        return float(self._weights[labels.cpu()].double().sum())
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
-        outputs = _forward(model, batch)
-        return of_heads(outputs, batch, count, self._smoothing, self._custom)
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
+        outputs, labels = _forward(model, batch), batch["labels"]
+        if self._custom:
+            return scaled(self._custom(outputs, dict(batch)), len(labels), count)
+        weights = None if self._weights is None else self._weights.to(labels.device)
+        loss = summed_cross_entropy(outputs.logits, labels, weights, self._smoothing, self._gamma)
+        return divided(loss, count)
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))

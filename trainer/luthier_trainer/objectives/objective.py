@@ -74,11 +74,12 @@ class Objective(Protocol):
         """Real tokens of a batch, without padding."""
         ...
 
-    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        """What the loss of a batch sums over: target tokens, tags or examples."""
+    def count_targets(self, batch: Mapping[str, Tensor]) -> float:
+        """What the loss of a batch sums over: target tokens, tags or examples; where these have
+        weights, the sum of them."""
         ...
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         """The loss to train on: summed over the batch's targets, divided by `count`, that of
         all batches of an optimiser step. So accumulation equals one large batch."""
         ...

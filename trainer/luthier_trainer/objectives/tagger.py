@@ -155,7 +155,7 @@ class Tagger:
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return count_labels(batch["labels"], self._custom)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         outputs = _forward(model, batch)
         return of_heads(outputs, batch, count, self._smoothing, self._custom)
 

@@ -153,7 +153,7 @@ def calibrate(
             kept = _count(model, objective, sample, precision)
             seconds_per_token = _time(model, objective, sample, longest, precision)
     model.zero_grad(set_to_none=True)
-    targets = objective.count_targets(objective.collate(sample))
+    targets = round(objective.count_targets(objective.collate(sample)))
     kept = kept.without(logits_bytes(model, targets), kept_logits_bytes(model, targets))
     return Calibration(
         tokens=len(sample) * max(map(len, sample)) if padded else sum(map(len, sample)),
