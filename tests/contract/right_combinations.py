@@ -92,6 +92,20 @@ _FORMS: dict[str, Changes] = {
         **_columns("classification", text="phrase", label="tone"),
         "spec.training.classification": {"classWeights": "Balanced", "focalGamma": 2},
     },
+    "several classes of a text": {
+        **_columns("classification", text="phrase", labels="topics"),
+        "spec.dataset.labelSeparator": ";",
+        "spec.training.classification": {"classWeights": "Balanced", "focalGamma": 1},
+        "spec.evaluation.metrics": ["accuracy", "f1", "f1_micro", "loss"],
+    },
+    "how sure a class is": {
+        **_columns("classification", text="phrase", label="tone"),
+        "spec.evaluation.metrics": ["ece", "accuracy"],
+    },
+    "a number of a text": {
+        **_columns("regression", text="review", label="stars"),
+        "spec.evaluation.metrics": ["mse", "mae", "pearson", "spearman", "loss"],
+    },
     "classes with weights of one's own": {
         **_columns("classification", text="phrase", label="tone"),
         "spec.training.classification": {"weights": {"angry": 2.5, "calm": 1}},

@@ -7,9 +7,10 @@ from typing import Any
 
 from luthier_trainer.errors import measuring
 from luthier_trainer.evaluation.answered import Answered
-from luthier_trainer.evaluation.compare import Comparison, compare
+from luthier_trainer.evaluation.compare import Comparison, compare, with_reading
 from luthier_trainer.evaluation.measure import Measurement, OnRows
 from luthier_trainer.evaluation.measure import measure as measured_on
+from luthier_trainer.evaluation.readout import fitted
 from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.finetune.job import Job
@@ -19,6 +20,7 @@ from luthier_trainer.finetune.startanswers import as_start, in_context
 from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.objectives.reading import read_by
 
 # Rows of the sheet for people, and of samples.json.
 _SAMPLES = 20
@@ -27,7 +29,8 @@ _SAMPLES = 20
 @dataclass(frozen=True)
 class Measured:
     """`comparison`, `base` and `tuned` are None where there are no rows to measure on. `items`: the
-    measured rows, encoded once for all models; `answers`: of both models to the first of them."""
+    measured rows, encoded once for all models; `answers`: of both models to the first of them.
+    `objective`: as it reads the tuned model's answers."""
 
     comparison: Comparison | None = None
     base: Measurement | None = None
@@ -35,6 +38,7 @@ class Measured:
     items: Sequence[Item] = ()
     answers: Sequence[Answered] = ()
     warnings: tuple[str, ...] = ()
+    objective: Objective | None = None
 
 
 def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
@@ -48,17 +52,44 @@ def measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
     rows = prepared.examples.reported
     encoded = prepared.encoded(job, "reported", rows)
     items = in_context(plan.objective, encoded, plan.kept_start.get("reported"))
+    objective, reading = _read(job, prepared, plan, tuned)
     progress = RowProgress(job.reporter, "Evaluating", 2 * len(items), job.interrupt.check)
-    after = answers(job, prepared, plan, tuned.model, plan.objective, items, progress)
+    after = answers(job, prepared, plan, tuned.model, objective, items, progress)
     with as_start(plan.objective, tuned) as model:
         before = answers(job, prepared, plan, model, plan.objective, items, progress)
     comparison = compare(before, after, prepared.values, split)
+    if reading:
+        comparison = with_reading(comparison, "eval", reading)
     tell(job, comparison)
     for name, value in comparison.result.tuned.items():
         log(f"{name}: base {before.values([name])[name]:.4f}, tuned {value:.4f}")
     log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
     said = answered(plan.objective, rows, before, after, _SAMPLES)
-    return Measured(comparison, before, after, items, said)
+    return Measured(comparison, before, after, items, said, objective=objective)
+
+
+def _read(
+    job: Job, prepared: Prepared, plan: Plan, tuned: Tuned
+) -> tuple[Objective, dict[str, Any]]:
+    """The objective with the tuned model's logits read as suits the rows of eval, and what that
+    changed there: nothing where there are too few, or no classes of a head."""
+    items, batch_size = prepared.eval_items, job.tuning.evaluation.batch_size
+    if not items:
+        return plan.objective, {}
+    progress = RowProgress(job.reporter, "Calibrating", len(items), job.interrupt.check)
+    with measuring(batch_size):
+        found = fitted(
+            tuned.model,
+            plan.objective,
+            items,
+            batch_size=batch_size,
+            autocast=plan.autocast,
+            on_rows=progress,
+        )
+    if found is None:
+        return plan.objective, {}
+    log(f"read by temperature {found.reading.temperature:.4g}: {found.told}")
+    return read_by(plan.objective, found.reading), found.document
 
 
 def answers(

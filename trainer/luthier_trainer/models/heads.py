@@ -1,20 +1,24 @@
 """The layers that end a model: put on the base model for a task, or its output layer."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
+
+Problem = Literal["multi_label_classification", "regression"]
 
 
 @dataclass(frozen=True)
 class Head:
     """What the model must end in: a class of transformers, e.g. AutoModelForTokenClassification.
 
-    `labels` are those of its outputs in order; empty for language models and embeddings.
+    `labels` are those of its outputs in order; empty for language models and embeddings. `problem`:
+    what transformers calls what is learnt of several outputs, where it isn't one class.
     """
 
     auto_class: str
     labels: tuple[str, ...] = ()
+    problem: Problem | None = None
 
 
 def head_modules(model: Any) -> list[str]:

@@ -200,6 +200,8 @@ def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None)
         config.num_labels = len(head.labels)
         config.id2label = dict(enumerate(head.labels))
         config.label2id = {label: index for index, label in enumerate(head.labels)}
+        if head.problem:
+            config.problem_type = head.problem
         if pad_id is not None:
             config.pad_token_id = pad_id
         elif config.pad_token_id is None:

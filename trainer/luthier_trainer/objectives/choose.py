@@ -15,8 +15,10 @@ from luthier_trainer.data.examples import (
     Example,
     Examples,
     Labelled,
+    MultiLabelled,
     Pair,
     Tagged,
+    Valued,
 )
 from luthier_trainer.errors import TrainerError, data_error, unsupported
 from luthier_trainer.log import log
@@ -25,13 +27,15 @@ from luthier_trainer.models.dropout import attention_dropout
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
-from luthier_trainer.objectives.classweights import class_weights
+from luthier_trainer.objectives.classweights import class_weights, positive_weights
 from luthier_trainer.objectives.custom import Custom, is_of_pairs
 from luthier_trainer.objectives.forward import unwrapped
+from luthier_trainer.objectives.multilabel import MultiLabel
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import longest
 from luthier_trainer.objectives.preferences import Preferences
+from luthier_trainer.objectives.regressor import Regressor
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
@@ -87,11 +91,25 @@ def choose(
         return Pairs(tokenizer, max_length, similarity, **common)
     if isinstance(example, Answers):
         return _preferences(spec, example, tokenizer, architecture, max_length, now)
+    settings = training.classification or Classification()
+    if isinstance(example, MultiLabelled):
+        _require(spec, example, "classification")
+        architecture.require("AutoModelForSequenceClassification")
+        rows = examples.rows_of_labels
+        weights = positive_weights(settings, examples.labels, rows, len(examples.train))
+        common |= {"weights": weights, "gamma": settings.focal_gamma}
+        return MultiLabel(tokenizer, examples.labels, max_length, **common)
+    if isinstance(example, Valued):
+        _require(spec, example, "regression")
+        architecture.require("AutoModelForSequenceClassification")
+        assert examples.scale
+        assert spec.dataset.columns
+        name = spec.dataset.columns.label or "number"
+        return Regressor(tokenizer, name, examples.scale, max_length, **common)
     common["smoothing"] = training.label_smoothing
     if isinstance(example, Labelled):
         _require(spec, example, "classification")
         architecture.require("AutoModelForSequenceClassification")
-        settings = training.classification or Classification()
         weights = class_weights(settings, examples.labels, examples.rows_of_labels)
         common |= {"weights": weights, "gamma": settings.focal_gamma}
         return Classifier(tokenizer, examples.labels, max_length, **common)

@@ -30,3 +30,17 @@ def summed_cross_entropy(
 def unsure(entropy: Tensor) -> Tensor:
     """1 - p, where the entropy is -log p. Never 0: a power of it below 1 has no slope there."""
     return (-torch.expm1(-entropy)).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def binary_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, gamma: float = 0.0
+) -> Tensor:
+    """Of each class of each example, [examples, classes] as both: torch's
+    binary_cross_entropy_with_logits(pos_weight=weights), or with `gamma` the focal loss of it."""
+    if not gamma:
+        return F.binary_cross_entropy_with_logits(
+            logits, labels, pos_weight=weights, reduction="none"
+        )
+    entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    losses = unsure(entropy) ** gamma * entropy
+    return losses if weights is None else losses * (1 + (weights - 1) * labels)
