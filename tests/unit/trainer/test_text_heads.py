@@ -10,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from unit.trainer.objectives_support import (
     LABELLED,
     LABELS,
+    SEVERAL,
+    VALUED,
     assert_same,
     backward,
     gradients,
@@ -19,19 +21,12 @@ from unit.trainer.objectives_support import (
 )
 
 from luthier_api.classification import Classification
-from luthier_trainer.data.examples import MultiLabelled, Valued
 from luthier_trainer.objectives.classifier import Classifier
 from luthier_trainer.objectives.classweights import positive_weights
 from luthier_trainer.objectives.multilabel import MultiLabel
 from luthier_trainer.objectives.reading import Reading, read_by
 from luthier_trainer.objectives.regressor import Regressor
 
-SETS: list[tuple[str, ...]] = [("red",), ("deep blue", "green"), (), ("deep blue", "green", "red")]
-SEVERAL = [MultiLabelled(it.text, s, it.place) for it, s in zip(LABELLED, SETS, strict=True)]
-VALUED = [
-    Valued(it.text, value, it.place)
-    for it, value in zip(LABELLED, [10.0, -30.0, 12.5, 20.0], strict=True)
-]
 BATCHES = [[[0, 1, 2, 3]], [[0], [3], [1, 2]]]
 WEIGHTS = [0.5, 3.0, 7.0]
 SCALE = (5.0, 20.0)

@@ -96,27 +96,29 @@ def choose(
         _require(spec, example, "classification")
         architecture.require("AutoModelForSequenceClassification")
         rows = examples.rows_of_labels
-        weights = positive_weights(settings, examples.labels, rows, len(examples.train))
+        names = architecture.ordered(examples.labels)
+        weights = positive_weights(settings, names, rows, len(examples.train))
         common |= {"weights": weights, "gamma": settings.focal_gamma}
-        return MultiLabel(tokenizer, examples.labels, max_length, **common)
+        return MultiLabel(tokenizer, names, max_length, **common)
     if isinstance(example, Valued):
         _require(spec, example, "regression")
         architecture.require("AutoModelForSequenceClassification")
         assert examples.scale
-        assert spec.dataset.columns
-        name = spec.dataset.columns.label or "number"
+        columns = spec.dataset.columns
+        name = (columns.label if columns else None) or "number"
         return Regressor(tokenizer, name, examples.scale, max_length, **common)
     common["smoothing"] = training.label_smoothing
     if isinstance(example, Labelled):
         _require(spec, example, "classification")
         architecture.require("AutoModelForSequenceClassification")
-        weights = class_weights(settings, examples.labels, examples.rows_of_labels)
+        names = architecture.ordered(examples.labels)
+        weights = class_weights(settings, names, examples.rows_of_labels)
         common |= {"weights": weights, "gamma": settings.focal_gamma}
-        return Classifier(tokenizer, examples.labels, max_length, **common)
+        return Classifier(tokenizer, names, max_length, **common)
     if isinstance(example, Tagged):
         _require(spec, example, "extraction")
         architecture.require("AutoModelForTokenClassification")
-        return Tagger(tokenizer, examples.labels, max_length, **common)
+        return Tagger(tokenizer, examples.labels, max_length, order=architecture.ordered, **common)
 
     common["max_new_tokens"] = spec.evaluation.max_new_tokens
     in_words = ("generation", "summarization", "extraction")
