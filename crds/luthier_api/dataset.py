@@ -169,6 +169,7 @@ _FORMS = (
     ("instruction", "output"),
     ("instruction", "input", "output"),
     ("text", "label"),
+    ("text", "labels"),
     ("tokens", "tags"),
     ("text", "spans"),
     ("first", "second"),
@@ -179,8 +180,8 @@ _FORMS = (
 class Columns(Model):
     """Columns of the dataset by what they mean, instead of a template: prompt and completion;
     messages; instruction and output, with or without input; chosen and rejected, with or without
-    prompt; prompt, completion and label; text and label; tokens and tags; text and spans; first
-    and second, with or without label."""
+    prompt; prompt, completion and label; text and label; text and labels; tokens and tags; text
+    and spans; first and second, with or without label."""
 
     prompt: Column | None = Field(
         default=None,
@@ -214,12 +215,17 @@ class Columns(Model):
         "the same words.",
     )
     rejected: Column | None = Field(default=None, description="The other answer.")
-    text: Column | None = Field(default=None, description="What is classified or tagged.")
+    text: Column | None = Field(default=None, description="What is classified, measured or tagged.")
     label: Column | None = Field(
         default=None,
-        description="The class of `text`; or how alike `first` and `second` are, 0 to 1 (a loss "
-        "of your own gets it as it is); or whether `completion` is a desirable answer, true or "
-        "false.",
+        description="The class of `text` (of the task regression: its number); or how alike "
+        "`first` and `second` are, 0 to 1 (a loss of your own gets it as it is); or whether "
+        "`completion` is a desirable answer, true or false.",
+    )
+    labels: Column | None = Field(
+        default=None,
+        description="The classes of `text`, any number of them: a list, or a text that "
+        "dataset.labelSeparator divides.",
     )
     tokens: Column | None = Field(default=None, description="The words of a text, as a list.")
     tags: Column | None = Field(
@@ -249,6 +255,7 @@ class Columns(Model):
                         "rejected",
                         "text",
                         "label",
+                        "labels",
                         "tokens",
                         "tags",
                         "spans",
@@ -261,8 +268,8 @@ class Columns(Model):
             ),
             "columns that go together: prompt and completion; messages; instruction and output, "
             "with or without input; chosen and rejected, with or without prompt; prompt, "
-            "completion and label; text and label; tokens and tags; text and spans; first and "
-            "second, with or without label",
+            "completion and label; text and label; text and labels; tokens and tags; text and "
+            "spans; first and second, with or without label",
         ),
     )
 
@@ -372,6 +379,13 @@ class Dataset(Model):
         "else Completion (of messages: the assistant's turns).",
     )
 
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8,
+        description="What stands between the labels where columns.labels is a text, e.g. a "
+        "semicolon.",
+    )
     long_rows: Literal["Cut", "Chunk", "Refuse"] = Field(
         default="Cut",
         description="What becomes of rows with more than training.maxLength tokens. Cut: they lose "
@@ -402,6 +416,11 @@ class Dataset(Model):
             "chatTemplate writes conversations: set columns.messages, columns.instruction, or "
             "columns.prompt or columns.chosen with lists of messages; or remove it",
             field=".chatTemplate",
+        ),
+        Rule(
+            "!has(self.labelSeparator) || (has(self.columns) && has(self.columns.labels))",
+            "labelSeparator divides the text of columns.labels: set that, or remove it",
+            field=".labelSeparator",
         ),
         Rule(
             f"!has(self.template) || self.lossOn != 'Completion' || "

@@ -16,6 +16,7 @@ Metric = Literal[
     "f1_weighted",
     "precision",
     "recall",
+    "ece",
     "entity_f1",
     "entity_precision",
     "entity_recall",
@@ -31,11 +32,14 @@ Metric = Literal[
     "reward_accuracy",
     "reward_margin",
     "kl",
+    "mse",
+    "mae",
 ]
 # What the values are called: some metrics have more than one.
 METRIC_NAMES = frozenset(
     {*get_args(Metric), "rouge1", "rouge2", "rougeL", "json_precision", "json_recall"}
 )
+_ERRORS = ("ece", "mse", "mae", "kl")
 _OF_A_SCRIPT = re.compile(r"script_[A-Za-z0-9_.@-]{1,56}")
 
 
@@ -45,8 +49,8 @@ def is_metric(name: str) -> bool:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether less of a metric is better: of losses and perplexities, a script's too."""
-    return "loss" in name or "perplexity" in name or name == "kl"
+    """Whether less of a metric is better: of errors, losses and perplexities, a script's too."""
+    return name in _ERRORS or "loss" in name or "perplexity" in name
 
 
 # What each kind of answer can be measured by; loss is always known.
@@ -57,6 +61,8 @@ PAIR_METRICS = ("spearman", "pearson")
 # Of two answers; and of answers one by one, too.
 PREFERENCE_METRICS = ("preference_accuracy", "preference_margin")
 REWARD_METRICS = ("reward_accuracy", "reward_margin", "kl")
+NUMBER_METRICS = ("mse", "mae")
+CALIBRATION_METRICS = ("ece",)
 
 
 class Evaluation(Model):
@@ -67,10 +73,12 @@ class Evaluation(Model):
         min_length=1,
         max_length=16,
         description="Always: loss. Language models: perplexity. classification: accuracy, "
-        "precision, recall and f1 (macro), f1_micro, f1_weighted. extraction by tags: entity_f1, "
+        "precision, recall and f1 (macro), f1_micro, f1_weighted; of a class by a head: ece "
+        "(calibration). extraction by tags: entity_f1, "
         "entity_precision, entity_recall. Generated text: exact_match, bleu, chrf, rouge (1, 2 "
-        "and L), json_f1 (fields of JSON objects). similarity: spearman, pearson. preference: "
-        "preference_accuracy, preference_margin, reward_accuracy, reward_margin, kl.",
+        "and L), json_f1 (fields of JSON objects). similarity: spearman, pearson. regression: "
+        "these, mse, mae. preference: preference_accuracy, preference_margin, reward_accuracy, "
+        "reward_margin, kl.",
     )
     batch_size: int = Field(default=16, ge=1, le=4096, description="Examples at once.")
     max_samples: int = Field(

@@ -11,8 +11,10 @@ from pydantic import Field
 
 from luthier_api.dataset import TWO_COLUMNS, Dataset
 from luthier_api.evaluation import (
+    CALIBRATION_METRICS,
     CLASS_METRICS,
     ENTITY_METRICS,
+    NUMBER_METRICS,
     PAIR_METRICS,
     PREFERENCE_METRICS,
     REWARD_METRICS,
@@ -119,7 +121,13 @@ class ModelSource(Model):
 
 
 Task = Literal[
-    "generation", "classification", "extraction", "summarization", "similarity", "preference"
+    "generation",
+    "classification",
+    "regression",
+    "extraction",
+    "summarization",
+    "similarity",
+    "preference",
 ]
 
 # Forms of examples that a language model learns: it says the answer in words.
@@ -194,10 +202,22 @@ class FineTuning(Model):
         ),
         _metrics(
             PAIR_METRICS,
-            "self.task == 'similarity' && has(self.dataset.columns) && "
+            "self.task == 'regression' || (self.task == 'similarity' && has(self.dataset.columns) "
+            "&& has(self.dataset.columns.label))",
+            "spearman and pearson need the task regression, or similarity and columns.label: set "
+            "them, or measure what fits",
+        ),
+        _metrics(
+            NUMBER_METRICS,
+            "self.task == 'regression'",
+            "mse and mae compare numbers: they need the task regression",
+        ),
+        _metrics(
+            CALIBRATION_METRICS,
+            "self.task == 'classification' && has(self.dataset.columns) && "
             "has(self.dataset.columns.label)",
-            "spearman and pearson need the task similarity and columns.label: set them, or measure "
-            "what fits",
+            "ece compares how sure a head is of its class with how often it is right: it needs the "
+            "task classification with columns.text and columns.label",
         ),
         _metrics(
             ("perplexity",),
@@ -229,8 +249,8 @@ class FineTuning(Model):
             "self.evaluation.maxNewTokens == 128 || self.task == 'preference' || "
             "(self.task != 'classification' && "
             f"{_IN_WORDS})",
-            "maxNewTokens is for generated answers, which classification, similarity, tags and "
-            "spans don't have: remove it",
+            "maxNewTokens is for generated answers, which classification, regression, similarity, "
+            "tags and spans don't have: remove it",
             field=".evaluation.maxNewTokens",
         ),
         Rule(
@@ -251,10 +271,16 @@ class FineTuning(Model):
         ),
         Rule(
             "self.task != 'classification' || has(self.dataset.template) || "
-            "(has(self.dataset.columns) && has(self.dataset.columns.label) && "
-            "has(self.dataset.columns.text))",
-            "classification needs columns.text and columns.label, or a template with the label "
-            "last",
+            "(has(self.dataset.columns) && has(self.dataset.columns.text) && "
+            "(has(self.dataset.columns.label) || has(self.dataset.columns.labels)))",
+            "classification needs columns.text and columns.label (or labels), or a template with "
+            "the label last",
+            field=".dataset.columns",
+        ),
+        Rule(
+            "self.task != 'regression' || (has(self.dataset.columns) && "
+            "has(self.dataset.columns.text) && has(self.dataset.columns.label))",
+            "regression learns a number of a text: set columns.text and columns.label",
             field=".dataset.columns",
         ),
         Rule(
@@ -266,7 +292,7 @@ class FineTuning(Model):
         Rule(
             "self.task != 'extraction' || has(self.dataset.template) || "
             "(has(self.dataset.columns) && !has(self.dataset.columns.label) && "
-            "!has(self.dataset.columns.first))",
+            "!has(self.dataset.columns.labels) && !has(self.dataset.columns.first))",
             "extraction needs columns.tokens and columns.tags, columns.text and columns.spans, or "
             "a template whose last column holds the answer",
             field=".dataset.columns",
@@ -281,6 +307,14 @@ class FineTuning(Model):
             "!has(self.training.similarity) || self.task == 'similarity'",
             "training.similarity is for the task similarity: remove it, or change task",
             field=".training.similarity",
+        ),
+        Rule(
+            "!has(self.training.classification) || (self.task == 'classification' && "
+            "has(self.dataset.columns) && has(self.dataset.columns.text))",
+            "training.classification is for classes that a head learns: set task to "
+            "classification, and columns.text and columns.label (or labels) in place of a "
+            "template; or remove it",
+            field=".training.classification",
         ),
         Rule(
             "self.task != 'similarity' || !has(self.dataset.columns) || "
@@ -300,9 +334,10 @@ class FineTuning(Model):
             field=".evaluation.batchSize",
         ),
         Rule(
-            "self.task != 'similarity' || self.training.labelSmoothing == 0.0",
-            "label smoothing is for classes and tokens, which the task similarity doesn't have: "
-            "remove labelSmoothing",
+            "!(self.task in ['similarity', 'regression'] || (has(self.dataset.columns) && "
+            "has(self.dataset.columns.labels))) || self.training.labelSmoothing == 0.0",
+            "label smoothing is for tokens and for one class of several, which similarity, "
+            "regression and columns.labels don't have: remove labelSmoothing",
             field=".training.labelSmoothing",
         ),
         Rule(

@@ -32,8 +32,9 @@ class Objective(Model):
 
     rules = (
         Rule(
-            "!(self.metric in ['loss', 'eval_loss', 'perplexity']) || self.direction == 'minimize'",
-            "less of a loss is better: set direction to minimize",
+            "!(self.metric in ['loss', 'eval_loss', 'perplexity', 'ece', 'mse', 'mae']) || "
+            "self.direction == 'minimize'",
+            "less of a loss or an error is better: set direction to minimize",
             field=".direction",
         ),
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from luthier_api.classification import Classification
 from luthier_api.meta import AutoAlwaysNever, CodeRef, Model, NumberOr, Rule
 from luthier_api.optimizers import REFUSED, Optimizer
 from luthier_api.preference import Preference
@@ -188,6 +189,9 @@ class Training(Model):
     preference: Preference | None = Field(
         default=None, description="Settings of the task preference."
     )
+    classification: Classification | None = Field(
+        default=None, description="Settings of the task classification, by a head."
+    )
     dataloader_workers: int | None = Field(
         default=None, ge=0, le=64, description="Processes that load data; left out: chosen."
     )
@@ -296,6 +300,18 @@ class Training(Model):
         Rule(
             "!has(self.loss) || self.labelSmoothing == 0.0",
             "a loss of your own decides about smoothing itself: remove labelSmoothing",
+            field=".labelSmoothing",
+        ),
+        Rule(
+            "!has(self.loss) || !has(self.classification)",
+            "a loss of your own weighs classes itself: remove classification",
+            field=".classification",
+        ),
+        Rule(
+            "!has(self.classification) || self.classification.focalGamma == 0.0 || "
+            "self.labelSmoothing == 0.0",
+            "focal loss looks away from what is sure, and label smoothing keeps it unsure: remove "
+            "labelSmoothing or focalGamma",
             field=".labelSmoothing",
         ),
         Rule(

@@ -88,6 +88,29 @@ _FORMS: dict[str, Changes] = {
         "spec.evaluation.metrics": ["accuracy", "f1_micro", "f1_weighted", "precision", "recall"],
         "spec.training.labelSmoothing": 0.1,
     },
+    "uneven classes": {
+        **_columns("classification", text="phrase", label="tone"),
+        "spec.training.classification": {"classWeights": "Balanced", "focalGamma": 2},
+    },
+    "several classes of a text": {
+        **_columns("classification", text="phrase", labels="topics"),
+        "spec.dataset.labelSeparator": ";",
+        "spec.training.classification": {"classWeights": "Balanced", "focalGamma": 1},
+        "spec.evaluation.metrics": ["accuracy", "f1", "f1_micro", "loss"],
+    },
+    "how sure a class is": {
+        **_columns("classification", text="phrase", label="tone"),
+        "spec.evaluation.metrics": ["ece", "accuracy"],
+    },
+    "a number of a text": {
+        **_columns("regression", text="review", label="stars"),
+        "spec.evaluation.metrics": ["mse", "mae", "pearson", "spearman", "loss"],
+    },
+    "classes with weights of one's own": {
+        **_columns("classification", text="phrase", label="tone"),
+        "spec.training.classification": {"weights": {"angry": 2.5, "calm": 1}},
+        "spec.training.labelSmoothing": 0.1,
+    },
     "tokens and tags": {
         **_columns("extraction", tokens="words", tags="tags"),
         "spec.evaluation.metrics": ["entity_f1", "entity_precision", "entity_recall"],

@@ -14,6 +14,8 @@ def columns(**names: str) -> dict[str, Any]:
 
 WORDS = {"task": "generation"}
 CLASSES = columns(text="phrase", label="tone")
+TOPICS = columns(text="phrase", labels="topics")
+NUMBER = {"task": "regression", **columns(text="phrase", label="stars")}
 TAGS = {"task": "extraction", **columns(tokens="words", tags="tags")}
 PAIRS = {"task": "similarity", **columns(first="one", second="other", label="score")}
 UNLABELLED = {"task": "similarity", **columns(first="one", second="other")}

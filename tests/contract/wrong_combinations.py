@@ -1,6 +1,7 @@
 """Fields that are right by themselves, and wrong together: nothing is dropped in silence."""
 
 from contract.wrong import Wrong
+from contract.wrong_classes import CLASSES_OF_A_HEAD
 from contract.wrong_forms import FORMS, SIMILARITY
 from contract.wrong_methods import METHODS
 from contract.wrong_metrics import METRICS
@@ -14,6 +15,7 @@ WRONG_COMBINATIONS: list[Wrong] = [
     *METHODS,
     *OPTIMISATION,
     *SIMILARITY,
+    *CLASSES_OF_A_HEAD,
     *METRICS,
     *PREFERENCES,
 ]

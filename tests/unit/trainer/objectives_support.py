@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from unit.trainer.tiny import tiny_folder
 
-from luthier_trainer.data.examples import Chat, Completion, Labelled, Pair, Tagged, Turn
+from luthier_trainer.data.examples import (
+    Chat,
+    Completion,
+    Labelled,
+    MultiLabelled,
+    Pair,
+    Tagged,
+    Turn,
+    Valued,
+)
 from luthier_trainer.models.load import load_base
 from luthier_trainer.models.precision import Precision
 from luthier_trainer.objectives.objective import Batch
@@ -20,6 +29,12 @@ COMPLETIONS = [
 ]
 LABELS = ["deep blue", "green", "red"]
 LABELLED = [Labelled(each.prompt, each.label, each.place) for each in COMPLETIONS]
+SETS: list[tuple[str, ...]] = [("red",), ("deep blue", "green"), (), ("deep blue", "green", "red")]
+SEVERAL = [MultiLabelled(it.text, s, it.place) for it, s in zip(LABELLED, SETS, strict=True)]
+VALUED = [
+    Valued(it.text, value, it.place)
+    for it, value in zip(LABELLED, [10.0, -30.0, 12.5, 20.0], strict=True)
+]
 TAGGED = [
     Tagged(("Ada", "Lovelace", "wrote"), ("B-PER", "I-PER", "O"), "x:1"),
     Tagged(

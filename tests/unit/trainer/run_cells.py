@@ -70,6 +70,19 @@ def _labelled(number: int) -> Row:
     return {"text": text, "label": label}
 
 
+def _topics(number: int) -> Row:
+    """A text of one or two colours, or of none."""
+    text, label = _colour(number)
+    other, second = _colour(number + 1)
+    found = [[label], sorted({label, second}), []][number % 3]
+    return {"text": f"{text} {other}" if len(found) > 1 else text, "labels": found}
+
+
+def _number(number: int) -> Row:
+    text, label = _colour(number)
+    return {"text": text, "label": 100.0 * list(_THINGS).index(label) + number % 5}
+
+
 def _json(number: int) -> Row:
     text, label = _colour(number)
     return {"text": text, "answer": json.dumps({"colour": label, "n": number % 2})}
@@ -252,6 +265,30 @@ GROUPS: tuple[tuple[Form, ...], ...] = (
             ["loss", "reward_margin"],
             {"preference": {"objective": "orpo"}},
         ),
+    ),
+)
+
+
+# Learnt by the same heads as classes, on the same models and by the same methods.
+TEXT_HEADS: tuple[Form, ...] = (
+    Form(
+        "topics",
+        "classification",
+        "text, labels",
+        _CLASSES,
+        {"columns": {"text": "text", "labels": "labels"}},
+        _topics,
+        ["loss", "f1"],
+        {"classification": {"classWeights": "Balanced", "focalGamma": 1.0}},
+    ),
+    Form(
+        "numbers",
+        "regression",
+        "text, label",
+        _CLASSES,
+        {"columns": {"text": "text", "label": "label"}},
+        _number,
+        ["loss", "mse", "pearson"],
     ),
 )
 

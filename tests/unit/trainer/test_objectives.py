@@ -14,7 +14,9 @@ from unit.trainer.objectives_support import (
     LABELLED,
     LABELS,
     PAIRS,
+    SEVERAL,
     TAGGED,
+    VALUED,
     assert_same,
     backward,
     gradients,
@@ -65,7 +67,7 @@ def chosen(
     **options: Any,
 ) -> Any:
     facts = DatasetFacts.model_construct()
-    examples = Examples(rows, [], [], labels, "sha256:0", facts)
+    examples = Examples(rows, [], [], labels, "sha256:0", facts, scale=(5.0, 20.0))
     architecture = describe(tiny_folder(name))
     spec = spec_of(task, method, similarity={"pooling": pooling})
     return choose(spec, examples, tokenizer_of(name), architecture, **options)
@@ -81,6 +83,8 @@ def chosen(
         ("classification", COMPLETIONS, LABELS, "bart", "Seq2Seq", "label"),
         ("classification", LABELLED, LABELS, "bert", "Classifier", "label"),
         ("classification", LABELLED, LABELS, "llama", "Classifier", "label"),
+        ("classification", SEVERAL, LABELS, "bert", "MultiLabel", "labels"),
+        ("regression", VALUED, [], "llama", "Regressor", "number"),
         ("extraction", TAGGED, ["LOC", "PER"], "roberta", "Tagger", "tags"),
         ("similarity", PAIRS, [], "bert", "Pairs", "score"),
     ],

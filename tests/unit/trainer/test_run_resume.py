@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from unit.trainer.run_cells import GROUPS, Cell
+from unit.trainer.run_cells import GROUPS, TEXT_HEADS, Cell
 from unit.trainer.run_methods_support import spec_of
 from unit.trainer.training_runs import same
 
@@ -29,7 +29,7 @@ from luthier_trainer.finetune.run import Run
 from luthier_trainer.objectives import items
 from luthier_trainer.training.checkpointwriter import CheckpointWriter
 
-_FORMS = {form.name: form for group in GROUPS for form in group}
+_FORMS = {form.name: form for group in (*GROUPS, TEXT_HEADS) for form in group}
 _DROPOUT = {"rank": 4, "alpha": 8, "dropout": 0.2}
 
 
@@ -60,6 +60,16 @@ CASES = (
     Case("tagger", "tags", "bert", "full"),
     Case("classifier", "classes", "roberta", "adapter"),
     Case("classifier-on-a-decoder", "classes", "gpt2", "lora", lora=_DROPOUT),
+    Case(
+        "weighed-classes",
+        "classes",
+        "bert",
+        "lora",
+        {"classification": {"classWeights": "Balanced", "focalGamma": 2.0}},
+        _DROPOUT,
+    ),
+    Case("several-classes", "topics", "bert", "lora", lora=_DROPOUT),
+    Case("streamed-numbers", "numbers", "gpt2", "full"),
     Case("pairs", "cosine", "deberta-v2", "lora", lora=_DROPOUT),
     Case("pairs-in-batches", "negatives", "bert", "full"),
     Case("dpo", "simpo", "llama", "lora", {"preference": {"objective": "dpo"}}, _DROPOUT),

@@ -61,6 +61,24 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class MultiLabelled:
+    """A text and its classes, sorted, each once; maybe none."""
+
+    text: str
+    labels: tuple[str, ...]
+    place: str
+
+
+@dataclass(frozen=True)
+class Valued:
+    """A text and a number of it."""
+
+    text: str
+    label: float
+    place: str
+
+
+@dataclass(frozen=True)
 class Tagged:
     """Words and a tag for each, in BIO: O, B-X, I-X (BILOU and spans are converted)."""
 
@@ -107,7 +125,7 @@ class Answers:
         return self.given[0]
 
 
-Example = Completion | Chat | Labelled | Tagged | Pair | Answers
+Example = Completion | Chat | Labelled | MultiLabelled | Valued | Tagged | Pair | Answers
 
 
 @dataclass(frozen=True)
@@ -142,6 +160,8 @@ class Examples:
     warnings: list[str] = field(default_factory=list)
     completions: dict[str, str] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    # Of the numbers of train, where numbers are learnt: their mean and deviation.
+    scale: tuple[float, float] | None = None
     # At most evaluation.maxSamples rows, drawn by the seed: of eval, measured while training;
     # of report_split, measured when it has ended.
     watched: Sequence[Example] = ()
@@ -158,6 +178,11 @@ class Examples:
         parts = [f"{count:,} {split}" for split, count in counts.items() if count]
         text = ", ".join(parts) + " rows"
         return f"{text}, {facts.labels} labels" if facts.labels else text
+
+    @property
+    def rows_of_labels(self) -> Mapping[str, int]:
+        """Label → how many rows of train have it."""
+        return self.findings.balance.get("train", {})
 
     @property
     def report_split(self) -> str | None:

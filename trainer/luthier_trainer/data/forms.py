@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier_api.finetuning import FineTuning
-from luthier_trainer.data import answers, chats
-from luthier_trainer.data.examples import Chat, Completion, Example, Labelled, Pair, Tagged
+from luthier_trainer.data import answers, chats, textlabels
+from luthier_trainer.data.examples import Chat, Completion, Example, Pair, Tagged
 from luthier_trainer.data.row import Row, hidden
 from luthier_trainer.data.tagging import to_bio, words_and_tags
 from luthier_trainer.data.template import Template, parse_template
-from luthier_trainer.data.values import as_text, items_of, mistake
-from luthier_trainer.errors import TrainerError, data_error
+from luthier_trainer.data.values import as_text, empty, items_of, mistake
+from luthier_trainer.errors import data_error
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,18 @@ def parse_form(tuning: FineTuning) -> Form:
         convert = _spans
     elif "first" in names:
         convert = partial(_pair, any_number=tuning.training.loss is not None)
+    elif "labels" in names:
+        convert = partial(textlabels.several, separator=dataset.label_separator)
+    elif tuning.task == "regression":
+        convert = textlabels.valued
     else:
-        convert = _labelled
+        convert = textlabels.labelled
     return Form(columns, partial(convert, names))
 
 
 def _by_template(template: Template, classes: bool, row: Row) -> Completion:
     if classes:
-        _one_class(row, template.label_column)
+        textlabels.require_one(row, template.label_column)
     for column in template.columns:
         if chats.conversation(row, column) is not None:
             raise data_error(
@@ -98,7 +102,7 @@ def _by_template(template: Template, classes: bool, row: Row) -> Completion:
     values = {column: as_text(row.values[column]) for column in template.columns}
     label = values[template.label_column]
     if not label.strip():
-        raise _empty(row, template.label_column)
+        raise empty(row, template.label_column)
     text = template.render(values)
     return Completion(text.prompt, text.completion, label, row.place)
 
@@ -108,28 +112,8 @@ def _completion(names: dict[str, str], row: Row, *, learn_all: bool) -> Completi
         return chat
     prompt, completion = (as_text(row.values[names[name]]) for name in ("prompt", "completion"))
     if not completion.strip():
-        raise _empty(row, names["completion"])
+        raise empty(row, names["completion"])
     return Completion(prompt, completion, completion, row.place)
-
-
-def _one_class(row: Row, column: str) -> None:
-    value = row.values[column]
-    if isinstance(value, list | dict):
-        raise data_error(
-            "SeveralLabels",
-            f"{row.place}: {column!r} is {hidden(row.place, value)}, and classification learns one "
-            "class a row: write the label as text; to learn several at once, let the model say "
-            "them: task extraction or generation",
-        )
-
-
-def _labelled(names: dict[str, str], row: Row) -> Labelled:
-    _one_class(row, names["label"])
-    text, label = (as_text(row.values[names[name]]) for name in ("text", "label"))
-    for name, value in (("text", text), ("label", label)):
-        if not value.strip():
-            raise _empty(row, names[name])
-    return Labelled(text, label, row.place)
 
 
 def _tagged(names: dict[str, str], row: Row) -> Tagged:
@@ -144,7 +128,7 @@ def _tagged(names: dict[str, str], row: Row) -> Tagged:
 def _spans(names: dict[str, str], row: Row) -> Tagged:
     text = as_text(row.values[names["text"]])
     if not text.strip():
-        raise _empty(row, names["text"])
+        raise empty(row, names["text"])
     words, tags = words_and_tags(text, items_of(row, names["spans"]), row.place)
     return Tagged(words, tags, row.place)
 
@@ -153,7 +137,7 @@ def _pair(names: dict[str, str], row: Row, *, any_number: bool) -> Pair:
     first, second = (as_text(row.values[names[name]]) for name in ("first", "second"))
     for name, value in (("first", first), ("second", second)):
         if not value.strip():
-            raise _empty(row, names[name])
+            raise empty(row, names[name])
     label = None
     if "label" in names:
         value = row.values[names["label"]]
@@ -166,11 +150,3 @@ def _pair(names: dict[str, str], row: Row, *, any_number: bool) -> Pair:
             found = hidden(row.place, value)
             raise mistake("InvalidScore", row, f"{names['label']!r} is {found}, not {scale}")
     return Pair(first, second, label, row.place)
-
-
-def _empty(row: Row, column: str) -> TrainerError:
-    return data_error(
-        "EmptyCompletion",
-        f"{row.place}: {column!r} is empty: there is nothing to learn; fill it in or remove the "
-        "row",
-    )

@@ -5,6 +5,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from luthier_api.finetuning import FineTuning
+from luthier_trainer.errors import data_error
+
 _NAMED_LENGTH, _FEW = 40, 20
 _PAIRS = 3
 # Small letters of other scripts that look like Latin ones, and signs like those of a keyboard.
@@ -82,6 +85,47 @@ def twin_columns(columns: Iterable[str], read: Collection[str]) -> list[str]:
             one = next(name for name in group if name in read)
             warnings.append(f"beside the column {one!r} there is {others[0]!r}, which isn't read")
     return warnings
+
+
+def is_tagging(tuning: FineTuning) -> bool:
+    columns = tuning.dataset.columns
+    return bool(columns and (columns.tags or columns.spans))
+
+
+def check_labels(labels: Sequence[str], tuning: FineTuning) -> None:
+    """Raises TrainerError where there are too few labels in train to learn anything."""
+    columns = tuning.dataset.columns
+    if is_tagging(tuning):
+        if not labels:
+            raise data_error("NoEntities", "no row of train tags an entity", "dataset.train")
+        return
+    several = bool(columns and columns.labels)
+    if several and not labels:
+        raise data_error("NoLabels", "no row of train has a label", "dataset.columns.labels")
+    if not several and len(labels) < 2:
+        which = repr(labels[0]) if are_classes(labels, 1) else "the same text"
+        raise data_error(
+            "SingleLabel",
+            f"all training rows have as label {which}; classification needs at least two",
+            "dataset.train",
+        )
+
+
+def check_weights(weights: Collection[str], labels: Sequence[str], rows: int) -> None:
+    """Raises TrainerError where a weight is for a label that none of so many rows of train has."""
+    for name in weights:
+        if name in labels:
+            continue
+        named = are_classes(labels, rows)
+        has = ", ".join(labels[:_FEW]) if named else f"{len(labels)} labels"
+        near = [one for one in labels if reads_as(one) == reads_as(name)] if named else []
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise data_error(
+            "WeightOfNoLabel",
+            f"a weight is for the label {name[:_NAMED_LENGTH]!r}, which no row of train has (it "
+            f"has {has}){meant}: write labels as the rows do, or remove the weight",
+            "training.classification.weights",
+        )
 
 
 def unknown_label(label: str, known: Sequence[str], rows: int) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 Nothing slow is imported here: a mistake in the data shows within seconds.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.data.labels import (
     are_classes,
+    check_labels,
+    check_weights,
+    is_tagging,
     mixed_labels,
     twin_columns,
     twin_labels,
@@ -149,11 +153,7 @@ class _Preflight:
         for number, one in enumerate(mixed, start=1):
             splits = self._open(one, number)
             self.mixes.append(select("train", splits, one.param))
-        tagging = bool(
-            self.dataset.columns and (self.dataset.columns.tags or self.dataset.columns.spans)
-        )
-        self.labelled = tagging or tuning.task == "classification"
-        self.tagging = tagging
+        self.labelled = is_tagging(tuning) or tuning.task == "classification"
         self.scan = Scan(self.table, self.form, self.dataset.stratify_by, self.labelled)
 
     def _open(self, source: Source, number: int) -> dict[str, range]:
@@ -237,6 +237,7 @@ class _Preflight:
                 leaked=[place for rows in leaks.values() for place in self._places(rows)],
                 unread=dict(self.scan.unread_rows),
             ),
+            scale=self._scale(train),
             watched=self._sequence(self._sample(evaluation)),
             reported=self._sequence(self._sample(test if len(test) else evaluation)),
         )
@@ -335,15 +336,10 @@ class _Preflight:
                     counts.update(dict.fromkeys(groups[code], int(count)))
             balance[name] = dict(sorted(counts.items()))
         labels = list(balance["train"])
-        if self.tagging and not labels:
-            raise data_error("NoEntities", "no row of train tags an entity", "dataset.train")
-        if not self.tagging and len(labels) < 2:
-            which = repr(labels[0]) if are_classes(labels, 1) else "the same text"
-            raise data_error(
-                "SingleLabel",
-                f"all training rows have as label {which}; classification needs at least two",
-                "dataset.train",
-            )
+        check_labels(labels, self.tuning)
+        weighing = self.tuning.training.classification
+        if weighing and weighing.weights:
+            check_weights(weighing.weights, labels, len(parts["train"]))
         for name in ("eval", "test"):
             unknown = [label for label in balance[name] if label not in balance["train"]]
             if unknown:
@@ -368,6 +364,21 @@ class _Preflight:
             f"{meant}{remedy} or remove the row",
             "dataset.evalFraction" if drawn else f"dataset.{name}",
         )
+
+    def _scale(self, train: Indices) -> tuple[float, float] | None:
+        """Mean and deviation of the numbers of train."""
+        if self.tuning.task != "regression":
+            return None
+        found = self.scan.numbers[train]
+        mean, deviation = float(found.mean()), float(found.std())
+        if not deviation > 0 or not math.isfinite(deviation):
+            raise data_error(
+                "NoSpread",
+                "the numbers of all training rows are the same (or too large to tell apart): there "
+                "is nothing to learn; look at columns.label",
+                "dataset.columns.label",
+            )
+        return mean, deviation
 
     def _alike(self, balance: dict[str, dict[str, int]]) -> list[str]:
         """Labels, and columns, that may be meant as one."""

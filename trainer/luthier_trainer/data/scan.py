@@ -15,9 +15,11 @@ from luthier_trainer.data.examples import (
     Completion,
     Example,
     Labelled,
+    MultiLabelled,
     Pair,
     Tagged,
     Turn,
+    Valued,
 )
 from luthier_trainer.data.forms import Form
 from luthier_trainer.data.labels import reads_as
@@ -37,8 +39,8 @@ _HALF = "half of a surrogate pair, which is no character"
 class Scan:
     """Of every row that was scanned, by its number: hashes of the whole example and of what the
     model is asked (of the whole again, where a row asks nothing of its own), its labels and its
-    stratum as codes, and whether it is a pair of texts that aren't alike, or of answers of which
-    none is better. In memory the example itself too."""
+    stratum as codes, its number where it has one, and whether it is a pair of texts that aren't
+    alike, or of answers of which none is better. In memory the example itself too."""
 
     def __init__(self, table: Table, form: Form, stratum: str | None, labels: bool) -> None:
         count = len(table)
@@ -48,6 +50,7 @@ class Scan:
         self.stratum_codes: NDArray[np.int64] = np.zeros(count, np.int64)
         self.unlike: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.undecided: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.numbers: NDArray[np.float64] = np.zeros(count, np.float64)
         # A code stands for the labels of a row: one class, or the kinds of its entities.
         self.labels: dict[tuple[str, ...], int] = {}
         self.strata: dict[str, int] = {}
@@ -105,6 +108,8 @@ class Scan:
         for name in self._form.unread(row):
             self.unread.setdefault(name, row.place)
             self.unread_rows[name] += 1
+        if isinstance(example, Valued):
+            self.numbers[index] = example.label
         self.unlike[index] = isinstance(example, Pair) and not example.alike
         if isinstance(example, Answers):
             self.undecided[index] = example.chosen == example.rejected
@@ -182,10 +187,12 @@ def _class_column(form: Form) -> str | None:
 
 
 def labels_of(example: Example) -> tuple[str, ...]:
-    """The class of an example, or the kinds of its entities, sorted."""
+    """The class of an example, its classes, or the kinds of its entities, sorted."""
     match example:
         case Completion(label=label) | Labelled(label=label):
             return (label,)
+        case MultiLabelled(labels=labels):
+            return labels
         case Tagged(tags=tags):
             return tuple(sorted({tag[2:] for tag in tags if tag != "O"}))
         case _:
@@ -199,6 +206,10 @@ def keys(example: Example) -> tuple[str, str]:
             return example.prompt, example.completion
         case Labelled():
             return example.text, example.label
+        case MultiLabelled():
+            return example.text, _SEPARATOR.join(example.labels)
+        case Valued():
+            return example.text, str(example.label)
         case Tagged():
             return _SEPARATOR.join(example.tokens), _SEPARATOR.join(example.tags)
         case Chat():

@@ -38,10 +38,14 @@ def items_of(row: Row, column: str) -> list[Any]:
     """A list; in .csv it is written as JSON. Raises TrainerError (InvalidList, MalformedRow)."""
     value = value_of(row, column)
     if not isinstance(value, list):
-        if _PRINTED.match(as_text(row.values[column])):
+        if is_printed(row.values[column]):
             raise printed(row, column)
         raise mistake("InvalidList", row, f"{column!r} is no list (in .csv: a list as JSON)")
     return value
+
+
+def is_printed(value: Any) -> bool:
+    return _PRINTED.match(as_text(value)) is not None
 
 
 def printed(row: Row, column: str) -> TrainerError:
@@ -64,3 +68,11 @@ def _decoded(value: Any) -> Any:
 
 def mistake(code: str, row: Row, problem: str) -> TrainerError:
     return data_error(code, f"{row.place}: {problem}; correct or remove the row")
+
+
+def empty(row: Row, column: str) -> TrainerError:
+    return data_error(
+        "EmptyCompletion",
+        f"{row.place}: {column!r} is empty: there is nothing to learn; fill it in or remove the "
+        "row",
+    )

@@ -1,4 +1,5 @@
-"""One class per example: accuracy, precision, recall, F1, as scikit-learn computes them."""
+"""One class per example, or any number: accuracy, precision, recall, F1, as scikit-learn computes
+them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,20 +10,22 @@ import numpy as np
 from luthier_trainer.evaluation.bootstrap import Floats
 
 VALUES = ("accuracy", "f1", "f1_micro", "f1_weighted", "precision", "recall")
+Answer = str | Sequence[str]
 
 
-def statistics(gold: Sequence[str], predicted: Sequence[str]) -> Floats:
-    """[examples, 3 × classes]: for each class 1 where it was hit, was predicted, was right."""
-    names = sorted({*gold, *predicted})
+def statistics(gold: Sequence[Answer], predicted: Sequence[Answer]) -> Floats:
+    """[examples, 2 + 3 × classes]: whether all of it is right, 1; then for each class 1 where it
+    was hit, was predicted, was right."""
+    right, answered = [_set(each) for each in gold], [_set(each) for each in predicted]
+    names = sorted(set().union(*right, *answered))
     number = {name: index for index, name in enumerate(names)}
-    right = np.array([number[name] for name in gold])
-    answered = np.array([number[name] for name in predicted])
     found = np.zeros((len(gold), 3, len(names)))
-    rows = np.arange(len(gold))
-    found[rows, 0, right] = right == answered
-    found[rows, 1, answered] = 1
-    found[rows, 2, right] = 1
-    return found.reshape(len(gold), -1)
+    for row, (expected, given) in enumerate(zip(right, answered, strict=True)):
+        for kind, labels in enumerate((expected & given, given, expected)):
+            found[row, kind, [number[label] for label in labels]] = 1
+    exact = [float(each == other) for each, other in zip(right, answered, strict=True)]
+    whole = np.stack([np.array(exact), np.ones(len(gold))], axis=1)
+    return np.concatenate([whole, found.reshape(len(gold), -1)], axis=1)
 
 
 def values(sums: Floats) -> Floats:
@@ -31,7 +34,8 @@ def values(sums: Floats) -> Floats:
     Means over classes are over those that occur, as scikit-learn's are; what would divide
     by zero is 0.
     """
-    hits, predicted, gold = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
+    exact, count = sums[:, 0], sums[:, 1]
+    hits, predicted, gold = np.moveaxis(sums[:, 2:].reshape(len(sums), 3, -1), 1, 0)
     f1 = _ratio(2 * hits, predicted + gold)
     occurring = predicted + gold > 0
     all_hits, all_gold = hits.sum(axis=1), gold.sum(axis=1)
@@ -40,7 +44,7 @@ def values(sums: Floats) -> Floats:
         return _ratio((scores * occurring).sum(axis=1), occurring.sum(axis=1))
 
     columns = (
-        _ratio(all_hits, all_gold),
+        _ratio(exact, count),
         macro(f1),
         _ratio(2 * all_hits, predicted.sum(axis=1) + all_gold),
         _ratio((f1 * gold).sum(axis=1), all_gold),
@@ -50,10 +54,15 @@ def values(sums: Floats) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def table(gold: Sequence[str], predicted: Sequence[str]) -> list[dict[str, Any]]:
+def table(gold: Sequence[Answer], predicted: Sequence[Answer]) -> list[dict[str, Any]]:
     """Precision, recall and F1 of each class that occurs, and how many examples it has."""
-    hits = Counter(g for g, p in zip(gold, predicted, strict=True) if g == p)
-    return score_rows(hits, Counter(predicted), Counter(gold))
+    pairs = [(_set(g), _set(p)) for g, p in zip(gold, predicted, strict=True)]
+    hits = Counter(label for g, p in pairs for label in g & p)
+    return score_rows(
+        hits,
+        Counter(label for _, p in pairs for label in p),
+        Counter(label for g, _ in pairs for label in g),
+    )
 
 
 def score_rows(
@@ -78,6 +87,10 @@ def confusion(
     """How often each label (row) was answered by each (column)."""
     seen = Counter(zip(gold, predicted, strict=True))
     return [[seen[right, answer] for answer in labels] for right in labels]
+
+
+def _set(answer: Answer) -> frozenset[str]:
+    return frozenset([answer] if isinstance(answer, str) else answer)
 
 
 def _share(part: int, whole: int) -> float:

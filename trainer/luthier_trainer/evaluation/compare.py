@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier_api.finetunejob import Change, EvaluationResult
@@ -117,6 +117,14 @@ def with_incumbent(
     return Comparison(result, document)
 
 
+def with_reading(comparison: Comparison, split: str, found: Mapping[str, Any]) -> Comparison:
+    """The same, with how the tuned model's logits are read, and what that changed on `split`."""
+    return replace(
+        comparison,
+        document={**comparison.document, "reading": {"split": split, **found}},
+    )
+
+
 def not_compared(comparison: Comparison, why: str) -> Comparison:
     """The same, with why there is no comparison with what is in use."""
     result = comparison.result.model_copy(update={"not_compared": why[:300]})
@@ -167,14 +175,16 @@ def _details(sides: Mapping[str, Measurement]) -> dict[str, Any]:
     answers = {
         name: [prediction.answer for prediction in side.predictions] for name, side in sides.items()
     }
-    if kind not in ("label", "tags") or any(None in each for each in answers.values()):
+    if kind not in ("label", "labels", "tags") or any(None in each for each in answers.values()):
         return {}  # other kinds have no classes; or only losses were asked for
     if kind == "tags":
         return {"entities": {n: spans.entity_table(gold, each) for n, each in answers.items()}}
-    labels = sorted({*gold, *(label for each in answers.values() for label in each)})
     details: dict[str, Any] = {
         "classes": {name: classes.table(gold, each) for name, each in answers.items()}
     }
+    if kind == "labels":
+        return details
+    labels = sorted({*gold, *(label for each in answers.values() for label in each)})
     if len(labels) <= _MOST_LABELS:
         details["confusion"] = {
             "labels": labels,

@@ -129,9 +129,9 @@ def _predict(
     world = world or World()
     found: dict[int, Prediction] = {}
     rest = sorted(set(range(len(items))).difference(answered))
-    with _evaluating(model, autocast), in_step(unwrapped(model)):
+    with evaluating_with(model, autocast), in_step(unwrapped(model)):
         for indices, answers in ((answered, True), (rest, False)):
-            for number, batch in enumerate(_by_length(items, indices, batch_size)):
+            for number, batch in enumerate(by_length(items, indices, batch_size)):
                 if number % world.size != world.rank:
                     continue
                 predictions = objective.predict(
@@ -162,7 +162,7 @@ def _by_example(predictions: Sequence[Prediction], firsts: Sequence[int]) -> Seq
 
 
 @contextmanager
-def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
+def evaluating_with(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None]:
     """No dropout, no gradients; afterwards the model is as it was."""
     device = next(model.parameters()).device.type
     with (
@@ -173,7 +173,7 @@ def _evaluating(model: nn.Module, autocast: torch.dtype | None) -> Iterator[None
         yield
 
 
-def _by_length(
+def by_length(
     items: Sequence[Item], indices: Sequence[int], batch_size: int
 ) -> Iterator[list[int]]:
     """Batches of similar length, the longest first: what memory they need shows at once."""

@@ -8,15 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from luthier_api.evaluation import lower_is_better
 from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error, unsupported
-from luthier_trainer.evaluation import classes, pairs, preferences, spans, texts
+from luthier_trainer.evaluation import (
+    calibration,
+    classes,
+    errors,
+    pairs,
+    preferences,
+    spans,
+    texts,
+)
 from luthier_trainer.evaluation.bootstrap import Floats, Weighted
 from luthier_trainer.objectives.objective import AnswerKind, Objective, Prediction
+from luthier_trainer.objectives.reading import Read
 
 # Models whose loss is per token of a text: only theirs has a perplexity.
 LANGUAGE_MODELS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
-_LOWER_IS_BETTER = ("loss", "perplexity", "kl")
 _LARGEST_EXPONENT = 709.0
 
 
@@ -24,13 +33,13 @@ _LARGEST_EXPONENT = 709.0
 class Family:
     """Metrics that come from the same statistics.
 
-    `weigh` takes the right answers and the predictions. `answers` is the kind of answer
-    that it compares; None: it needs none. `scored`: the predictions' scores tell it, which they
+    `weigh` takes the right answers and the predictions. `answers` are the kinds of answer
+    that it compares; empty: it needs none. `scored`: the predictions' scores tell it, which they
     have without an answer, too.
     """
 
     values: tuple[str, ...]
-    answers: AnswerKind | None
+    answers: tuple[AnswerKind, ...]
     weigh: Callable[[Sequence[Any], Sequence[Prediction]], Weighted]
     scored: bool = False
 
@@ -44,13 +53,16 @@ Comparing = Callable[[Sequence[Any], Sequence[Any]], Any]
 
 
 def _of_answers(
-    kind: AnswerKind, names: tuple[str, ...], weigh: Callable[[Sequence[Any], list[Any]], Weighted]
+    kinds: AnswerKind | tuple[AnswerKind, ...],
+    names: tuple[str, ...],
+    weigh: Callable[[Sequence[Any], list[Any]], Weighted],
 ) -> Family:
-    return Family(names, kind, lambda gold, found: weigh(gold, [each.answer for each in found]))
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
+    return Family(names, kinds, lambda gold, found: weigh(gold, [each.answer for each in found]))
 
 
 def _of_sums(
-    kind: AnswerKind,
+    kind: AnswerKind | tuple[AnswerKind, ...],
     names: tuple[str, ...],
     statistics: Comparing,
     value: Callable[[Floats], Floats],
@@ -67,11 +79,17 @@ def _of_scores(
     def weigh(_: Sequence[Any], found: Sequence[Prediction]) -> Weighted:
         return summed(statistics(np.array([each.scores for each in found], float)), value)
 
-    return Family(names, kind, weigh, scored=True)
+    return Family(names, (kind,), weigh, scored=True)
 
 
 def _losses(_: Sequence[Any], predictions: Sequence[Prediction]) -> Weighted:
     return summed(np.array([(each.loss, each.targets) for each in predictions], float), _per_target)
+
+
+def _calibration(gold: Sequence[Any], predictions: Sequence[Prediction]) -> Weighted:
+    right = [each.answer == label for each, label in zip(predictions, gold, strict=True)]
+    sure = [each.confidence or 0.0 for each in predictions]
+    return summed(calibration.statistics(right, sure), calibration.ece)
 
 
 def _per_target(sums: Floats) -> Floats:
@@ -82,8 +100,9 @@ def _per_target(sums: Floats) -> Floats:
 
 _ENTITIES = ("entity_f1", "entity_precision", "entity_recall")
 FAMILIES = (
-    Family(("loss", "perplexity"), None, _losses),
-    _of_sums("label", classes.VALUES, classes.statistics, classes.values),
+    Family(("loss", "perplexity"), (), _losses),
+    Family(("ece",), ("label",), _calibration),
+    _of_sums(("label", "labels"), classes.VALUES, classes.statistics, classes.values),
     _of_sums("tags", _ENTITIES, partial(spans.statistics, find=spans.found_entities), spans.values),
     _of_sums("text", ("exact_match",), texts.exact_statistics, texts.means),
     _of_sums(
@@ -95,8 +114,9 @@ FAMILIES = (
     _of_sums("text", ("bleu",), texts.bleu_statistics, texts.bleu),
     _of_sums("text", ("chrf",), texts.chrf_statistics, texts.chrf),
     _of_sums("text", texts.ROUGE, texts.rouge_statistics, texts.means),
-    _of_answers("score", ("spearman",), pairs.spearman),
-    _of_answers("score", ("pearson",), pairs.pearson),
+    _of_answers(("score", "number"), ("spearman",), pairs.spearman),
+    _of_answers(("score", "number"), ("pearson",), pairs.pearson),
+    _of_sums("number", errors.VALUES, errors.statistics, errors.values),
     _of_scores("preference", preferences.PAIRS, preferences.of_pairs, preferences.means),
     _of_scores("preference", preferences.REWARDS, preferences.of_rewards, preferences.rewards),
     _of_scores("preference", ("kl",), preferences.of_kl, preferences.means),
@@ -131,9 +151,10 @@ def measurable(objective: Objective) -> tuple[str, ...]:
     return tuple(
         name
         for family in FAMILIES
-        if family.answers in (None, objective.answer_kind)
+        if not family.answers or objective.answer_kind in family.answers
         for name in family.values
         if name != "perplexity" or _has_perplexity(objective)
+        if name != "ece" or isinstance(objective, Read)
     )
 
 
@@ -161,7 +182,7 @@ def watched(
             "evaluation.metrics names",
             param,
         )
-    return name, name in _LOWER_IS_BETTER
+    return name, lower_is_better(name)
 
 
 def needs_answers(values: Sequence[str]) -> bool:

@@ -30,10 +30,12 @@ def answered(
 
 
 def in_words(answer: Any, example: Example) -> str:
-    """An answer of any kind: tags as the entities that they mark, a score by its digits."""
+    """An answer of any kind: tags as the entities that they mark, a number by its digits."""
     if isinstance(answer, list) and isinstance(example, Tagged):
         return "\n".join(
             f"{kind}: {' '.join(example.tokens[begin : end + 1])}"
             for begin, end, kind in entities(answer)
         )
+    if isinstance(answer, list):
+        return ", ".join(answer) or "(none)"
     return f"{answer:.3f}" if isinstance(answer, float) else str(answer).strip()

@@ -22,7 +22,9 @@ from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.items import lengths
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
+from luthier_trainer.objectives.reading import read_by
 from luthier_trainer.objectives.tokens import pad_token
+from luthier_trainer.published import ask as asking
 from luthier_trainer.published.artifact import Artifact, base_of, open_artifact
 
 # (model, objective, items) → what the model made of them.
@@ -69,6 +71,8 @@ def measure_incumbent(
     gold = [objective.gold(examples.reported[row]) for row in rows]
     if gold != [plan.objective.gold(prepared.examples.reported[row]) for row in rows]:
         raise NotComparableError("what counts as right on these rows is another than for it")
+    told = asking.read(folder / part)
+    objective = read_by(objective, told.reading if told else None)
     items = objective.encode(examples.reported)
     source = BaseSource(
         folder=model_folder,

@@ -21,10 +21,12 @@ from luthier_trainer.methods.apply import trained_type, tune
 from luthier_trainer.methods.merge import merging_bytes
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.models.architecture import describe
+from luthier_trainer.models.heads import keeps_head
 from luthier_trainer.models.load import BaseSource
 from luthier_trainer.models.precision import Precision, resolve_precision
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import batching
+from luthier_trainer.objectives.forward import unwrapped
 from luthier_trainer.objectives.items import lengths, were_estimated
 from luthier_trainer.objectives.objective import Item, ShownObjective
 from luthier_trainer.objectives.outputlayer import remember_plain_head
@@ -143,6 +145,8 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         **resolved.notes,
         **parallel.notes,
         **tuned.resolved,
+        **getattr(objective, "notes", {}),
+        **_head_notes(objective, tuned),
     }
     if objective.max_length < training.max_length:
         notes["maxLength"] = str(objective.max_length)
@@ -164,6 +168,17 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
         shared=parallel.shared,
     )
     return plan, tuned, found
+
+
+def _head_notes(objective: ShownObjective, tuned: Tuned) -> dict[str, str]:
+    """Whose weights a head for labels begins with."""
+    if not objective.head.labels:
+        return {}
+    told = (
+        "the base's own: its labels are the same" if keeps_head(unwrapped(tuned.model)) else "new"
+    )
+    log(f"head for {len(objective.head.labels)} labels: {told}")
+    return {"head": told}
 
 
 def resumed_step(found: Found | None) -> int:

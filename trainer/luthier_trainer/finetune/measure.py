@@ -11,9 +11,10 @@ from typing import Any
 from luthier_trainer.distributed.world import World
 from luthier_trainer.errors import measuring
 from luthier_trainer.evaluation.answered import Answered
-from luthier_trainer.evaluation.compare import Comparison, compare
+from luthier_trainer.evaluation.compare import Comparison, compare, with_reading
 from luthier_trainer.evaluation.measure import Measurement, OnRows
 from luthier_trainer.evaluation.measure import measure as measured_on
+from luthier_trainer.evaluation.readout import fitted
 from luthier_trainer.evaluation.rowprogress import RowProgress
 from luthier_trainer.evaluation.samples import answered
 from luthier_trainer.finetune.job import Job
@@ -24,6 +25,7 @@ from luthier_trainer.finetune.train import check_of
 from luthier_trainer.log import log
 from luthier_trainer.methods.tuned import Tuned
 from luthier_trainer.objectives.objective import Item, Objective
+from luthier_trainer.objectives.reading import read_by
 
 # Rows of the sheet for people, and of samples.json.
 _SAMPLES = 20
@@ -32,7 +34,8 @@ _SAMPLES = 20
 @dataclass(frozen=True)
 class Measured:
     """`comparison`, `base` and `tuned` are None where there are no rows to measure on. `items`: the
-    measured rows, encoded once for all models; `answers`: of both models to the first of them."""
+    measured rows, encoded once for all models; `answers`: of both models to the first of them.
+    `objective`: as it reads the tuned model's answers."""
 
     comparison: Comparison | None = None
     base: Measurement | None = None
@@ -40,6 +43,7 @@ class Measured:
     items: Sequence[Item] = ()
     answers: Sequence[Answered] = ()
     warnings: tuple[str, ...] = ()
+    objective: Objective | None = None
 
 
 def measure_together(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured:
@@ -65,23 +69,48 @@ def _measure(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned) -> Measured
     rows = prepared.examples.reported
     encoded = prepared.encoded(job, "reported", rows)
     items = in_context(plan.objective, encoded, plan.kept_start.get("reported"))
+    objective, reading = _read(job, prepared, plan, tuned)
     own = 2 * math.ceil(len(items) / job.world.size)
     progress = RowProgress(job.reporter, "Evaluating", own, check_of(job, plan))
-    found = partial(
-        answers, job, prepared, plan, objective=plan.objective, items=items, on_rows=progress
-    )
-    after = found(tuned.model, world=job.world)
+    found = partial(answers, job, prepared, plan, items=items, on_rows=progress)
+    after = found(tuned.model, objective=objective, world=job.world)
     with as_start(plan.objective, tuned) as model:
-        before = found(model, world=job.world)
+        before = found(model, objective=plan.objective, world=job.world)
     if not job.world.is_first:
         return Measured()
     comparison = compare(before, after, prepared.values, split)
+    if reading:
+        comparison = with_reading(comparison, "eval", reading)
     tell(job, comparison)
     for name, value in comparison.result.tuned.items():
         log(f"{name}: base {before.values([name])[name]:.4f}, tuned {value:.4f}")
     log(f"evaluated {len(rows)} {split} rows twice in {time.monotonic() - started:.1f} s")
     said = answered(plan.objective, rows, before, after, _SAMPLES)
-    return Measured(comparison, before, after, items, said)
+    return Measured(comparison, before, after, items, said, objective=objective)
+
+
+def _read(
+    job: Job, prepared: Prepared, plan: Plan, tuned: Tuned
+) -> tuple[Objective, dict[str, Any]]:
+    """The objective with the tuned model's logits read as suits the rows of eval, and what that
+    changed there: nothing where there are too few, or no classes of a head."""
+    items, batch_size = prepared.eval_items, job.tuning.evaluation.batch_size
+    if not items:
+        return plan.objective, {}
+    progress = RowProgress(job.reporter, "Calibrating", len(items), check_of(job, plan))
+    with measuring(batch_size):
+        found = fitted(
+            tuned.model,
+            plan.objective,
+            items,
+            batch_size=batch_size,
+            autocast=plan.autocast,
+            on_rows=progress,
+        )
+    if found is None:
+        return plan.objective, {}
+    log(f"read by temperature {found.reading.temperature:.4g}: {found.told}")
+    return read_by(plan.objective, found.reading), found.document
 
 
 def answers(

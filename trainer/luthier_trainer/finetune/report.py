@@ -32,7 +32,8 @@ def write_report(
     plot_loss(journal, report / "loss.png", f"{spec.run.namespace}/{spec.run.name}")
     links = [name for name in LINKS if (report / name).exists()]
     evaluation = comparison.result if comparison else None
-    (report / "index.html").write_text(page(spec, journal, evaluation, facts, links))
+    details = comparison.document if comparison else {}
+    (report / "index.html").write_text(page(spec, journal, evaluation, facts, links, details))
     (folder / "README.md").write_text(card(spec, evaluation, facts))
 
 

@@ -69,7 +69,8 @@ def _against_quantized(
     model.to(tuned.model.device)
     items = measured.items
     progress = RowProgress(job.reporter, "Checking merge", len(items), job.interrupt.check)
-    found = answers(job, prepared, plan, model, plan.objective, items, progress)
+    objective = measured.objective or plan.objective
+    found = answers(job, prepared, plan, model, objective, items, progress)
     job.reporter.update(stage="Publishing")
     before = measured.comparison.result.tuned
     changes = {
@@ -88,7 +89,7 @@ def _ask(job: Job, prepared: Prepared, plan: Plan, tuned: Tuned, measured: Measu
     generates = getattr(model, "generation_config", None) is not None
     return asking.describe(
         job.tuning,
-        plan.objective,
+        measured.objective or plan.objective,
         prepared.tokenizer,
         [prepared.examples.reported[index] for index in range(count)],
         [measured.items[index] for index in begins(measured.items)[:count]],

@@ -113,6 +113,7 @@ def shape_of(
         "ownLoss": tuning.training.loss is not None,
         "similarity": tuning.training.similarity and tuning.training.similarity.to_json(),
         "labels": examples.labels,
+        "head": objective.head.labels,
         "completions": examples.completions,
         "tokenizer": _tokenizer_files(model_folder),
         "chatTemplate": str(tokenizer.chat_template),

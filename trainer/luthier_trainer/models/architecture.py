@@ -1,5 +1,6 @@
 """What a model can be used for, told from its config.json before any weight is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +36,18 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """A kind of model, and the auto classes of transformers that can load it for training."""
+    """A kind of model, and the auto classes of transformers that can load it for training.
+    `labels`: of the head that it says it ends in, in order; empty where it names none."""
 
     model_type: str
     kind: Kind
     auto_classes: frozenset[str]
+    labels: tuple[str, ...] = ()
+
+    def ordered(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """The labels of a task, in the order of its own head where that has the same."""
+        same = len(labels) == len(self.labels) and set(labels) == set(self.labels)
+        return self.labels if same else tuple(labels)
 
     def require(self, auto_class: str) -> None:
         """Raises TrainerError (WrongArchitecture) unless the model can end in `auto_class`."""
@@ -74,7 +82,16 @@ def describe(folder: Path) -> Architecture:
         supporting -= {"AutoModelForCausalLM"}
     if kind == "encoder-decoder":
         supporting -= {"AutoModel"}  # one vector for a text is the work of an encoder
-    return Architecture(str(model_type), kind, frozenset(supporting))
+    return Architecture(str(model_type), kind, frozenset(supporting), _labels(config))
+
+
+def _labels(config: dict[str, Any]) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if not isinstance(named, dict):
+        return ()
+    found = (named.get(str(index)) for index in range(len(named)))
+    labels = tuple(each for each in found if isinstance(each, str))
+    return labels if len(labels) == len(named) else ()
 
 
 def _read(folder: Path) -> dict[str, Any]:

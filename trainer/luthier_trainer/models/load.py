@@ -13,7 +13,7 @@ from luthier_trainer.machine.runtime import hide_unused_packages
 from luthier_trainer.models.architecture import describe
 from luthier_trainer.models.dropout import override_dropout
 from luthier_trainer.models.files import main_type
-from luthier_trainer.models.heads import Head, remember_new_modules
+from luthier_trainer.models.heads import Head, remember_new_modules, renew_head
 from luthier_trainer.models.precision import Precision, resolve_precision, widen_stream
 from luthier_trainer.models.quantized import keep_packing, quantization_config, quantized_device
 
@@ -112,6 +112,8 @@ def load_base(
         ) from error
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     _check_complete(model, head, missing)
+    if head.labels and head.labels != architecture.labels:
+        missing = sorted([*missing, *renew_head(model, len(head.labels), seed, missing)])
     remember_new_modules(model, missing)
     if quantization:
         keep_packing(model)
@@ -208,6 +210,8 @@ def _config(folder: Path, head: Head, pad_id: int | None, dropout: float | None)
         config.num_labels = len(head.labels)
         config.id2label = dict(enumerate(head.labels))
         config.label2id = {label: index for index, label in enumerate(head.labels)}
+        if head.problem:
+            config.problem_type = head.problem
         if pad_id is not None:
             config.pad_token_id = pad_id
         elif config.pad_token_id is None:

@@ -87,7 +87,7 @@ class Causal:
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return len(batch["labels"]) if self._custom else count_targets(batch["labels"])
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         if self._custom:
             outputs = predict_targets(model, batch, False, use_cache=False).output
             outputs.logits = outputs.logits[:, -batch["labels"].shape[1] :]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from luthier_api.classification import Classification
 from luthier_api.finetuning import FineTuning
 from luthier_api.preference import Preference
 from luthier_api.training import Similarity
@@ -14,8 +15,10 @@ from luthier_trainer.data.examples import (
     Example,
     Examples,
     Labelled,
+    MultiLabelled,
     Pair,
     Tagged,
+    Valued,
 )
 from luthier_trainer.errors import TrainerError, data_error, unsupported
 from luthier_trainer.log import log
@@ -24,12 +27,15 @@ from luthier_trainer.models.dropout import attention_dropout
 from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.classifier import Classifier
+from luthier_trainer.objectives.classweights import class_weights, positive_weights
 from luthier_trainer.objectives.custom import Custom, is_of_pairs
 from luthier_trainer.objectives.forward import unwrapped
+from luthier_trainer.objectives.multilabel import MultiLabel
 from luthier_trainer.objectives.objective import Objective, ShownObjective
 from luthier_trainer.objectives.pairs import Pairs
 from luthier_trainer.objectives.positions import longest
 from luthier_trainer.objectives.preferences import Preferences
+from luthier_trainer.objectives.regressor import Regressor
 from luthier_trainer.objectives.scoring import label_completions
 from luthier_trainer.objectives.seq2seq import Seq2Seq
 from luthier_trainer.objectives.tagger import Tagger
@@ -85,15 +91,34 @@ def choose(
         return Pairs(tokenizer, max_length, similarity, **common)
     if isinstance(example, Answers):
         return _preferences(spec, example, tokenizer, architecture, max_length, now)
+    settings = training.classification or Classification()
+    if isinstance(example, MultiLabelled):
+        _require(spec, example, "classification")
+        architecture.require("AutoModelForSequenceClassification")
+        rows = examples.rows_of_labels
+        names = architecture.ordered(examples.labels)
+        weights = positive_weights(settings, names, rows, len(examples.train))
+        common |= {"weights": weights, "gamma": settings.focal_gamma}
+        return MultiLabel(tokenizer, names, max_length, **common)
+    if isinstance(example, Valued):
+        _require(spec, example, "regression")
+        architecture.require("AutoModelForSequenceClassification")
+        assert examples.scale
+        columns = spec.dataset.columns
+        name = (columns.label if columns else None) or "number"
+        return Regressor(tokenizer, name, examples.scale, max_length, **common)
     common["smoothing"] = training.label_smoothing
     if isinstance(example, Labelled):
         _require(spec, example, "classification")
         architecture.require("AutoModelForSequenceClassification")
-        return Classifier(tokenizer, examples.labels, max_length, **common)
+        names = architecture.ordered(examples.labels)
+        weights = class_weights(settings, names, examples.rows_of_labels)
+        common |= {"weights": weights, "gamma": settings.focal_gamma}
+        return Classifier(tokenizer, names, max_length, **common)
     if isinstance(example, Tagged):
         _require(spec, example, "extraction")
         architecture.require("AutoModelForTokenClassification")
-        return Tagger(tokenizer, examples.labels, max_length, **common)
+        return Tagger(tokenizer, examples.labels, max_length, order=architecture.ordered, **common)
 
     common["max_new_tokens"] = spec.evaluation.max_new_tokens
     in_words = ("generation", "summarization", "extraction")

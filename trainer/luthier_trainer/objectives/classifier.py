@@ -13,15 +13,18 @@ from torch import Tensor, nn
 from luthier_trainer.data.examples import Example, Labelled
 from luthier_trainer.data.row import hidden
 from luthier_trainer.errors import data_error
-from luthier_trainer.objectives.collate import padded, padding_mask
-from luthier_trainer.objectives.custom import Custom, count_labels, of_heads
+from luthier_trainer.models.heads import Head
+from luthier_trainer.objectives.classloss import summed_cross_entropy
+from luthier_trainer.objectives.custom import Custom, scaled
 from luthier_trainer.objectives.forward import on_device
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import losses_of_examples
+from luthier_trainer.objectives.loss import divided, losses_of_examples
 from luthier_trainer.objectives.numbers import joined, parted
-from luthier_trainer.objectives.objective import AnswerKind, Batch, Head, Prediction
+from luthier_trainer.objectives.objective import AnswerKind, Batch, Prediction
+from luthier_trainer.objectives.reading import Reading
+from luthier_trainer.objectives.textheads import Shown, first, forward, shown, text_batch
 from luthier_trainer.objectives.texts import TextEncoder
-from luthier_trainer.objectives.tokens import pad_token, token_texts
+from luthier_trainer.objectives.tokens import pad_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,9 @@ class Classifier:
     """The answer is the class of the largest logit. A decoder's head looks at the last token
     that isn't config.pad_token_id, which must be `pad_id`.
 
-    A custom loss gets the outputs (logits [examples, classes]) and the batch with `labels`.
+    A custom loss gets the outputs (logits [examples, classes]) and the batch with `labels`. In
+    ours a row counts by the `weights` of the classes, and with `gamma` less where it is sure.
+    What is measured is the plain loss: models that are trained by others can be compared.
     """
 
     answer_kind: AnswerKind = "label"
@@ -62,16 +67,25 @@ class Classifier:
         max_length: int,
         *,
         smoothing: float = 0.0,
+        weights: Sequence[float] | None = None,
+        gamma: float = 0.0,
         custom: Custom | None = None,
     ) -> None:
         self.head = Head("AutoModelForSequenceClassification", tuple(labels))
+        self.reading = Reading(answer="label")
         self.pad_id = pad_token(tokenizer)
         self._tokenizer = tokenizer
         self._texts = TextEncoder(tokenizer, max_length)
         self.max_length = max_length
         self._indices = {label: index for index, label in enumerate(labels)}
-        self._smoothing = smoothing
+        self._smoothing, self._gamma = smoothing, gamma
+        self._weights = None if weights is None else torch.tensor(weights)
         self._custom = custom
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the weights came to, for people."""
+        return weight_notes(self._weights)
 
     def encode(self, examples: Sequence[Example]) -> Sequence[Classed]:
         return encoded(examples, self._encode)
@@ -79,47 +93,48 @@ class Classifier:
     def _encode(self, examples: Sequence[Labelled]) -> list[Classed]:
         texts = self._texts.encode([example.text for example in examples])
         return [
-            Classed(text.ids, self._index(example), text.cut)
+            Classed(text.ids, index_of(example.label, self._indices, example.place), text.cut)
             for text, example in zip(texts, examples, strict=True)
         ]
 
-    def _index(self, example: Labelled) -> int:
-        if example.label not in self._indices:
-            raise data_error(
-                "LabelWithoutExamples",
-                f"{example.place}: the label is {hidden(example.place, example.label)}, and no "
-                "training row has it; add some or remove the row",
-            )
-        return self._indices[example.label]
-
     def collate(self, items: Sequence[Any]) -> Batch:
         """input_ids, attention_mask [examples, longest]; labels [examples]."""
-        ids = [item.ids for item in items]
-        return {
-            "input_ids": padded(ids, self.pad_id),
-            "attention_mask": padding_mask(ids),
-            "labels": torch.tensor([item.label for item in items]),
-        }
+        return text_batch(items, self.pad_id, torch.tensor([item.label for item in items]))
 
     def count_tokens(self, batch: Mapping[str, Tensor]) -> int:
         return int(batch["attention_mask"].sum())
 
-    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        return count_labels(batch["labels"], self._custom)
+    def count_targets(self, batch: Mapping[str, Tensor]) -> float:
+        labels = batch["labels"]
+        if self._weights is None:
+            return len(labels)
+        return float(self._weights[labels.cpu()].double().sum())
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
-        outputs = _forward(model, batch)
-        return of_heads(outputs, batch, count, self._smoothing, self._custom)
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
+        outputs, labels = forward(model, batch), batch["labels"]
+        if self._custom:
+            return scaled(self._custom(outputs, dict(batch)), len(labels), count)
+        weights = None if self._weights is None else self._weights.to(labels.device)
+        loss = summed_cross_entropy(outputs.logits, labels, weights, self._smoothing, self._gamma)
+        return divided(loss, count)
+
+    def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """[examples, classes], in fp32."""
+        logits: Tensor = forward(model, batch).logits
+        return logits.float()
 
     def predict(self, model: nn.Module, items: Sequence[Any], *, answers: bool) -> list[Prediction]:
         batch = on_device(model, self.collate(items))
-        logits = _forward(model, batch).logits
+        logits = self.logits(model, batch)
         losses = losses_of_examples(logits[:, None], batch["labels"][:, None])
+        if not answers:
+            return [Prediction(*loss) for loss in losses]
         names = self.head.labels
         best = logits.argmax(dim=-1).tolist()
+        sure = (logits / self.reading.temperature).softmax(-1).max(-1).values.tolist()
         return [
-            Prediction(*loss, names[index] if answers else None)
-            for loss, index in zip(losses, best, strict=True)
+            Prediction(*loss, names[index], confidence=confidence)
+            for loss, index, confidence in zip(losses, best, sure, strict=True)
         ]
 
     def gold(self, example: Any) -> str:
@@ -130,14 +145,24 @@ class Classifier:
         text: str = example.text
         return text
 
-    def mask_view(self, items: Sequence[Any], n: int) -> list[list[tuple[str, bool]]]:
+    def mask_view(self, items: Sequence[Any], n: int) -> Shown:
         """Tokens of the first n items as text; the loss counts none of them, but the class."""
-        return [
-            [(text, False) for text in token_texts(self._tokenizer, items[index].ids)]
-            + [(self.head.labels[items[index].label], True)]
-            for index in range(min(n, len(items)))
-        ]
+        some = first(items, n)
+        return shown(self._tokenizer, some, [self.head.labels[item.label] for item in some])
 
 
-def _forward(model: nn.Module, batch: Mapping[str, Tensor]) -> Any:
-    return model(**{name: value for name, value in batch.items() if name != "labels"})
+def index_of(label: str, indices: Mapping[str, int], place: str) -> int:
+    """Raises TrainerError (LabelWithoutExamples)."""
+    if label not in indices:
+        raise data_error(
+            "LabelWithoutExamples",
+            f"{place}: the label is {hidden(place, label)}, and no training row has it; add some "
+            "or remove the row",
+        )
+    return indices[label]
+
+
+def weight_notes(weights: Tensor | None) -> dict[str, str]:
+    if weights is None:
+        return {}
+    return {"classWeights": f"{float(weights.min()):.4g} to {float(weights.max()):.4g}"}

@@ -17,7 +17,7 @@ from luthier_trainer.objectives.tokens import IGNORED
 Custom = Callable[..., Tensor]
 
 
-def scaled(loss: Tensor, examples: int, count: int | Tensor) -> Tensor:
+def scaled(loss: Tensor, examples: int, count: float | Tensor) -> Tensor:
     """What a custom loss of a batch adds to the loss of an optimiser step."""
     total = loss.sum() if loss.numel() == examples and loss.dim() else loss.mean() * examples
     return divided(total, count)
@@ -31,7 +31,7 @@ def is_of_pairs(custom: Any) -> bool:
 def of_heads(
     outputs: Any,
     batch: Mapping[str, Tensor],
-    count: int | Tensor,
+    count: float | Tensor,
     smoothing: float,
     custom: Custom | None,
 ) -> Tensor:

@@ -17,9 +17,11 @@ from luthier_trainer.data.examples import (
     Completion,
     Example,
     Labelled,
+    MultiLabelled,
     Pair,
     Tagged,
     Turn,
+    Valued,
 )
 from luthier_trainer.objectives.objective import Item
 from luthier_trainer.objectives.tokenstore import COUNTS
@@ -143,7 +145,7 @@ def characters(example: Example) -> int:
             return len(example.prompt) + len(example.completion)
         case Chat():
             return sum(map(_characters_of_turn, example.turns))
-        case Labelled():
+        case Labelled() | MultiLabelled() | Valued():
             return len(example.text)
         case Tagged():
             return sum(len(word) + 1 for word in example.tokens)

@@ -112,7 +112,7 @@ def causal_loss(
     model: nn.Module,
     inputs: Mapping[str, Tensor],
     sparse: bool,
-    target_count: int | Tensor,
+    target_count: float | Tensor,
     smoothing: float = 0.0,
 ) -> Tensor:
     """Mean loss per target, where `target_count` counts all batches of an optimiser step.
@@ -198,5 +198,5 @@ def _forward_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     return given | arguments(inputs[BOUNDS], inputs[PLACES]) if PLACES in inputs else given
 
 
-def divided(total: Tensor, count: int | Tensor) -> Tensor:
+def divided(total: Tensor, count: float | Tensor) -> Tensor:
     return total / count

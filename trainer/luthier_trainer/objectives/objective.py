@@ -11,9 +11,9 @@ from luthier_trainer.data.examples import Example
 from luthier_trainer.models.heads import Head as Head
 
 Batch = dict[str, Tensor]
-# What an answer is: a class, a tag for each word, text, how alike two texts are, or text beside
-# two answers of which one is preferred.
-AnswerKind = Literal["label", "tags", "text", "score", "preference"]
+# What an answer is: a class, any number of them, a number, a tag for each word, text, how alike two
+# texts are, or text beside two answers of which one is preferred.
+AnswerKind = Literal["label", "labels", "number", "tags", "text", "score", "preference"]
 
 
 class Item(Protocol):
@@ -46,14 +46,16 @@ class Prediction:
     """What a model makes of one example.
 
     `loss` is summed over the example's `targets`. `answer` is of the objective's
-    answer_kind: str, list[str], str, float, str; None where it wasn't asked for. `scores`: numbers
+    answer_kind: str, list[str], float, str; None where it wasn't asked for. `scores`: numbers
     that the metrics of its kind are made of, whether or not it was (preferences.Scores).
+    `confidence`: how sure a head is of its class.
     """
 
     loss: float
     targets: int
     answer: Any = None
     scores: Sequence[float] = ()
+    confidence: float | None = None
 
 
 class Objective(Protocol):
@@ -74,11 +76,12 @@ class Objective(Protocol):
         """Real tokens of a batch, without padding."""
         ...
 
-    def count_targets(self, batch: Mapping[str, Tensor]) -> int:
-        """What the loss of a batch sums over: target tokens, tags or examples."""
+    def count_targets(self, batch: Mapping[str, Tensor]) -> float:
+        """What the loss of a batch sums over: target tokens, tags or examples; where these have
+        weights, the sum of them."""
         ...
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         """The loss to train on: summed over the batch's targets, divided by `count`, that of
         all batches of an optimiser step. So accumulation equals one large batch."""
         ...

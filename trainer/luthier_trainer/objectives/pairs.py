@@ -133,7 +133,7 @@ class Pairs:
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return len(batch["labels"])
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         outputs = self._embed(model, batch)
         if self._custom:
             return scaled(self._call(outputs, batch), len(batch["labels"]), count)

@@ -139,7 +139,7 @@ class Preferences:
         mean = (moved[0] / moved[1].clamp(min=1)).clamp(min=0)
         return [{**batch, _MOVED: mean} for batch in batches]
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         moved = batch.get(_MOVED)
         if self.kto and moved is None:
             moved = self._unrelated_gains(model, batch).mean().clamp(min=0)

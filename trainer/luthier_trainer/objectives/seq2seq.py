@@ -129,7 +129,7 @@ class Seq2Seq:
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return count_labels(batch["labels"], self._custom)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         labels = batch["labels"]
         if self._custom:
             outputs = _forward(model, batch, labels)

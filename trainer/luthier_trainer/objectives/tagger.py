@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -76,9 +76,11 @@ class Tagger:
         kinds: Sequence[str],
         max_length: int,
         *,
+        order: Callable[[Sequence[str]], tuple[str, ...]] = tuple,
         smoothing: float = 0.0,
         custom: Custom | None = None,
     ) -> None:
+        """`order`: of the tags, as the model's own head has them."""
         if not tokenizer.is_fast:
             raise unsupported(
                 "SlowTokenizer",
@@ -87,7 +89,7 @@ class Tagger:
                 "model.uri",
             )
         tags = [f"{mark}-{kind}" for kind in kinds for mark in ("B", "I")]
-        self.head = Head("AutoModelForTokenClassification", (_OUTSIDE, *tags))
+        self.head = Head("AutoModelForTokenClassification", order([_OUTSIDE, *tags]))
         self._tokenizer = tokenizer
         self._pad_id = pad_token(tokenizer)
         self.max_length = max_length
@@ -155,7 +157,7 @@ class Tagger:
     def count_targets(self, batch: Mapping[str, Tensor]) -> int:
         return count_labels(batch["labels"], self._custom)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: int | Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], count: float | Tensor) -> Tensor:
         outputs = _forward(model, batch)
         return of_heads(outputs, batch, count, self._smoothing, self._custom)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from luthier_api.evaluation import lower_is_better
 from luthier_api.optimizejob import Gates
 from luthier_api.runspec import OptimizeOrder
 from luthier_trainer.data import prepare as data
@@ -23,10 +24,9 @@ from luthier_trainer.objectives.causal import Causal
 from luthier_trainer.objectives.choose import choose
 from luthier_trainer.objectives.objective import Item, Objective
 from luthier_trainer.objectives.positions import positions_of
+from luthier_trainer.objectives.reading import Read, read_by
 from luthier_trainer.optimize.fetch import Fetched, check_dataset
 from luthier_trainer.published.order import as_fine_tuning
-
-_LOWER_IS_BETTER = ("loss", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def read_rows(
     objective = choose(
         tuning, examples, tokenizer, describe(fetched.model), positions=positions, now=now
     )
+    objective = read_by(objective, fetched.ask.reading if fetched.ask else None)
     gates, wanted = order.optimizing.gates, tuning.evaluation
     rows = examples.reported
     split = examples.report_split
@@ -74,7 +75,9 @@ def read_rows(
     gold = [objective.gold(row) for row in rows]
     places = [row.place for row in rows]
     metrics.check_gold(values, gold, places)
-    document = [tuning.to_json(), examples.digest, values, places, *_moment(objective, now)]
+    reading = [objective.reading.to_json()] if isinstance(objective, Read) else []
+    moment = _moment(objective, now)
+    document = [tuning.to_json(), examples.digest, values, places, *moment, *reading]
     found = Rows(
         objective=objective,
         examples=rows,
@@ -99,18 +102,17 @@ def _values(objective: Objective, names: Sequence[str], gates: Gates) -> tuple[s
     known = metrics.measurable(objective)
     wanted = ["perplexity"] if "perplexity" in known else []
     if gates.metric is not None:
-        if gates.metric in _LOWER_IS_BETTER:
+        if lower_is_better(gates.metric):
+            can = "maxPerplexityIncrease" if "perplexity" in known else _others(known)
             raise unsupported(
                 "GateNotMeasurable",
-                f"{gates.metric} is better when it is lower: use maxPerplexityIncrease",
+                f"{gates.metric} is better when it is lower: use {can}",
                 "gates.metric",
             )
         if gates.metric not in known:
-            can = [name for name in known if name not in _LOWER_IS_BETTER]
             raise unsupported(
                 "GateNotMeasurable",
-                f"{gates.metric} can't be measured on these rows; choose from "
-                f"{', '.join(can) or 'maxPerplexityIncrease and maxLogitsDifference'}",
+                f"{gates.metric} can't be measured on these rows; choose from {_others(known)}",
                 "gates.metric",
             )
         wanted.append(gates.metric)
@@ -121,6 +123,11 @@ def _values(objective: Objective, names: Sequence[str], gates: Gates) -> tuple[s
             "gates.maxPerplexityIncrease",
         )
     return tuple(dict.fromkeys([*metrics.chosen(names, objective), *wanted]))
+
+
+def _others(known: Sequence[str]) -> str:
+    can = [name for name in known if not lower_is_better(name)]
+    return ", ".join(can) or "maxPerplexityIncrease and maxLogitsDifference"
 
 
 def _require_no_rows(gates: Gates) -> None:

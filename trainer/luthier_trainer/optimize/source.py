@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from luthier_trainer.errors import TrainerError, unsupported
 from luthier_trainer.log import log
 from luthier_trainer.methods.merge import merge_adapter
 from luthier_trainer.models.architecture import describe
-from luthier_trainer.models.heads import Head
+from luthier_trainer.models.heads import Head, Problem
 from luthier_trainer.models.load import BaseSource, load_tokenizer
 from luthier_trainer.models.vocabulary import check_vocabulary
 from luthier_trainer.objectives.objective import Objective
+from luthier_trainer.objectives.reading import unfitted
 from luthier_trainer.objectives.tokens import pad_token
 from luthier_trainer.optimize.fetch import Fetched
 from luthier_trainer.packages.contract import Source
@@ -53,7 +54,9 @@ def head_of(fetched: Fetched, objective: Objective | None) -> Head:
     if found not in _WITH_LABELS:
         return Head(found)
     labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return Head(found, tuple(labels[index] for index in sorted(labels, key=int)))
+    problem = config.get("problem_type")
+    names = tuple(labels[index] for index in sorted(labels, key=int))
+    return Head(found, names, problem if problem in get_args(Problem) else None)
 
 
 def pooling_of(fetched: Fetched) -> str:
@@ -83,6 +86,7 @@ def assemble(
         "digest": fetched.digest,
         "pad_id": pad_id,
         "pooling": pooling_of(fetched),
+        "reading": (fetched.ask and fetched.ask.reading) or unfitted(head.problem),
     }
     if fetched.adapter is None or fetched.method == "adapter":
         return Source(folder=fetched.model, bottleneck=fetched.adapter, longest=longest, **common)

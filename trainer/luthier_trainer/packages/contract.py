@@ -17,6 +17,7 @@ from luthier_trainer.errors import unsupported
 
 if TYPE_CHECKING:
     from luthier_trainer.models.heads import Head
+    from luthier_trainer.objectives.reading import Reading
 
 FormatName = Literal["genai", "onnx"]
 
@@ -32,7 +33,7 @@ class Source:
 
     `pad_id`: what batches are padded with. `longest`: tokens of the longest row that is measured
     or timed. `digest`: sha256 of all that it was made of. `pooling`: how tokens' vectors become a
-    text's (training.Similarity), where it ends in vectors.
+    text's (training.Similarity), where it ends in vectors; `reading`: how a head's logits are read.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Source:
     bottleneck: Path | None = None
     apart: tuple[Path, Path] | None = None
     pooling: str = "mean"
+    reading: Reading | None = None
 
     def load(self) -> Any:
         """The model by PyTorch: fp32, in eval mode, on the CPU. Raises TrainerError."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
+from typing import Any
 
 from luthier_api.finetunejob import EvaluationResult
 from luthier_api.runspec import RunSpec
+from luthier_trainer.pages.classtables import class_sections
 from luthier_trainer.pages.curve import figure
 from luthier_trainer.pages.facts import Facts
 from luthier_trainer.pages.frame import document
@@ -42,8 +45,9 @@ def page(
     evaluation: EvaluationResult | None,
     facts: Facts,
     links: Iterable[str] = LINKS,
+    details: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """`links`: files beside it."""
+    """`links`: files beside it. `details`: what evaluation.json has of classes."""
     name = escape(f"{spec.run.namespace}/{spec.run.name}")
     tuning = spec.fine_tuning
     best = f"; the weights are those of step {facts.best_step}" if facts.best_step else ""
@@ -63,6 +67,7 @@ def page(
         "<h2>Result</h2>",
         _result(evaluation),
         _merged(facts),
+        class_sections(details),
         "<h2>Course</h2>",
         f'<div class="curves">{_curves(journal)}</div>',
         "<h2>Run</h2>",

@@ -89,6 +89,9 @@ def _base(tuning: FineTuning, facts: Facts) -> list[str]:
 def _classes(facts: Facts) -> list[str]:
     if not facts.labels:
         return []
+    reading = facts.ask.reading if facts.ask else None
+    if reading and reading.answer == "number":
+        return [f"It tells the number {code(facts.labels[0])} of a text."]
     return [f"Its classes: {', '.join(code(name) for name in facts.labels)}."]
 
 

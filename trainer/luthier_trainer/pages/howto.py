@@ -77,7 +77,26 @@ def _form(ask: Ask) -> list[str]:
         case "pair":
             return ["It reads two texts, and tells how alike they are."]
         case "text":
-            return ["It reads the text as it is, without a template."]
+            return ["It reads the text as it is, without a template.", *_read(ask)]
+
+
+def _read(ask: Ask) -> list[str]:
+    """How the logits of a head become an answer."""
+    reading = ask.reading
+    if reading is None or (reading.answer == "label" and reading.temperature == 1):
+        return []
+    scaled = "" if reading.temperature == 1 else f" / {reading.temperature:.4g}"
+    match reading.answer:
+        case "label":
+            return [
+                f"How sure it is of its class is softmax(logits{scaled}): this temperature makes "
+                "these probabilities true on the run's eval rows."
+            ]
+        case "labels":
+            least = "its threshold, chosen on eval" if reading.thresholds else "0.5"
+            return [f"A text has the classes whose sigmoid(logit{scaled}) reaches {least}."]
+        case "number":
+            return [f"The number is its output × {reading.deviation:.6g} + {reading.mean:.6g}."]
 
 
 def _choices(ask: Ask) -> list[str]:

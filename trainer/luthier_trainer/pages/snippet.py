@@ -4,6 +4,7 @@ import glob
 import shlex
 
 from luthier_api.visible import one_line
+from luthier_trainer.objectives.reading import Reading
 from luthier_trainer.pages.facts import Facts
 from luthier_trainer.pages.howto import ids, messages_of, new_tokens, prompt_of, texts_of
 from luthier_trainer.published.ask import Ask
@@ -61,7 +62,10 @@ def snippet(method: str, facts: Facts, ask: Ask | None = None, pooling: str = "m
         imports.append("from luthier_trainer.methods import bottleneck")
     elif method != "full":
         imports.insert(1, "from peft import PeftModel")
-    asking = _generating(facts, ask) if facts.auto_class in _GENERATES else _reading(facts, pooling)
+    if facts.auto_class in _GENERATES:
+        asking = _generating(facts, ask)
+    else:
+        asking = _reading(facts, ask, pooling)
     if not any("torch." in line for line in asking):
         imports.remove("import torch")
     return "\n".join([*imports, "", *_loading(method, facts), "", *_given(facts, ask), *asking])
@@ -96,7 +100,9 @@ def _given(facts: Facts, ask: Ask | None) -> list[str]:
     if facts.auto_class not in _GENERATES:
         several = facts.auto_class == "AutoModel"
         lines = [f"texts = {texts_of(ask)[: 2 if several else 1]!r}"]
-        return [*lines, f"labels = {list(facts.labels)!r}"] if facts.labels else lines
+        if facts.labels and not (ask and ask.reading and ask.reading.answer == "number"):
+            lines.append(f"labels = {list(facts.labels)!r}")
+        return lines
     if messages := messages_of(ask):
         return [f"messages = {messages!r}"]
     return [f"prompt = {prompt_of(ask)!r}"]
@@ -128,7 +134,7 @@ def _generating(facts: Facts, ask: Ask | None) -> list[str]:
     ]
 
 
-def _reading(facts: Facts, pooling: str) -> list[str]:
+def _reading(facts: Facts, ask: Ask | None, pooling: str) -> list[str]:
     several = facts.auto_class == "AutoModel"
     read = [
         *(['tokenizer.padding_side = "right"'] if several else []),
@@ -138,7 +144,7 @@ def _reading(facts: Facts, pooling: str) -> list[str]:
         "    outputs = model(**inputs)",
     ]
     if facts.auto_class == "AutoModelForSequenceClassification":
-        return [*read, "print([labels[best] for best in outputs.logits.argmax(-1).tolist()])"]
+        return [*read, *_answer(ask.reading if ask else None)]
     if facts.auto_class == "AutoModelForTokenClassification":
         return [
             *read,
@@ -150,3 +156,25 @@ def _reading(facts: Facts, pooling: str) -> list[str]:
         _POOLED[pooling],
         "print(torch.cosine_similarity(vectors[0], vectors[-1], dim=0).item())",
     ]
+
+
+def _answer(reading: Reading | None) -> list[str]:
+    """Python that prints what a text's head says; `outputs` and `labels` are there."""
+    if reading and reading.answer == "number":
+        return [
+            f"print((outputs.logits[:, 0] * {reading.deviation!r} + {reading.mean!r}).tolist())"
+        ]
+    scaled = "outputs.logits"
+    if reading and reading.temperature != 1:
+        scaled = f"(outputs.logits / {reading.temperature!r})"
+    if reading and reading.answer == "labels":
+        thresholds = reading.thresholds or "[0.5] * len(labels)"
+        return [
+            f"thresholds = {thresholds}",
+            f"for sure in {scaled}.sigmoid().tolist():",
+            "    print([n for n, p, least in zip(labels, sure, thresholds) if p >= least])",
+        ]
+    best = "print([labels[best] for best in outputs.logits.argmax(-1).tolist()])"
+    if scaled == "outputs.logits":
+        return [best]
+    return [best, f"print({scaled}.softmax(-1).max(-1).values.tolist())  # how sure"]

@@ -19,12 +19,15 @@ from luthier_trainer.data.examples import (
     Completion,
     Example,
     Labelled,
+    MultiLabelled,
     Pair,
     Tagged,
+    Valued,
 )
 from luthier_trainer.data.template import parse_template
 from luthier_trainer.evaluation.answered import Answered
 from luthier_trainer.objectives import chattemplate
+from luthier_trainer.objectives.reading import Reading
 from luthier_trainer.objectives.segments import plain_ids
 from luthier_trainer.objectives.tokens import begin_tokens
 
@@ -65,7 +68,7 @@ class Row(Model):
 class Ask(Model):
     """`columns`: those that the prompt is made of; `answer_column`: what the model learnt to say.
     `begin`: tokens that stand before every text. `choices`: the answers that there are, where the
-    run chose the likeliest."""
+    run chose the likeliest. `reading`: how the logits of a head become an answer."""
 
     format: Literal[1] = 1
     form: Form
@@ -77,6 +80,7 @@ class Ask(Model):
     begin: list[Annotated[int, Field(ge=0, lt=1 << 31)]] = Field([], max_length=8)
     stop: list[Stop] = Field([], max_length=64)
     max_new_tokens: int = Field(128, ge=1, le=1_000_000)
+    reading: Reading | None = None
     row: Row | None = None
 
 
@@ -110,6 +114,7 @@ def describe(
         if isinstance(first, Completion) and tuning.task == "classification":
             known = {example.label for example in examples if isinstance(example, Completion)}
             fields["choices"] = sorted(label[:300] for label in known)[:_MOST_LABELS]
+    fields["reading"] = getattr(objective, "reading", None)
     if isinstance(first, Completion) and objective.head.auto_class == "AutoModelForCausalLM":
         fields["begin"] = begin_tokens(tokenizer)
     rows = list(zip(examples, items, answers, strict=False))
@@ -152,7 +157,7 @@ def _form(example: Example, tuning: FineTuning) -> Form:
             return "template" if tuning.dataset.template else "prompt"
         case Chat():
             return "chat"
-        case Labelled():
+        case Labelled() | MultiLabelled() | Valued():
             return "text"
         case Tagged():
             return "words"
@@ -168,7 +173,7 @@ def _texts(example: Example) -> tuple[str, str | None]:
             return example.prompt, None
         case Chat():
             return "\n".join(turn.content or "" for turn in example.turns[:-1]), None
-        case Labelled():
+        case Labelled() | MultiLabelled() | Valued():
             return example.text, None
         case Tagged():
             return " ".join(example.tokens), None

@@ -164,7 +164,7 @@ def calibrate(
             kept = _count(model, objective, sample, precision)
             seconds_per_token = _time(model, objective, sample, longest, precision)
     drop_gradients(model)
-    targets = objective.count_targets(objective.collate(sample))
+    targets = round(objective.count_targets(objective.collate(sample)))
     kept = kept.without(logits_bytes(model, targets), kept_logits_bytes(model, targets))
     return Calibration(
         tokens=len(sample) * max(map(len, sample)) if padded else sum(map(len, sample)),

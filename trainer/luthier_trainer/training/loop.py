@@ -188,7 +188,7 @@ class _Training:
             batches = self.objective.prepare(self.model, batches, self.world.add_tensor)
         for batch in batches:
             batch = {k: v.to(device.name(), non_blocking=True) for k, v in batch.items()}
-            loss = self.objective.loss(self.model, batch, max(int(targets), 1))
+            loss = self.objective.loss(self.model, batch, targets or 1)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.nonfinite.add(loss.detach())
             total += loss.detach()

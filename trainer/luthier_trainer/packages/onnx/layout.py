@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier_trainer.objectives.reading import Reading
+
 LAYOUT = "luthier.json"
 
 
@@ -13,15 +15,18 @@ def layout(
     precision: str,
     pooling: str | None,
     tokens: Mapping[str, Any],
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """As JSON. `graphs`: name → onnx_ir.Model. `pooling`: where texts become vectors, how.
-    `tokens`: what texts are padded with, begin with, end with and are started with."""
+    `tokens`: what texts are padded with, begin with, end with and are started with. `reading`: how
+    a head's logits are read."""
     return {
         "format": "onnx",
         "autoClass": auto_class,
         "precision": precision,
         "labels": list(labels),
         **({"pooling": pooling} if pooling else {}),
+        **({"reading": reading.to_json()} if reading else {}),
         "tokens": dict(tokens),
         "graphs": {
             name: {

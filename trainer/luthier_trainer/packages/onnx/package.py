@@ -49,7 +49,9 @@ def write(
             tokens["begin"] = begin_tokens(tokenizer)
     tokenizer.save_pretrained(folder)
     keep_texts_whole(folder)
-    document = layout(graphs, head.auto_class, head.labels, precision, pooling, tokens)
+    document = layout(
+        graphs, head.auto_class, head.labels, precision, pooling, tokens, source.reading
+    )
     (folder / LAYOUT).write_text(json.dumps(document, indent=2) + "\n")
     (folder / "README.md").write_text(readme(document))
 

@@ -24,6 +24,18 @@ _RUN = 'session.run(None, {"input_ids": ids, "attention_mask": mask})'
 _CLASSES = f"""(logits,) = {_RUN}
 labels = json.load(open("luthier.json"))["labels"]
 print([labels[best] for best in logits.argmax(-1)])"""
+_SURE = """
+powers = np.exp((logits - logits.max(-1, keepdims=True)) / {temperature})
+print((powers / powers.sum(-1, keepdims=True)).max(-1).tolist())  # how sure"""
+_LABELS = f"""(logits,) = {_RUN}
+about = json.load(open("luthier.json"))
+labels, reading = about["labels"], about["reading"]
+for sure in 1 / (1 + np.exp(-logits / reading["temperature"])):
+    given = sure >= np.array(reading["thresholds"] or 0.5)
+    print([label for label, has in zip(labels, given) if has])"""
+_NUMBER = f"""(logits,) = {_RUN}
+reading = json.load(open("luthier.json"))["reading"]
+print((logits[:, 0] * reading["deviation"] + reading["mean"]).tolist())"""
 _TAGS = f"""(logits,) = {_RUN}
 labels = json.load(open("luthier.json"))["labels"]
 print([[labels[tag] for tag in text] for text in logits.argmax(-1)])  # of each token"""
@@ -98,6 +110,8 @@ def program(layout: Mapping[str, Any], ask: Ask | None = None) -> str:
     auto_class, tokens = layout["autoClass"], layout["tokens"]
     if auto_class in _READ_BY:
         _, use = _READ_BY[auto_class]
+        if auto_class == "AutoModelForSequenceClassification":
+            use = _of_a_head(layout.get("reading") or {})
         both = auto_class == "AutoModel" or not ask
         code = _READS.format(pad=tokens["pad"], texts=texts_of(ask)[: None if both else 1], use=use)
         return code if layout["labels"] else code.removeprefix("import json\n")
@@ -119,3 +133,13 @@ def program(layout: Mapping[str, Any], ask: Ask | None = None) -> str:
         type=past["type"],
         start=tokens.get("start"),
     )
+
+
+def _of_a_head(reading: Mapping[str, Any]) -> str:
+    match reading.get("answer"):
+        case "labels":
+            return _LABELS
+        case "number":
+            return _NUMBER
+    temperature = reading.get("temperature", 1)
+    return _CLASSES if temperature == 1 else _CLASSES + _SURE.format(temperature=temperature)
