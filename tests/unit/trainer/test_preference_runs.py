@@ -110,7 +110,7 @@ def test_where_all_is_trained_what_the_start_says_is_kept(
         (tmp_path / "resumed" / startanswers.KEY).unlink()
     run = Run(resumed)
     again = run.execute()
-    assert run.reporter.report.resumed_from_step == 2
+    assert run.state.reporter.report.resumed_from_step == 2
     assert same(weights_of(tmp_path / "whole", "model"), weights_of(tmp_path / "resumed", "model"))
     assert again.evaluation == result.evaluation
     assert json.loads((tmp_path / "resumed" / startanswers.KEY).read_text()) == said
