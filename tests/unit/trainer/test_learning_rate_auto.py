@@ -53,6 +53,12 @@ def test_lion_steps_by_the_rate_itself() -> None:
     assert rate_of(lion) < rate_of(with_rate(training(), "lora", "decoder")) / 2
 
 
+@pytest.mark.parametrize(("method", "rate"), [("full", 1e-6), ("lora", 1e-5)])
+def test_preferences_take_far_less(method: Any, rate: float) -> None:
+    found = with_rate(training(), method, "decoder", preference=True)
+    assert rate_of(found) == pytest.approx(rate)
+
+
 @pytest.mark.parametrize(
     ("settings", "warmup"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from unit.trainer.optimize_support import order_maker, tiny_decoder
 from unit.trainer.preference_support import (
     METRICS,
     MakePreference,
@@ -23,6 +24,7 @@ from luthier_api.optimizejob import SourceRef
 from luthier_trainer.errors import TrainerError
 from luthier_trainer.finetune import startanswers
 from luthier_trainer.finetune.run import Run
+from luthier_trainer.optimize.run import Optimization
 
 __all__ = ["make_preference"]
 
@@ -194,3 +196,25 @@ def test_what_is_in_use_is_compared_by_the_same_start(
     assert second.evaluation
     assert second.evaluation.in_use == pytest.approx(first.evaluation.tuned, rel=1e-4)
     assert second.evaluation.gain["reward_margin"].by < 0
+
+
+@pytest.mark.parametrize("rows", [pair_rows, single_rows])
+def test_its_package_is_measured_as_a_language_model(
+    make_preference: MakePreference, tmp_path: Path, rows: Any
+) -> None:
+    """On the better answers to the rows that it was reported on."""
+    model = tiny_decoder("llama", tmp_path / "model")
+    order = make_preference(
+        model=f"file://{model}", rows=rows, preference={"objective": "kto"}, lora={"dropout": 0.0}
+    )
+    Run(order).execute()
+    optimized = order_maker(folder_of(order), tmp_path)(
+        precisions=["fp32"], gates={"maxPerplexityIncrease": 0.01}
+    )
+    [candidate] = Optimization(optimized).execute().candidates
+    assert candidate.verdict == "Chosen", candidate
+    assert candidate.perplexity
+    assert (folder_of(optimized) / "model" / "genai_config.json").exists()
+    asked = json.loads((folder_of(order) / "adapter" / "ask.json").read_text())
+    assert (asked["form"], asked["columns"]) == ("prompt", ["prompt"])
+    assert asked["row"]["prompt"].startswith("Text:")

@@ -71,7 +71,8 @@ def load(job: Job, prepared: Prepared) -> tuple[Plan, Tuned, Found | None]:
     Raises TrainerError, and PeersLost where other processes go on from another checkpoint.
     """
     tuning, objective, model_folder = job.tuning, prepared.objective, job.model_folder
-    training = with_rate(tuning.training, tuning.method.type, describe(model_folder).kind)
+    kind, preference = describe(model_folder).kind, tuning.task == "preference"
+    training = with_rate(tuning.training, tuning.method.type, kind, preference=preference)
     weights = trained_type(tuning.method)
     # What is in bf16 is computed with in bf16.
     arithmetic = training.precision if weights == torch.float32 else "bf16"
