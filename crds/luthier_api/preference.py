@@ -41,7 +41,7 @@ class Preference(Model):
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
-        lt=0.5,
+        le=0.5,
         description="dpo, simpo: the share of rows whose answers are taken to be swapped.",
     )
     sft_weight: float = Field(
@@ -65,6 +65,11 @@ class Preference(Model):
     )
 
     rules = (
+        Rule(
+            "self.labelSmoothing < 0.5",
+            "with half of all answers swapped there is nothing left to learn: lower labelSmoothing",
+            field=".labelSmoothing",
+        ),
         Rule(
             "self.labelSmoothing == 0.0 || self.objective in ['dpo', 'simpo']",
             "labelSmoothing is for the objectives dpo and simpo: remove it, or change objective",

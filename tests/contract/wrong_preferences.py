@@ -114,10 +114,10 @@ PREFERENCES = [
         "for the objective kto",
     ),
     wrong(
-        "more than half of all labels swapped",
+        "half of all labels swapped",
         _settings(labelSmoothing=0.5),
         "spec.training.preference.labelSmoothing",
-        "less than 0.5",
+        "nothing left to learn",
     ),
     wrong(
         "preference of one answer",

@@ -185,6 +185,7 @@ def test_every_other_field_of_the_training_shapes() -> None:
         "evalEverySteps": 5,
         "neftuneNoiseAlpha": 5,
         "similarity": {},
+        "preference": {},
         "classification": {},
         "earlyStopping": {},
         "schedulerOptions": {},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.trainer.preference_support import preference_maker
 from unit.trainer.support import MakeSpec, TrainerProcess, folder_of, write_jsonl
 from unit.trainer.test_run import losses, same_weights
 
@@ -187,3 +188,24 @@ def losses_by_step(spec: RunSpec) -> dict[int, float]:
 def entries(spec: RunSpec) -> list[dict[str, Any]]:
     text = (folder_of(spec) / "report" / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("objective", "method"), [("dpo", "lora"), ("kto", "lora"), ("dpo", "full")]
+)
+def test_two_learn_which_answers_are_better_as_one_does(
+    pods: Pods, make_spec: MakeSpec, tmp_path: Path, objective: str, method: str
+) -> None:
+    """Also what is estimated of all rows of a step, and what the start says, which they share."""
+    make = preference_maker(make_spec, tmp_path)
+    training = {**SETTINGS, "maxSteps": 6, "learningRate": 1e-3}
+    more = {**training, "gradientAccumulationSteps": 4}
+    kind = {"type": method, **({"lora": STILL} if method == "lora" else {})}
+    preference = {"objective": objective, "beta": 0.5}
+    alone, both = (
+        make(output=f"file://{tmp_path}/{name}", training=it, preference=preference, method=kind)
+        for name, it in (("one", more), ("two", training))
+    )
+    one, two = pods.succeed(alone, 1), pods.succeed(both)
+    assert _losses(both) == pytest.approx(_losses(alone), rel=1e-5)
+    assert two["evaluation"]["tuned"] == pytest.approx(one["evaluation"]["tuned"], rel=1e-3)
