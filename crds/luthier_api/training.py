@@ -327,6 +327,13 @@ class Training(Model):
             field=".perDeviceBatchSize",
         ),
         Rule(
+            "self.parallel != 'fsdp' || !has(self.preference) || "
+            "self.preference.objective != 'kto'",
+            "fsdp doesn't share out a model that learns by kto: set parallel to Auto or ddp, or "
+            "take another objective",
+            field=".parallel",
+        ),
+        Rule(
             "!has(self.loss) || self.packing != 'Always'",
             "a loss of your own sees one example a row: set packing to Auto or Never",
             field=".packing",

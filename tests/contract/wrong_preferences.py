@@ -84,6 +84,12 @@ PREFERENCES = [
         "remove it",
     ),
     wrong(
+        "kto, shared out",
+        {**ONE_BY_ONE, "training.parallel": "fsdp"},
+        "spec.training.parallel",
+        "doesn't share out a model that learns by kto",
+    ),
+    wrong(
         "smoothed ipo",
         _settings(objective="ipo", labelSmoothing=0.1),
         "spec.training.preference.labelSmoothing",

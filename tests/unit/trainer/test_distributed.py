@@ -191,15 +191,22 @@ def entries(spec: RunSpec) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("objective", "method"), [("dpo", "lora"), ("kto", "lora"), ("dpo", "full")]
+    ("objective", "method", "parallel"),
+    [
+        ("dpo", "lora", "ddp"),
+        ("kto", "lora", "ddp"),
+        ("dpo", "full", "ddp"),
+        ("dpo", "lora", "fsdp"),
+        ("dpo", "full", "fsdp"),
+    ],
 )
 def test_two_learn_which_answers_are_better_as_one_does(
-    pods: Pods, make_spec: MakeSpec, tmp_path: Path, objective: str, method: str
+    pods: Pods, make_spec: MakeSpec, tmp_path: Path, objective: str, method: str, parallel: str
 ) -> None:
     """Also what is estimated of all rows of a step, and what the start says, which they share."""
     make = preference_maker(make_spec, tmp_path)
-    training = {**SETTINGS, "maxSteps": 6, "learningRate": 1e-3}
-    more = {**training, "gradientAccumulationSteps": 4}
+    training = {**SETTINGS, "maxSteps": 6, "learningRate": 1e-3, "parallel": parallel}
+    more = {**training, "gradientAccumulationSteps": 4, "parallel": "ddp"}
     kind = {"type": method, **({"lora": STILL} if method == "lora" else {})}
     preference = {"objective": objective, "beta": 0.5}
     alone, both = (
@@ -207,5 +214,5 @@ def test_two_learn_which_answers_are_better_as_one_does(
         for name, it in (("one", more), ("two", training))
     )
     one, two = pods.succeed(alone, 1), pods.succeed(both)
-    assert _losses(both) == pytest.approx(_losses(alone), rel=1e-5)
+    assert losses_by_step(both) == pytest.approx(losses_by_step(alone), rel=1e-5)
     assert two["evaluation"]["tuned"] == pytest.approx(one["evaluation"]["tuned"], rel=1e-3)

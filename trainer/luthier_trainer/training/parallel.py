@@ -100,7 +100,9 @@ def hindrance(
             return f"{training.optimizer} goes by whole weights"
         if precision.name == "fp16":
             return "full fine-tuning in fp16 isn't shared out"
-    elif has_experts(folder):
+    if training.kto:
+        return "kto asks about other rows' answers, as many times as each process has rows"
+    if method.type != "full" and has_experts(folder):
         return "updates of experts' weights aren't shared out"
     return None
 
