@@ -17,22 +17,20 @@ from luthier_api.finetunejob import DatasetFacts
 from luthier_api.finetuning import FineTuning
 from luthier_api.runspec import ProbeOrder, RunSpec
 from luthier_trainer.data import sources
+from luthier_trainer.data.balance import Balance, balance_of
 from luthier_trainer.data.decided import check_decided
 from luthier_trainer.data.examples import Example, Examples, Findings
 from luthier_trainer.data.forms import Form, parse_form
 from luthier_trainer.data.hashes import row_hashes
 from luthier_trainer.data.labels import (
     are_classes,
-    check_labels,
-    check_weights,
     is_tagging,
     mixed_labels,
     twin_columns,
     twin_labels,
-    unknown_label,
 )
 from luthier_trainer.data.pairlabels import check_pair_labels
-from luthier_trainer.data.row import LocalFile, shown
+from luthier_trainer.data.row import LocalFile
 from luthier_trainer.data.scan import Scan, unread_words
 from luthier_trainer.data.sources import Source, stored_columns, total_size
 from luthier_trainer.data.splits import (
@@ -46,7 +44,6 @@ from luthier_trainer.data.splits import (
 )
 from luthier_trainer.data.table import IN_MEMORY_BYTES, Table, open_split
 from luthier_trainer.errors import data_error
-from luthier_trainer.log import log
 
 _PLACES = 20
 
@@ -200,7 +197,7 @@ class _Preflight:
             whole, train = train, self._weighted(train)
             warnings += self._undrawn(whole, train)
         parts = {"train": train, "eval": evaluation, "test": test}
-        labels, balance = self._labels(parts)
+        labels, balance = self._balance(parts)
         warnings += self._alike(balance)
         check_pair_labels(self.tuning, parts, self.scan.unlike, self._sequence)
         warnings += check_decided(self.tuning, parts, self.scan.undecided, self._sequence)
@@ -323,47 +320,11 @@ class _Preflight:
     def _leaks(self, rows: Indices, train: Indices) -> Indices:
         return rows[np.isin(self.scan.asked[rows], self.scan.asked[train])]
 
-    def _labels(self, parts: dict[str, Indices]) -> tuple[list[str], dict[str, dict[str, int]]]:
+    def _balance(self, parts: dict[str, Indices]) -> tuple[list[str], Balance]:
         """The labels of train, and how many rows of each part have which."""
         if not self.labelled:
             return [], {}
-        groups = list(self.scan.labels)
-        balance: dict[str, dict[str, int]] = {}
-        for name, rows in parts.items():
-            counts: Counter[str] = Counter()
-            for code, count in enumerate(np.bincount(self.scan.label_codes[rows])):
-                if count:
-                    counts.update(dict.fromkeys(groups[code], int(count)))
-            balance[name] = dict(sorted(counts.items()))
-        labels = list(balance["train"])
-        check_labels(labels, self.tuning)
-        weighing = self.tuning.training.classification
-        if weighing and weighing.weights:
-            check_weights(weighing.weights, labels, len(parts["train"]))
-        for name in ("eval", "test"):
-            unknown = [label for label in balance[name] if label not in balance["train"]]
-            if unknown:
-                self._refuse_label(name, parts[name], unknown, labels)
-        return labels, {name: counts for name, counts in balance.items() if counts}
-
-    def _refuse_label(
-        self, name: str, rows: Indices, unknown: list[str], labels: list[str]
-    ) -> None:
-        codes = [code for group, code in self.scan.labels.items() if set(group) & set(unknown)]
-        first = rows[np.isin(self.scan.label_codes[rows], codes)][0]
-        drawn = name == "eval" and self.dataset.eval_fraction is not None
-        remedy = "add some, set stratifyBy" if drawn else "add some"
-        if any(source.weight < 1 for source in self.dataset.mix):
-            remedy += ", raise the weights of mix"
-        place = self.table[int(first)].place
-        which, has, meant = unknown_label(unknown[0], labels, len(rows))
-        log(f"data: {place}: a label without examples in train: {shown(unknown[0])}")
-        raise data_error(
-            "LabelWithoutExamples",
-            f"{place}: {which} of {name} has no example in train (which has {has}); "
-            f"{meant}{remedy} or remove the row",
-            "dataset.evalFraction" if drawn else f"dataset.{name}",
-        )
+        return balance_of(self.tuning, self.table, self.scan, parts)
 
     def _scale(self, train: Indices) -> tuple[float, float] | None:
         """Mean and deviation of the numbers of train."""
@@ -380,7 +341,7 @@ class _Preflight:
             )
         return mean, deviation
 
-    def _alike(self, balance: dict[str, dict[str, int]]) -> list[str]:
+    def _alike(self, balance: Balance) -> list[str]:
         """Labels, and columns, that may be meant as one."""
         labels = {label for counts in balance.values() for label in counts}
         rows = sum(counts.total() for counts in map(Counter, balance.values()))
