@@ -42,7 +42,7 @@ from luthier_operator.resources import (
     label_of,
 )
 from luthier_operator.run.concurrency import Live
-from luthier_operator.run.pod import CONTAINER
+from luthier_operator.run.pod import CONTAINER, held
 
 _METADATA = (
     "namespace",
@@ -90,7 +90,6 @@ _WORKLOAD_SPEC = ("active", "priority", "priorityClassName", "priorityClassRef",
 _WORKLOAD_CONDITION = ("type", "status", "reason", "message")
 MOST_CONDITIONS = 16
 MESSAGE_LENGTH = 1024
-MOST_DEVICES = 8
 _CONTAINER = ("name", "state")
 _CONDITIONS = {
     JOBS: ("Complete", "Failed"),
@@ -115,8 +114,8 @@ def trim(resource: Resource, obj: Obj) -> Obj:
     elif resource == JOB_SETS:
         spec, status = _job_set_spec(spec), _pick(status, _JOB_SET_STATUS)
     elif resource == PODS:
-        held = {"containers": _held(spec)}
-        spec, status = _pick(spec, ("nodeName",)) | held, _pick(status, _POD_STATUS)
+        spec = _pick(spec, ("nodeName",)) | {"containers": held(spec)}
+        status = _pick(status, _POD_STATUS)
         if "containerStatuses" in status:
             status["containerStatuses"] = [
                 _pick(container, _CONTAINER)
@@ -136,24 +135,6 @@ def trim(resource: Resource, obj: Obj) -> Obj:
             if condition["type"] in _CONDITIONS[resource]
         ]
     return {"metadata": metadata, "spec": spec, "status": status}
-
-
-def _held(spec: Obj) -> list[Obj]:
-    """The trainer's container, with the CPUs and devices that it keeps others from having."""
-    for container in spec.get("containers") or []:
-        if container.get("name") == CONTAINER:
-            resources = container.get("resources") or {}
-            requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-            devices = [name for name in limits if "/" in name][:MOST_DEVICES]
-            return [
-                {
-                    "resources": {
-                        "requests": _pick(requests, ("cpu",)),
-                        "limits": _pick(limits, ("cpu", *devices)),
-                    }
-                }
-            ]
-    return []
 
 
 def _job_set_spec(spec: Obj) -> Obj:

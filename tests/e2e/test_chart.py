@@ -16,6 +16,7 @@ from clusters import own
 from e2e.runs import Json, Run, eventually
 
 from luthier_api.customresources import UNSEEN
+from luthier_api.usage import ledger_name
 from luthier_cluster import Cluster
 from luthier_cluster.commands import CommandError
 from luthier_demo import install
@@ -229,7 +230,9 @@ def test_uninstall_keeps_crds_resources_and_runs(
         "rolebinding,clusterrole,clusterrolebinding",
         "-A", "-l", "app.kubernetes.io/part-of=luthier", "-o", "name",
     ).stdout.split()  # fmt: skip
-    assert left == []
+    # What was used stays to be charged, and the next installation goes on from it.
+    months = [f"2026-{month:02}" for month in range(1, 13)]
+    assert left == [f"configmap/{ledger_name(install.RELEASE, month)}" for month in months]
     assert len(cluster.kubectl("get", "crd", "-o", "name").stdout.split()) == 3
     assert traces(one) == before
 

@@ -12,6 +12,7 @@ from luthier_operator.run.volumes import pod_volumes
 CONTAINER = "trainer"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 THREADS = "OMP_NUM_THREADS"
+MOST_DEVICES = 8  # kinds of them that are read of a pod
 
 
 def pod_spec(
@@ -90,6 +91,20 @@ def pod_spec(
     if pool.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in pool.image_pull_secrets]
     return spec
+
+
+def held(spec: Obj) -> list[Obj]:
+    """Of a pod's spec the trainer's container, with the CPUs and devices that it keeps others from
+    having."""
+    for container in spec.get("containers") or []:
+        if container.get("name") == CONTAINER:
+            resources = container.get("resources") or {}
+            cpu = {"cpu": it} if (it := (resources.get("requests") or {}).get("cpu")) else {}
+            limits = resources.get("limits") or {}
+            devices = [name for name in limits if "/" in name][:MOST_DEVICES]
+            kept = {name: limits[name] for name in ("cpu", *devices) if name in limits}
+            return [{"resources": {"requests": cpu, "limits": kept}}]
+    return []
 
 
 def _resources(pool: Pool, gpus: int) -> Obj:

@@ -102,6 +102,27 @@ def report(revision: Revision, **fields: Any) -> ProgressReport:
     return ProgressReport.model_validate(own | fields)
 
 
+def test_how_far_it_is_and_what_came_of_it() -> None:
+    revision, manifest = started()
+    job = stored(manifest, revision)
+    progress = {"stage": "Measuring int8", "step": 1, "totalSteps": 3, "eta": "2m", "loss": 5}
+    told = report(revision, progress=progress)
+    source = fine_tune_job(published=1)
+    running = status(seen(source=source, jobs=[job], pods=[pod_of(job)], report=told))
+    assert running.progress is not None
+    assert (running.progress.percent, running.progress.eta) == ("33%", "2m")
+    assert running.progress.loss is None
+    assert running.result is None
+    # What the operator knew before it began anew.
+    again = seen(resource(status=running.to_json()), source=source, jobs=[job], pods=[pod_of(job)])
+    assert status(again) == running
+    failed = stored(manifest, revision, end="Failed", reason="BackoffLimitExceeded")
+    over = status(seen(resource(status=running.to_json()), source=source, jobs=[failed]))
+    assert over.progress is not None
+    assert (over.progress.percent, over.progress.eta) == ("33%", None)
+    assert completed().result == "int8 100 B"
+
+
 def test_candidates_come_from_reports_and_outlive_them() -> None:
     revision, manifest = started()
     job = stored(manifest, revision)
