@@ -153,7 +153,7 @@ def test_a_run_that_fails_says_so(
         "calls = []\n"
         "def loss(outputs, batch):\n"
         "    calls.append(1)\n"
-        "    return outputs.mean() if len(calls) < 40 else outputs.nothing\n"
+        "    return outputs.logits.mean() if len(calls) < 40 else outputs.nothing\n"
     )
     code = {"configMapRef": {"name": "code", "key": "loss.py"}, "entrypoint": "loss"}
     spec = spec_of(
