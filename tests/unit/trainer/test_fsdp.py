@@ -153,18 +153,23 @@ def test_preferences_are_learnt_from_halves(
 def test_the_best_weights_come_from_all_parts(
     pods: Pods, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
+    """Of a model that is shared out because it wouldn't fit."""
     training = {
         **SETTINGS,
         "learningRate": 0.05,
         "evalEverySteps": 2,
         "earlyStopping": {"patience": 9},
-        **SHARED,
     }
     told = {"dataset": {"evalFraction": 0.2}, "metrics": ["loss"], **FULL}
-    spec = make_spec(output=f"file://{tmp_path}/two", training=training, **told)
+    spec = make_spec(
+        output=f"file://{tmp_path}/two", training=training, memory_bytes=500_000, **told
+    )
     first, other = pods(spec)
     for process in (first, other):
         assert process.wait() == ExitCode.SUCCEEDED, process.log.read_text()
+    resolved = first.result()["resolved"]
+    assert resolved["parallel"] == "fsdp"
+    assert resolved["heldByEach"].startswith("ddp 0.00 GB, fsdp 0.00 GB")
     assert "its weights are the result" in first.log.read_text()
     best = min(entry["eval_loss"] for entry in entries(spec) if "eval_loss" in entry)
     assert first.result()["evaluation"]["tuned"]["loss"] > 0
