@@ -12,6 +12,7 @@ import pytest
 import torch
 from ports import ReservedPort
 from safetensors.torch import load_file
+from unit.trainer.preference_support import MakePreference, make_preference
 from unit.trainer.support import MakeSpec, folder_of
 from unit.trainer.test_distributed import STILL, Pods, entries, losses_by_step, pods
 from unit.trainer.test_run import losses
@@ -21,7 +22,7 @@ from unit.trainer.warm import WarmProcess
 from luthier_api.result import ExitCode
 from luthier_api.runspec import RunSpec
 
-__all__ = ["pods"]
+__all__ = ["make_preference", "pods"]
 
 FULL = {"method": {"type": "full"}}
 LORA = {"lora": STILL}
@@ -132,21 +133,43 @@ def test_two_with_a_half_each_learn_what_one_learns(
         assert (folder_of(both) / "model" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_preferences_are_learnt_from_halves(
+    method: str, pods: Pods, make_preference: MakePreference, tmp_path: Path
+) -> None:
+    """Compared with what the start says: asked once of the whole data, or beside the adapter."""
+    told: dict[str, Any] = {"preference": {"objective": "dpo"}, "method": {"type": method}}
+    training = {**SETTINGS, "maxSteps": 6}
+    twice = {**training, "gradientAccumulationSteps": 2}
+    alone = make_preference(output=f"file://{tmp_path}/one", training=twice, **told)
+    both = make_preference(output=f"file://{tmp_path}/two", training={**training, **SHARED}, **told)
+    one, two = pods.succeed(alone, 1), pods.succeed(both)
+    assert losses_by_step(both) == pytest.approx(losses_by_step(alone), rel=1e-4)
+    for which in ("base", "tuned"):
+        found, expected = two["evaluation"][which], one["evaluation"][which]
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
 def test_the_best_weights_come_from_all_parts(
     pods: Pods, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
+    """Of a model that is shared out because it wouldn't fit."""
     training = {
         **SETTINGS,
         "learningRate": 0.05,
         "evalEverySteps": 2,
         "earlyStopping": {"patience": 9},
-        **SHARED,
     }
     told = {"dataset": {"evalFraction": 0.2}, "metrics": ["loss"], **FULL}
-    spec = make_spec(output=f"file://{tmp_path}/two", training=training, **told)
+    spec = make_spec(
+        output=f"file://{tmp_path}/two", training=training, memory_bytes=500_000, **told
+    )
     first, other = pods(spec)
     for process in (first, other):
         assert process.wait() == ExitCode.SUCCEEDED, process.log.read_text()
+    resolved = first.result()["resolved"]
+    assert resolved["parallel"] == "fsdp"
+    assert resolved["heldByEach"].startswith("ddp 0.00 GB, fsdp 0.00 GB")
     assert "its weights are the result" in first.log.read_text()
     best = min(entry["eval_loss"] for entry in entries(spec) if "eval_loss" in entry)
     assert first.result()["evaluation"]["tuned"]["loss"] > 0

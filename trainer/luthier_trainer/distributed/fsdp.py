@@ -33,7 +33,9 @@ def share_out(
 
     `base`: the model of transformers within, through which each forward pass goes. `compute`: the
     type that trained matrices are put together in, where it isn't theirs: what autocast would make
-    of them, if they are fp32. `beside`: other tensors that all are to have. Raises PeersLost."""
+    of them, if they are fp32. `beside`: other tensors that all are to have.
+    Raises PeersLost.
+    """
     in_full = all(p.requires_grad for p in model.parameters())
     # No other weight may be held here: cut, it would keep its memory.
     whole = {p for p in model.parameters() if p.ndim < 2 or (p.requires_grad and not in_full)}

@@ -17,9 +17,11 @@ from luthier_trainer.errors import Interrupted
 
 @contextmanager
 def in_step(base: Any) -> Iterator[None]:
-    """`base`: a model of transformers, whatever is around it. Within it each forward pass waits for
-    one of each other process; it ends when all have ended. Raises Interrupted in all of them before
-    the next pass, where one was told to stop."""
+    """Within it each forward pass waits for one of each other process; it ends when all have ended.
+    `base`: a model of transformers, whatever is around it.
+
+    Raises Interrupted in all of them before the next pass, where one was told to stop.
+    """
     shards = shards_of(base)
     if shards is None:
         yield

@@ -13,11 +13,11 @@ def sum_gradients(model: Any, world: World) -> None:
     """Let each process have the sum over all, of a shared-out weight for its part. Raises
     PeersLost."""
     shards = shards_of(model)
-    if shards is None:
+    if shards:
+        shards.take_gradients()
+        world.add_gradients(shards.whole)
+    elif world.size > 1:
         world.add_gradients(list(trained_weights(model).values()))
-        return
-    shards.take_gradients()
-    world.add_gradients(shards.whole)
 
 
 def clip_gradients(model: Any, most: float, world: World) -> Tensor:

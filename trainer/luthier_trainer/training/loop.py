@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luthier_api.result import ExitCode
 from luthier_trainer.distributed.shards import parts_of, shards_of
-from luthier_trainer.errors import Interrupted, PeersLost, Superseded, TrainerError
+from luthier_trainer.errors import Interrupted, PeersLost, Superseded
 from luthier_trainer.log import log
 from luthier_trainer.machine import device, memory
 from luthier_trainer.models.temporary import forward_instead
 from luthier_trainer.objectives.objective import Batch, Item, Objective, PreparedObjective
 from luthier_trainer.training import best, checkpoint, generators
 from luthier_trainer.training.best import Best
+from luthier_trainer.training.bestweights import best_of, take_best
 from luthier_trainer.training.checkpoint import Snapshot
 from luthier_trainer.training.environment import difference, environment
 from luthier_trainer.training.evaluations import check_evaluations
@@ -35,8 +35,6 @@ from luthier_trainer.training.optimizers import make_optimizer, page_again
 from luthier_trainer.training.recorder import Recorder
 from luthier_trainer.training.schedule import follows_evaluations, make_schedule
 from luthier_trainer.training.session import Session
-
-_DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def train(
         training.run()
     alone = session.world.size == 1
     if training.done and not (training.stopping or (alone and session.interrupt.requested)):
-        _take_best(model, session, training.best, training.step)
+        take_best(model, session, training.best, training.step)
     recorder = training.recorder
     all_steps = snapshot is None and training.step == training.length.total
     return Outcome(
@@ -362,7 +360,7 @@ class _Training:
             self.scaler.load_state_dict(document["scaler"])
         self.step, self.logged_step = snapshot.step, document["last_logged_step"]
         self.loss_sum += document["loss_sum"]
-        self.best, self.owes_evaluation = _best_of(snapshot), bool(document["owes_evaluation"])
+        self.best, self.owes_evaluation = best_of(snapshot), bool(document["owes_evaluation"])
         changed = difference(document["environment"], self.environment)
         if changed:
             log(f"warning: {changed}")
@@ -389,7 +387,7 @@ def _finished(model: Any, session: Session, snapshot: Snapshot) -> Outcome:
     snapshot.tensors.clear()
     total = snapshot.document["trainer"]["max_steps"]
     session.reporter.update(step=snapshot.step, total_steps=total)
-    _take_best(model, session, _best_of(snapshot), snapshot.step)
+    take_best(model, session, best_of(snapshot), snapshot.step)
     return Outcome(
         step=snapshot.step,
         total_steps=total,
@@ -398,29 +396,3 @@ def _finished(model: Any, session: Session, snapshot: Snapshot) -> Outcome:
         seconds=0.0,
         best_step=snapshot.best_step,
     )
-
-
-def _take_best(model: Any, session: Session, found: Best | None, step: int) -> None:
-    """Give the model the weights of the best evaluation."""
-    if found is None or found.step == step:
-        return
-    log(f"the best {session.watched} was at step {found.step}: its weights are the result")
-    while not session.writer.drain(_DRAIN_SECONDS):
-        log("waiting for the last checkpoints to be uploaded")
-    session.world.share()  # once all have uploaded theirs
-    try:
-        checkpoint.restore_weights(session.writer.store, found.step, session.scratch, model)
-    except (ValueError, KeyError) as error:
-        raise TrainerError(
-            ExitCode.NOT_FOUND,
-            "BestCheckpointLost",
-            f"the checkpoint of step {found.step}, whose weights are the result, can't be read: "
-            f"{error}; nobody but the trainer may delete below checkpoints/. Change the spec to "
-            "train anew",
-            "training.earlyStopping",
-        ) from error
-
-
-def _best_of(snapshot: Snapshot | None) -> Best | None:
-    document = snapshot.document.get("best") if snapshot else None
-    return Best.read(document) if document else None
