@@ -41,7 +41,7 @@ class Preference(Model):
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
-        lt=0.5,
+        le=0.49,  # the API server would read an exclusive bound of 0.5 as one of 0
         description="dpo, simpo: the share of rows whose answers are taken to be swapped.",
     )
     sft_weight: float = Field(

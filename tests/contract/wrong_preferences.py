@@ -117,7 +117,7 @@ PREFERENCES = [
         "more than half of all labels swapped",
         _settings(labelSmoothing=0.5),
         "spec.training.preference.labelSmoothing",
-        "less than 0.5",
+        "less than or equal to 0.49",
     ),
     wrong(
         "preference of one answer",

@@ -186,6 +186,7 @@ def test_every_other_field_of_the_training_shapes() -> None:
         "neftuneNoiseAlpha": 5,
         "similarity": {},
         "classification": {},
+        "preference": {},
         "earlyStopping": {},
         "schedulerOptions": {},
         "maxSteps": 7,
