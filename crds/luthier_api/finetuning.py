@@ -204,8 +204,8 @@ class FineTuning(Model):
             PAIR_METRICS,
             "self.task == 'regression' || (self.task == 'similarity' && has(self.dataset.columns) "
             "&& has(self.dataset.columns.label))",
-            "spearman and pearson need the task regression, or similarity and columns.label: set "
-            "them, or measure what fits",
+            "spearman and pearson need the task similarity with columns.label, or regression: "
+            "change task, or measure what fits",
         ),
         _metrics(
             NUMBER_METRICS,

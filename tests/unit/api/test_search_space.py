@@ -52,7 +52,7 @@ def test_each_field_that_can_be_searched_can_be_set(path: str) -> None:
     kind = kinds.get(path.partition(".")[0], "prefix" if "virtual" in path else "lora")
     value: float | str = field.words[-1] if field.words else 8.0
     if not field.words and field.misses(8.0):
-        value = 1e-5 if path.endswith("LearningRate") else 0.5
+        value = 1e-5 if path.endswith("LearningRate") else 0.25
     tuning = searching({"lora.rank": RANKS}, method={"type": kind})
     found = applied(tuning, {path: value})
     got: Any = found.to_json()

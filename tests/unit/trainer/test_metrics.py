@@ -15,6 +15,7 @@ from luthier_trainer.evaluation import metrics
 from luthier_trainer.evaluation.bootstrap import Floats, counts, point
 from luthier_trainer.evaluation.spans import entities, found_fields
 from luthier_trainer.objectives.objective import Prediction
+from luthier_trainer.objectives.preferences import Scores
 
 SEEDS = range(6)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "it's", "fine.", "don't", "stop", "naïve", "2,500"]
@@ -37,6 +38,15 @@ def some_labels(seed: int) -> tuple[list[str], list[str]]:
     labels = [f"class {number}" for number in range(8)]
     size = rng.choice([1, 5, 40])
     return rng.choices(labels[:6], k=size), rng.choices(labels[2:], k=size)
+
+
+def some_sets(seed: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Any number of classes of each example, all of which are right and given somewhere."""
+    rng = random.Random(seed)
+    labels = [f"class {number}" for number in range(5)]
+    drawn = ([rng.sample(labels, k=rng.randint(0, 4)) for _ in range(30)] for _ in range(2))
+    gold, answers = ([labels, *each] for each in drawn)
+    return gold, answers
 
 
 def some_tags(seed: int) -> tuple[list[list[str]], list[list[str]]]:
@@ -153,6 +163,40 @@ def test_a_correlation_with_equal_numbers_is_not_defined() -> None:
     assert all(math.isnan(value) for value in found.values())
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_several_classes_agree_with_scikit_learn(seed: int) -> None:
+    from sklearn import metrics as sklearn
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    gold, answers = some_sets(seed)
+    shape = MultiLabelBinarizer().fit(gold + answers)
+    right, given = shape.transform(gold), shape.transform(answers)
+    names = ["accuracy", "f1", "f1_micro", "f1_weighted", "precision", "recall"]
+    found = values(names, gold, answers)
+    options: dict[str, Any] = {"zero_division": 0}
+    assert found == pytest.approx(
+        {
+            "accuracy": sklearn.accuracy_score(right, given),
+            "f1": sklearn.f1_score(right, given, average="macro", **options),
+            "f1_micro": sklearn.f1_score(right, given, average="micro", **options),
+            "f1_weighted": sklearn.f1_score(right, given, average="weighted", **options),
+            "precision": sklearn.precision_score(right, given, average="macro", **options),
+            "recall": sklearn.recall_score(right, given, average="macro", **options),
+        }
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_errors_of_numbers_agree_with_scikit_learn(seed: int) -> None:
+    from sklearn import metrics as sklearn
+
+    rng = random.Random(seed)
+    gold, answers = ([rng.gauss(1000, 50) for _ in range(30)] for _ in range(2))
+    found = values(["mse", "mae"], gold, answers)
+    assert found["mse"] == pytest.approx(sklearn.mean_squared_error(gold, answers))
+    assert found["mae"] == pytest.approx(sklearn.mean_absolute_error(gold, answers))
+
+
 def family_data(kind: str | None) -> tuple[list[Any], list[Any]]:
     if kind == "label":
         rng = random.Random(1)
@@ -170,9 +214,16 @@ def family_data(kind: str | None) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("family", metrics.FAMILIES, ids=lambda family: family.values[0])
 def test_counting_an_example_twice_is_having_it_twice(family: metrics.Family) -> None:
     """So a row of counts is a resample: the metric on the examples drawn gives the same."""
-    gold, answers = family_data(family.answers)
+    gold, answers = family_data(next(iter(family.answers), None))
+    rng = random.Random(2)
     found = [
-        Prediction(loss=0.1 * number, targets=1 + number % 3, answer=answer)
+        Prediction(
+            loss=0.1 * number,
+            targets=1 + number % 3,
+            answer=answer,
+            scores=[rng.uniform(1, 9) for _ in Scores._fields],
+            confidence=rng.random(),
+        )
         for number, answer in enumerate(answers)
     ]
     function = family.weigh(gold, found)
