@@ -6,6 +6,7 @@ import typer
 
 from luthier_cli.commands import (
     compare,
+    convert,
     describe,
     history,
     list_,
@@ -50,6 +51,7 @@ def options(
 
 for command in (
     validate.validate,
+    convert.convert,
     run.run,
     list_.list_,
     describe.describe,

@@ -1,0 +1,86 @@
+"""What `luthier convert` does: files and command lines in, manifests out."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from luthier_cli import metadata, paths
+from luthier_cli.convert import report
+from luthier_cli.convert.commandline import convert_command, is_command
+from luthier_cli.convert.convert import Converted, Naming, convert_text
+from luthier_cli.convert.source import Beside
+from luthier_cli.convert.sources import SOURCES
+from luthier_cli.errors import CliError
+from luthier_cli.validate import read_source
+
+__all__ = ["Naming", "is_whole", "print_yaml", "run", "show", "write"]
+
+
+def run(words: Sequence[str], tool: str | None, naming: Naming) -> Converted:
+    """Convert a file, or a command line. Raises CliError."""
+    if tool is not None and tool not in SOURCES:
+        raise CliError(f"no tool {tool} is known", f"use {', '.join(SOURCES)}")
+    for path, message, remedy in metadata.problems(
+        {
+            key: value
+            for key, value in (("name", naming.name or "x"), ("namespace", naming.namespace))
+            if value
+        }
+    ):
+        raise CliError(f"{'.'.join(map(str, path))}: {message}", remedy)
+    if len(words) == 1:
+        parts = _as_command(words[0])
+        if not is_command(parts):
+            file, text = read_source(words[0])
+            return convert_text(text, file, naming, _beside(file), tool)
+        words = parts
+    return convert_command(list(words), naming, _beside(""), tool)
+
+
+def _as_command(word: str) -> list[str]:
+    """A command line in quotes."""
+    if paths.path_of(word).exists() or " " not in word:
+        return [word]
+    try:
+        return shlex.split(word)
+    except ValueError:
+        return [word]
+
+
+def _beside(file: str) -> Beside:
+    """Reads what a configuration names: from here, or from its own folder."""
+
+    def read(name: str) -> str | None:
+        for folder in (Path(), paths.path_of(file).parent):
+            path = folder / name
+            if path.is_file():
+                return read_source(str(path))[1]
+        return None
+
+    return read
+
+
+def write(file: str, text: str) -> None:
+    """Write the manifests. Raises CliError."""
+    try:
+        paths.path_of(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"can't write {file}: {error.strerror}", "check the path") from None
+
+
+def print_yaml(text: str) -> None:
+    """On stdout; its quoted texts hold no character that acts on a terminal."""
+    print(text, end="", file=sys.stdout)
+
+
+def show(done: Converted, console: Console, *, everything: bool) -> None:
+    """What became of each field."""
+    report.show(done.told, done.source.title, console, everything=everything)
+
+
+def is_whole(done: Converted) -> bool:
+    """Whether all that was said is said here."""
+    return report.is_whole(done.told)
