@@ -25,15 +25,13 @@ def model(value: Any) -> Any:
         scheme = name.partition("://")[0]
         if scheme in MODEL_SCHEMES:
             return name
-        return _fill(
-            f"s3://models/{_last(name, 'MODEL')}", f"{scheme}:// isn't read: copy it there"
-        )
+        return _fill(f"s3://models/{last(name, 'MODEL')}", f"{scheme}:// isn't read: copy it there")
     if paths.looks_like_hub(name) and not _PATHLIKE.match(name):
         return f"hf://{name}"
     if "/" not in name and "\\" not in name and not _PATHLIKE.match(name):
-        return _fill(f"hf://OWNER/{_last(name, 'MODEL')}", "a hub's name has an owner here")
+        return _fill(f"hf://OWNER/{last(name, 'MODEL')}", "a hub's name has an owner here")
     return _fill(
-        f"s3://models/{_last(name, 'MODEL')}",
+        f"s3://models/{last(name, 'MODEL')}",
         "a folder of that machine: copy it there (`luthier run --model DIR` takes it as it is)",
     )
 
@@ -57,15 +55,15 @@ def dataset(value: Any, files: Any = None, folder: Any = None) -> Any:
         if scheme in DATASET_SCHEMES:
             return name
         return _fill(
-            f"s3://datasets/{_last(name, 'DATA.jsonl')}", f"{scheme}:// isn't read: copy it there"
+            f"s3://datasets/{last(name, 'DATA.jsonl')}", f"{scheme}:// isn't read: copy it there"
         )
     local = bool(_PATHLIKE.match(name) or _FILE.search(name))
     if paths.looks_like_hub(name) and not local:
         return f"hf://{name}{tail}"
     if "/" not in name and "\\" not in name and not local:
-        return _fill(f"hf://OWNER/{_last(name, 'DATA')}{tail}", "a hub's name has an owner here")
+        return _fill(f"hf://OWNER/{last(name, 'DATA')}{tail}", "a hub's name has an owner here")
     return _fill(
-        f"s3://datasets/{_last(name, 'DATA.jsonl')}",
+        f"s3://datasets/{last(name, 'DATA.jsonl')}",
         "a file of that machine: copy it there (`luthier run --dataset PATH` takes it as it is)",
     )
 
@@ -80,11 +78,13 @@ def _name(value: Any) -> str:
     return value.strip().rstrip("/") or "/"
 
 
-def _last(name: str, otherwise: str) -> str:
+def last(name: str, otherwise: str) -> str:
+    """The last part of a path, as a URI may have it."""
     return plain(PurePosixPath(name.replace("\\", "/")).name) or otherwise
 
 
 def plain(name: str) -> str:
+    """Without what a URI can't hold."""
     return _UNSAFE.sub("-", name).strip("-.") or "x"
 
 
