@@ -21,7 +21,7 @@ from luthier_cli.convert.mapping import (
 )
 from luthier_cli.convert.source import RefusedError, Source, named, on_gpu
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import flag, is_on, number, table, text, whole
+from luthier_cli.convert.values import flag, is_on, number, table, text, whole, words
 
 # Objectives of `rl` that there are here.
 _OBJECTIVES: dict[str, str] = {}
@@ -44,12 +44,14 @@ _KERNELS = (
     "torch_compile_options selective_checkpointing layer_offloading liger_rope liger_rms_norm "
     "liger_glu_activation liger_layer_norm liger_fused_linear_cross_entropy "
     "liger_cross_entropy liger_swiglu cut_cross_entropy use_kernels low_cpu_mem_usage "
-    "gc_steps gc_collect_steps lora_on_cpu batch_flattening"
+    "use_scattermoe use_sonicmoe liger_rms_norm_gated gc_steps gc_collect_steps lora_on_cpu "
+    "batch_flattening"
 )
 _BATCHING = (
     "sample_packing_group_size sample_packing_bin_size sample_packing_sequentially "
     "sample_packing_mp_start_method eval_sample_packing pad_to_sequence_len pad_to_multiple_of "
-    "multipack_real_batches pretrain_multipack_buffer_size pretrain_multipack_attn "
+    "multipack_real_batches max_packed_sequence_len pretrain_multipack_buffer_size "
+    "pretrain_multipack_attn "
     "sample_packing_eff_est total_num_tokens total_supervised_tokens "
     "streaming_multipack_buffer_size sample_packing_seq_len_multiplier"
 )
@@ -94,6 +96,8 @@ def objective(it: Group) -> None:
             f"rl: {named_} can't be said here: only supervised fine-tuning is converted",
             "docs/peers.md tells which objectives there are",
         )
+    if it.get("diffusion") is not None:
+        raise RefusedError("diffusion: only models that say one token after another are trained")
     for name in ("reward_model", "process_reward_model", "num_labels"):
         if is_on(it.get(name)) or (name == "num_labels" and it.get(name) is not None):
             raise RefusedError(
@@ -149,7 +153,8 @@ FIELDS: dict[str, Field] = {
     **several(
         "overrides_of_model_config overrides_of_model_kwargs rope_scaling reinit_weights "
         "model_quantization_config model_quantization_config_kwargs use_onebitllms gptq "
-        "quantize_moe_experts llama4_linearized_experts noisy_embedding_alpha",
+        "quantize_moe_experts gptq_groupsize gptq_model_v1 gptq_disable_exllama model_config "
+        "llama4_linearized_experts noisy_embedding_alpha",
         lost("the model is loaded as its files say"),
     ),
     # The data.
@@ -201,7 +206,7 @@ FIELDS: dict[str, Field] = {
     "lora_target_linear": to(
         "method.lora.targetModules", lambda value: ["all-linear"] if flag(value) else None
     ),
-    "lora_modules_to_save": to("method.lora.modulesToSave", lora.words),
+    "lora_modules_to_save": to("method.lora.modulesToSave", words),
     "lora_rank_pattern": to("method.lora.rankPattern", lora.ranks),
     "lora_alpha_pattern": to("method.lora.alphaPattern", lora.alphas),
     "peft_use_dora": to("method.lora.dora", flag),
@@ -252,7 +257,7 @@ FIELDS: dict[str, Field] = {
         ),
     ),
     **several(
-        "cosine_min_lr_ratio cosine_constant_lr_ratio lr_div_factor lr_quadratic_warmup",
+        "eta_min cosine_min_lr_ratio cosine_constant_lr_ratio lr_div_factor lr_quadratic_warmup",
         lost("training.scheduler and schedulerOptions say the course of the rate"),
     ),
     **several("bf16 fp16", group(arguments.precision, "training.precision")),
@@ -285,7 +290,7 @@ FIELDS: dict[str, Field] = {
         lost("a loss of your own is training.loss"),
     ),
     **several(
-        "adam_beta3 adam_epsilon2 torchdistx_path dion_lr dion_momentum "
+        "adam_beta3 adam_eps adam_epsilon2 torchdistx_path dion_lr dion_momentum "
         "dion_rank_fraction dion_rank_multiple_of qgalore_rank qgalore_update_proj_gap "
         "qgalore_scale qgalore_proj_type qgalore_proj_quant qgalore_proj_bits "
         "qgalore_proj_group_size qgalore_cos_threshold qgalore_gamma_proj "
@@ -304,7 +309,9 @@ FIELDS: dict[str, Field] = {
         lost("answers side by side lie with the result, not with each step"),
     ),
     # What is learnt.
-    **several("rl reward_model process_reward_model num_labels", group(objective, "task")),
+    **several(
+        "rl reward_model process_reward_model num_labels diffusion", group(objective, "task")
+    ),
     **several(
         "trl vllm ebft dpo_use_weighting dpo_label_smoothing precompute_ref_log_probs "
         "dpo_use_liger_kernel dpo_padding_free dpo_loss_type dpo_loss_weights orpo_alpha "

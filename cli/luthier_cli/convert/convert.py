@@ -62,7 +62,7 @@ def convert_text(
 
 def finished(tool: Source, origin: str, drafts: list[Draft], naming: Naming) -> Converted:
     """Drafts with their names, valid. Raises CliError."""
-    renamed = [replace(draft, namespace=naming.namespace) for draft in drafts]
+    renamed = [replace(draft, namespace=naming.namespace or draft.namespace) for draft in drafts]
     if naming.name:
         old = drafts[0].name
         for draft in renamed:

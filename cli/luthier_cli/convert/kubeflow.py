@@ -1,11 +1,10 @@
-"""Kubeflow's TrainJob of an LLM's runtime (torchtune), and the PyTorchJob of its older `train()`."""
+"""Kubeflow's TrainJob of an LLM's runtime, which is torchtune's."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places
+from luthier_cli.convert import kubeflow_older, places
 from luthier_cli.convert import training_arguments as arguments
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import (
@@ -19,7 +18,7 @@ from luthier_cli.convert.mapping import (
     several,
     to,
     walk,
-)  # fmt: skip
+)
 from luthier_cli.convert.places import resource_name
 from luthier_cli.convert.source import Beside, RefusedError, Source, on_gpu
 from luthier_cli.convert.told import Fate
@@ -79,8 +78,10 @@ def columns(it: Group) -> None:
         column = it.get("dataset.conversation_column")
         it.put("dataset.columns", {"messages": str(column or "messages")}, "dataset")
     else:
-        found = {"instruction": it.get("dataset.column_map.input") or "instruction",
-                 "output": it.get("dataset.column_map.output") or "output"}  # fmt: skip
+        found = {
+            "instruction": it.get("dataset.column_map.input") or "instruction",
+            "output": it.get("dataset.column_map.output") or "output",
+        }
         if not it.get("dataset.column_map.input"):
             found = {"instruction": "instruction", "input": "input", "output": found["output"]}
         why = (
@@ -105,9 +106,11 @@ ARGUMENTS: dict[str, Field] = {
     "dtype": to("training.precision", _PRECISIONS),
     "optimizer.lr": to("training.learningRate", number),
     "optimizer.weight_decay": to("training.weightDecay", number),
-    **several("optimizer optimizer._component_ optimizer.fused lr_scheduler._component_ "
-              "lr_scheduler.num_warmup_steps loss loss._component_",
-              lost("training.optimizer, scheduler and loss have names of their own")),
+    **several(
+        "optimizer optimizer._component_ optimizer.fused lr_scheduler._component_ "
+        "lr_scheduler.num_warmup_steps loss loss._component_",
+        lost("training.optimizer, scheduler and loss have names of their own"),
+    ),
     "clip_grad_norm": to("training.maxGradNorm", number),
     "enable_activation_checkpointing": to("training.gradientCheckpointing", always),
     "tokenizer.max_seq_len": to("training.maxLength", whole),
@@ -117,22 +120,30 @@ ARGUMENTS: dict[str, Field] = {
         "dataset.lossOn", lambda value: "All" if flag(value) else "Completion"
     ),
     "dataset.new_system_prompt": lost("a row says its own system message"),
-    **several("dataset dataset._component_ dataset.column_map.input dataset.column_map.output "
-              "dataset.conversation_column dataset.conversation_style",
-              group(columns, "dataset.columns")),
+    **several(
+        "dataset dataset._component_ dataset.column_map.input dataset.column_map.output "
+        "dataset.conversation_column dataset.conversation_style",
+        group(columns, "dataset.columns"),
+    ),
     **several("dataset.source dataset.data_dir dataset.data_files", moot("dataset.uri says it")),
-    **several("model.lora_attn_modules model.quantize_base model.apply_lora_to_mlp "
-              "model.apply_lora_to_output", group(method, "method.type", "method.lora.targetModules")),
+    **several(
+        "model.lora_attn_modules model.quantize_base model.apply_lora_to_mlp "
+        "model.apply_lora_to_output",
+        group(method, "method.type", "method.lora.targetModules"),
+    ),
     "model.lora_rank": to("method.lora.rank", whole),
     "model.lora_alpha": to("method.lora.alpha", number),
     "model.lora_dropout": to("method.lora.dropout", number),
     "model.use_dora": to("method.lora.dora", flag),
-    **several("compile enable_activation_offloading output_dir tokenizer.path resume_from_checkpoint "
-              "tokenizer.merges_file checkpointer.checkpoint_dir log_every_n_steps device "
-              "optimizer_in_bwd model._component_ tokenizer._component_ "
-              "checkpointer._component_ metric_logger._component_ metric_logger.log_dir",
-              moot(arguments.BY_ITSELF)),
-}  # fmt: skip
+    **several(
+        "compile enable_activation_offloading output_dir tokenizer.path "
+        "resume_from_checkpoint "
+        "tokenizer.merges_file checkpointer.checkpoint_dir log_every_n_steps device "
+        "optimizer_in_bwd model._component_ tokenizer._component_ "
+        "checkpointer._component_ metric_logger._component_ metric_logger.log_dir",
+        moot(arguments.BY_ITSELF),
+    ),
+}
 
 
 def resources(it: Group) -> None:
@@ -182,52 +193,6 @@ INITIALIZER: dict[str, Field] = {
 }
 
 
-def _bucket(it: Group) -> None:
-    bucket, key = it.get("bucket_name"), it.get("file_key")
-    if isinstance(bucket, str) and isinstance(key, str):
-        it.put("dataset.uri", f"s3://{bucket}/{key.lstrip('/')}", "bucket_name")
-        it.same("file_key", "dataset.uri")
-    it.rest("it names no file")
-
-
-OLDER: dict[str, Field] = {
-    "model_uri": to("model.uri", places.model),
-    "transformer_type": to("task", choice(
-        {"automodelforcausallm": "generation", "automodelforsequenceclassification": "classification",
-         "automodelfortokenclassification": "extraction"}, "no such model is trained here")),
-    "num_labels": moot("labels are counted in the data"),
-    **several("model_dir dataset_dir model_provider dataset_provider model_provider_parameters "
-              "dataset_provider_parameters lora_config training_parameters",
-              moot("each of its fields is told by itself")),
-    **several("access_token access_key secret_key", lost("a Secret holds it: storage.secretName, "
-              "model.tokenSecretRef")),
-    **several("endpoint_url region_name", lost("the store is the platform's, or the namespace's")),
-    "repo_id": to("dataset.uri", places.dataset),
-    "split": to("dataset.train", lambda value: None if value == "train" else text(value)),
-    **several("bucket_name file_key", group(_bucket, "dataset.uri")),
-}  # fmt: skip
-LORA: dict[str, Field] = {
-    "r": to("method.lora.rank", whole, default=8),
-    "lora_alpha": to("method.lora.alpha", number, default=8),
-    "lora_dropout": to("method.lora.dropout", number),
-    "target_modules": to("method.lora.targetModules", lora.modules),
-    "modules_to_save": to("method.lora.modulesToSave", lora.words),
-    "bias": to("method.lora.bias"),
-    "use_rslora": to("method.lora.rankStabilized", flag),
-    "use_dora": to("method.lora.dora", flag),
-    "rank_pattern": to("method.lora.rankPattern", lora.ranks),
-    "alpha_pattern": to("method.lora.alphaPattern", lora.alphas),
-    **several("layers_to_transform layers_pattern exclude_modules", lost(lora.LAYERS)),
-    **several("init_lora_weights loftq_config eva_config corda_config",
-              lost(lora.INITIALISED, True)),
-    **several("peft_type task_type inference_mode base_model_name_or_path revision auto_mapping "
-              "fan_in_fan_out megatron_config megatron_core runtime_config layer_replication "
-              "lora_bias trainable_token_indices target_parameters peft_version qalora_group_size "
-              "use_qalora alora_invocation_tokens arrow_config ensure_weight_tying",
-              moot(arguments.BY_ITSELF)),
-}  # fmt: skip
-
-
 def convert(given: dict[str, Any], _: Beside) -> list[Draft]:
     """A FineTuneJob."""
     metadata = table(given.get("metadata"))
@@ -242,7 +207,7 @@ def convert(given: dict[str, Any], _: Beside) -> list[Draft]:
     if kind == "TrainJob":
         _train_job(draft, table(given.get("spec")))
     elif kind == "PyTorchJob":
-        _pytorch_job(draft, table(given.get("spec")))
+        kubeflow_older.read(draft, table(given.get("spec")))
     else:
         raise RefusedError(f"{kind} isn't converted", "TrainJob and PyTorchJob of train() are")
     for field in given.keys() - {"apiVersion", "kind", "metadata", "spec"}:
@@ -272,12 +237,15 @@ def _train_job(draft: Draft, spec: Mapping[str, Any]) -> None:
     trainer, initializer = table(spec.get("trainer")), table(spec.get("initializer"))
     if not runtime.startswith("torchtune") and not initializer:
         raise RefusedError(
-            f"the runtime {runtime or '(none)'} runs a program of yours, whose training isn't known",
+            f"the runtime {runtime or '(none)'} runs a program whose training isn't known",
             "of an LLM's runtimes (torchtune-…) TrainJobs are converted; others are scripts",
         )
     walk(SPEC, spec, draft, "spec.")
-    flat = {f"{part}.{name}": value for part, entry in initializer.items()
-            for name, value in table(entry).items()}  # fmt: skip
+    flat = {
+        f"{part}.{name}": value
+        for part, entry in initializer.items()
+        for name, value in table(entry).items()
+    }
     walk(INITIALIZER, flat, draft, "spec.initializer.")
     if draft.get("model.uri") is None and runtime.lower() in _RUNTIMES:
         draft.put("model.uri", _RUNTIMES[runtime.lower()], "spec.runtimeRef.name", runtime)
@@ -307,71 +275,21 @@ def _assigned(args: Any) -> tuple[dict[str, Any], list[str]]:
     return given, others
 
 
-def _pytorch_job(draft: Draft, spec: Mapping[str, Any]) -> None:
-    replicas = table(spec.get("pytorchReplicaSpecs"))
-    counts = [table(it).get("replicas", 1) for it in replicas.values()]
-    nodes = sum(it for it in counts if isinstance(it, int) and not isinstance(it, bool))
-    pod = table(table(table(next(iter(replicas.values()), {})).get("template")).get("spec"))
-    given: dict[str, Any] = {}
-    for container in (*_listed(pod.get("initContainers")), *_listed(pod.get("containers"))):
-        given.update(_arguments(table(container).get("args")))
-    if "training_parameters" not in given and "model_uri" not in given:
-        raise RefusedError(
-            "its program is a script of yours, whose training isn't known",
-            "PyTorchJobs of Kubeflow's train() are converted",
-        )
-    for name in ("model_provider_parameters", "dataset_provider_parameters"):
-        given.update({key: it for key, it in _json(given.get(name)).items() if key not in given})
-    walk(OLDER, given, draft, "--")
-    tuned = _json(given.get("lora_config"))
-    draft.put("method.type", "lora" if tuned else "full", "--lora_config", given.get("lora_config"))
-    if tuned:
-        walk(LORA, tuned, draft, "--lora_config.")
-    walk(
-        arguments.TRAINING_ARGUMENTS,
-        _json(given.get("training_parameters")),
-        draft,
-        "--training_parameters.",
-    )
-    if nodes > 1:
-        draft.put("placement.nodes", nodes, "spec.pytorchReplicaSpecs", nodes)
-    for name in spec.keys() - {"pytorchReplicaSpecs"}:
-        draft.lost(f"spec.{name}", spec[name], "limits and placement say how a run is carried out")
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _arguments(args: Any) -> dict[str, Any]:
-    found, name = {}, ""
-    for word in _listed(args):
-        if isinstance(word, str) and word.startswith("--"):
-            name = word[2:]
-        elif name:
-            found[name], name = word, ""
-    return found
-
-
-def _json(value: Any) -> dict[str, Any]:
-    """JSON in an argument, sometimes in quotes of a shell."""
-    try:
-        return table(json.loads(str(value).strip().strip("'"))) if value is not None else {}
-    except (ValueError, RecursionError):
-        return {}
-
-
 SOURCE = Source(
     "kubeflow",
     "Kubeflow",
     {
         "FineTuneJob": {
-            "spec.": SPEC, "spec.initializer.": INITIALIZER, "spec.trainer.": TRAINER,
-            "spec.trainer.args: ": ARGUMENTS, "--": OLDER, "--lora_config.": LORA,
+            "spec.": SPEC,
+            "spec.initializer.": INITIALIZER,
+            "spec.trainer.": TRAINER,
+            "spec.trainer.args: ": ARGUMENTS,
+            "--": kubeflow_older.FIELDS,
+            "--lora_config.": kubeflow_older.LORA,
             "--training_parameters.": arguments.TRAINING_ARGUMENTS,
             "": several("apiVersion kind metadata spec status", moot("told by itself")),
         }
     },
     convert,
     marks=("kind",),
-)  # fmt: skip
+)

@@ -21,7 +21,7 @@ from luthier_cli.convert.mapping import (
 )  # fmt: skip
 from luthier_cli.convert.source import Beside, RefusedError, Source, named, on_gpu
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import flag, number, table, text, whole, words
+from luthier_cli.convert.values import always, flag, number, table, text, whole, words
 
 # dataset_info.json, where it was found: a field that no configuration has.
 INFO = "__dataset_info__"
@@ -190,7 +190,7 @@ _EXPORT = (
 FIELDS: dict[str, Field] = {
     **arguments.TRAINING_ARGUMENTS,
     "per_device_train_batch_size": to("training.perDeviceBatchSize", whole, default=8),
-    "gradient_checkpointing": to("training.gradientCheckpointing", arguments.always),
+    "gradient_checkpointing": to("training.gradientCheckpointing", always),
     # The model.
     "model_name_or_path": to("model.uri", places.model),
     "model_revision": to("model.revision", lambda value: None if value == "main" else text(value)),
@@ -226,7 +226,7 @@ FIELDS: dict[str, Field] = {
     **several("lora_rank lora_alpha", group(rank, "method.lora.rank", "method.lora.alpha")),
     "lora_dropout": to("method.lora.dropout", number),
     "lora_target": to("method.lora.targetModules", lora.modules, default=["all-linear"]),
-    "additional_target": to("method.lora.modulesToSave", lora.words),
+    "additional_target": to("method.lora.modulesToSave", words),
     "use_rslora": to("method.lora.rankStabilized", flag),
     "use_dora": to("method.lora.dora", flag),
     **several("loraplus_lr_ratio loraplus_lr_embedding", lost(lora.SPLIT_RATES)),

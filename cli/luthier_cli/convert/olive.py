@@ -86,10 +86,6 @@ def systems(it: Group) -> None:
 
 # Of the engine: below `engine` in older schemas, at the top in newer ones.
 _ENGINE: dict[str, Field] = {
-    **several(
-        "host target execution_providers systems",
-        group(systems, "target.device", "target.provider", "placement.gpus"),
-    ),
     "output_dir": to("output.uri", arguments.output),
     **several(
         "output_name workflow_id azureml_client auto_optimizer_config log_severity_level "
@@ -142,13 +138,21 @@ def _model_fields(uri: str) -> dict[str, Field]:
 
 MODEL_OF_TUNING = _model_fields("model.uri")
 MODEL_OF_PACKAGE = _model_fields("source.modelUri")
-TOP: dict[str, Field] = {
+_TOP: dict[str, Field] = {
     **_ENGINE,
     **several(
         "engine input_model passes data_configs evaluators evaluator search_strategy "
         "data_root auto_optimizer_config",
         moot("each of its fields is told by itself"),
     ),
+}
+
+
+_SYSTEMS = "host target execution_providers systems"
+TOP_OF_TUNING = {**_TOP, **several(_SYSTEMS, group(systems, "placement.gpus"))}
+TOP_OF_PACKAGE = {
+    **_TOP,
+    **several(_SYSTEMS, group(systems, "target.device", "target.provider", "placement.gpus")),
 }
 
 
@@ -286,7 +290,8 @@ def _top(given: Mapping[str, Any], drafts: list[Draft]) -> None:
     whole = {**given, **engine}
     for draft in drafts:
         quiet = draft if draft is drafts[0] else Draft(draft.kind, draft.name, None, draft.spec)
-        walk(TOP, whole, quiet)
+        top = TOP_OF_TUNING if draft.kind is FINE_TUNE_JOB else TOP_OF_PACKAGE
+        walk(top, whole, quiet)
         if draft.kind is FINE_TUNE_JOB:
             on_gpu(draft)
         if draft is not drafts[0]:
@@ -298,13 +303,13 @@ SOURCE = Source(
     "Olive",
     {
         "FineTuneJob": {
-            "": TOP,
+            "": TOP_OF_TUNING,
             "input_model.": MODEL_OF_TUNING,
             **olive_tuning.TABLES,
             **olive_data.TABLES_OF_TUNING,
         },
         "OptimizeJob": {
-            "": TOP,
+            "": TOP_OF_PACKAGE,
             "input_model.": MODEL_OF_PACKAGE,
             **olive_passes.TABLES,
             **olive_data.TABLES_OF_PACKAGE,

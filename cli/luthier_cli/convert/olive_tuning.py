@@ -181,14 +181,15 @@ def search(draft: Draft, it: Pass, strategy: Any) -> None:
             draft.moot("search_strategy", strategy, "nothing that is trained is searched")
         return
     sampler = str(given.get("sampler") or given.get("search_algorithm") or "random").lower()
-    options = table(given.get("sampler_config") or given.get("search_algorithm_config"))
+    inner = table(given.get("sampler_config") or given.get("search_algorithm_config"))
+    options = {**given, **inner}
     draft.put(
         "search.strategy",
         _STRATEGIES.get(sampler, "random"),
         "search_strategy",
         strategy or sampler,
     )
-    trials = options.get("max_samples") or options.get("num_samples") or given.get("max_samples")
+    trials = options.get("max_samples") or options.get("num_samples")
     if isinstance(trials, int) and trials > 0:
         draft.put("search.trials", trials, "search_strategy.max_samples", trials)
     if isinstance(options.get("seed"), int):

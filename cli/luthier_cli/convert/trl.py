@@ -20,7 +20,17 @@ from luthier_cli.convert.mapping import (
 )
 from luthier_cli.convert.source import Beside, RefusedError, Source, named, on_gpu
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import choice, flag, is_on, number, of_texts, table, text, whole
+from luthier_cli.convert.values import (
+    choice,
+    flag,
+    is_on,
+    number,
+    of_texts,
+    table,
+    text,
+    whole,
+    words,
+)
 
 # Which script a configuration is for, where nothing names one: fields that only it has.
 _ONLY = {
@@ -207,7 +217,7 @@ FIELDS: dict[str, Field] = {
     "lora_alpha": to("method.lora.alpha", number, default=32),
     "lora_dropout": to("method.lora.dropout", number, default=0.05),
     "lora_target_modules": to("method.lora.targetModules", lora.modules),
-    "lora_modules_to_save": to("method.lora.modulesToSave", lora.words),
+    "lora_modules_to_save": to("method.lora.modulesToSave", words),
     "use_rslora": to("method.lora.rankStabilized", flag),
     "use_dora": to("method.lora.dora", flag),
     "lora_task_type": moot("it follows from task"),
