@@ -19,7 +19,7 @@ from luthier_cli.convert.mapping import (
 from luthier_cli.convert.olive_passes import Pass
 from luthier_cli.convert.source import RefusedError
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import choice, flag, number, table, whole
+from luthier_cli.convert.values import always, choice, flag, number, table, whole, words
 
 TYPES = ("lora", "qlora", "dora", "loftq", "loha", "lokr")
 _METHODS = {"lora": "lora", "dora": "lora", "qlora": "qlora", "loftq": "qlora"}
@@ -42,7 +42,7 @@ ARGUMENTS: dict[str, Field] = {
     **arguments.TRAINING_ARGUMENTS,
     "learning_rate": to("training.learningRate", number, default=2e-4),
     "per_device_train_batch_size": to("training.perDeviceBatchSize", whole, default=8),
-    "gradient_checkpointing": to("training.gradientCheckpointing", arguments.always),
+    "gradient_checkpointing": to("training.gradientCheckpointing", always),
     **several(
         "lr_scheduler_type lr_scheduler_kwargs",
         group(
@@ -63,7 +63,7 @@ FIELDS: dict[str, Field] = {
     **several("alpha lora_alpha", to("method.lora.alpha", number)),
     "lora_dropout": to("method.lora.dropout", number),
     **several("target_modules lora_target_modules", to("method.lora.targetModules", lora.modules)),
-    "modules_to_save": to("method.lora.modulesToSave", lora.words),
+    "modules_to_save": to("method.lora.modulesToSave", words),
     "bias": to("method.lora.bias"),
     "torch_dtype": to("training.precision", _COMPUTED),
     "compute_dtype": to("method.quantization.computeType", _COMPUTED),

@@ -74,7 +74,8 @@ def test_olive_learns_from_256_rows_unless_told() -> None:
         (
             "olive auto-opt -m acme/small --device gpu --provider CUDAExecutionProvider "
             "--precision fp16",
-            {"target": {"device": "cuda", "provider": "CUDAExecutionProvider"}, "precisions": ["fp16"]},
+            {"target.provider": "CUDAExecutionProvider", "target.device": "cuda",
+             "precisions": ["fp16"], "placement.gpus": 1},
         ),
         ("olive optimize -m acme/small --precision int4 --block_size 64", {"int4.blockSize": 64}),
         ("olive capture-onnx-graph -m acme/small --use_dynamo_exporter", {"precisions": ["fp32"]}),

@@ -28,7 +28,7 @@ GIVEN = {
     for text in [(CONFIGS / name).read_text()]
 }
 FIELDS = {
-    name: sorted({field for placed in it.tables.values() for one in placed.values() for field in one})
+    name: sorted({field for kind in it.tables.values() for one in kind.values() for field in one})
     for name, it in SOURCES.items()
 }  # fmt: skip
 
