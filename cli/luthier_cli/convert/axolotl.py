@@ -3,9 +3,9 @@
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places
+from luthier_cli.convert import lora, places, preference
 from luthier_cli.convert import training_arguments as arguments
-from luthier_cli.convert.axolotl_data import DATA, data
+from luthier_cli.convert.axolotl_data import DATA, OBJECTIVES, data
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import (
     Field,
@@ -21,10 +21,18 @@ from luthier_cli.convert.mapping import (
 )
 from luthier_cli.convert.source import RefusedError, Source, named, on_gpu
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import flag, is_on, number, table, text, whole, words
+from luthier_cli.convert.values import flag, is_on, number, of_texts, table, text, whole, words
 
-# Objectives of `rl` that there are here.
-_OBJECTIVES: dict[str, str] = {}
+# Settings of preference tuning, by ours.
+_PREFERRED = {
+    "beta": ("rl_beta", "dpo_beta", "orpo_alpha"),
+    "gamma": ("simpo_gamma",),
+    "labelSmoothing": ("dpo_label_smoothing",),
+    "sftWeight": ("rpo_alpha",),
+    "desirableWeight": ("kto_desirable_weight",),
+    "undesirableWeight": ("kto_undesirable_weight",),
+}
+_OF_PREFERENCE = " ".join(name for names in _PREFERRED.values() for name in names)
 _METHOD = ("method.type", "method.quantization.double", "method.quantization.type")
 _TRACKERS = (
     "use_mlflow mlflow_tracking_uri mlflow_experiment_name mlflow_run_name "
@@ -90,12 +98,9 @@ def _quantization(it: Group) -> None:
 
 def objective(it: Group) -> None:
     """What is learnt: sft, unless rl or another head is named."""
-    named_ = it.get("rl")
-    if named_ is not None and str(named_).lower() not in _OBJECTIVES:
-        raise RefusedError(
-            f"rl: {named_} can't be said here: only supervised fine-tuning is converted",
-            "docs/peers.md tells which objectives there are",
-        )
+    objective_ = str(it.get("rl") or "").lower()
+    if objective_ and objective_ not in OBJECTIVES:
+        raise RefusedError(f"rl: {it.get('rl')} can't be said here: {preference.NO_REWARDS}")
     if it.get("diffusion") is not None:
         raise RefusedError("diffusion: only models that say one token after another are trained")
     for name in ("reward_model", "process_reward_model", "num_labels"):
@@ -104,7 +109,18 @@ def objective(it: Group) -> None:
                 f"{name}: models of rewards and classifiers of Axolotl aren't converted",
                 "a classifier is `task: classification` here",
             )
-    it.rest("it is off")
+    if objective_:
+        preference.prefer(it, objective_, "rl", _PREFERRED)
+        it.read("training.preference.objective", "dpo_loss_type", lambda value: _loss(it, value))
+    it.rest("it is off, or of another objective")
+
+
+def _loss(it: Group, value: Any) -> Any:
+    """dpo_loss_type: a list of losses."""
+    names = of_texts(value)
+    if it.get("rl") == "dpo" and names in (["sigmoid"], ["ipo"]):
+        return "ipo" if names == ["ipo"] else "dpo"
+    raise UnsaidError("training.preference.objective is one of dpo, ipo, orpo, kto, simpo")
 
 
 def packing(value: Any) -> Any:
@@ -125,7 +141,6 @@ def inputs(value: Any) -> Any:
     return "All" if flag(value) else "Completion"
 
 
-_PREFERENCE = lost("it belongs to an objective that isn't converted")
 _LENGTH = arguments.length(epochs="num_epochs", usual=1)
 _EVALUATIONS = arguments.evaluations(implied=True)
 _SCHEDULER = arguments.scheduler("lr_scheduler", usual="cosine")
@@ -310,16 +325,19 @@ FIELDS: dict[str, Field] = {
     ),
     # What is learnt.
     **several(
-        "rl reward_model process_reward_model num_labels diffusion", group(objective, "task")
+        f"rl reward_model process_reward_model num_labels diffusion dpo_loss_type {_OF_PREFERENCE}",
+        group(objective, *preference.TARGETS),
     ),
     **several(
-        "trl vllm ebft dpo_use_weighting dpo_label_smoothing precompute_ref_log_probs "
-        "dpo_use_liger_kernel dpo_padding_free dpo_loss_type dpo_loss_weights orpo_alpha "
-        "simpo_gamma cpo_alpha kto_desirable_weight kto_undesirable_weight rl_beta dpo_beta "
-        "rpo_alpha dpo_norm_loss dpo_generate_during_eval dpo_use_logits_to_keep "
-        "center_rewards_coefficient max_prompt_length",
-        _PREFERENCE,
+        "precompute_ref_log_probs dpo_use_liger_kernel dpo_padding_free dpo_use_logits_to_keep",
+        moot(preference.OF_REFERENCE),
     ),
+    **several(
+        "dpo_use_weighting dpo_loss_weights cpo_alpha dpo_norm_loss dpo_generate_during_eval "
+        "max_prompt_length center_rewards_coefficient",
+        lost("training.preference says what is learnt of answers"),
+    ),
+    **several("trl vllm ebft", lost(preference.NO_REWARDS)),
     # Where, and what is told.
     **several(
         "fsdp_version fsdp_final_state_dict_type deepcompile dp_shard_size dp_replicate_size "

@@ -7,6 +7,7 @@ from typing import Any
 from luthier_cli.convert import places
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import Field, Group, Said, UnsaidError, lost, moot, several, walk
+from luthier_cli.convert.preference import ONE, TWO
 from luthier_cli.convert.told import Fate
 from luthier_cli.convert.values import number, table
 
@@ -32,6 +33,21 @@ _PROMPTS = (
     "Axolotl writes a prompt of its own around these columns, here the model's chat template does; "
     "a base model without one needs dataset.chatTemplate, or a dataset.template"
 )
+OBJECTIVES = ("dpo", "ipo", "orpo", "kto", "simpo")
+# Types of rows with two answers, by name.
+_ANSWERS: dict[str, dict[str, str]] = {
+    "intel": {"prompt": "question", "chosen": "chosen", "rejected": "rejected"},
+    "argilla": {
+        "prompt": "instruction",
+        "chosen": "chosen_response",
+        "rejected": "rejected_response",
+    },
+    "argilla_chat": {"chosen": "chosen", "rejected": "rejected"},
+    "icr": {"prompt": "input", "chosen": "chosen", "rejected": "rejected"},
+    "prompt_pairs": TWO,
+    "ultra": {"chosen": "chosen", "rejected": "rejected"},
+    "nectar": TWO,
+}
 _MESSAGES = {"chat_template": "messages", "sharegpt": "conversations"}
 _READ = {"role": ("role", "from"), "content": ("content", "value")}
 
@@ -93,10 +109,11 @@ def data(it: Group) -> None:
 
 def _all(it: Group, name: str, entries: list[Any]) -> None:
     first: dict[str, Any] = {}
+    objective = str(it.get("rl") or "").lower()
     for number_, entry in enumerate(entries):
         where = f"{name}[{number_}]."
         given = {"path": entry, "type": "pretrain"} if isinstance(entry, str) else table(entry)
-        found = _form(given, pretraining=name == "pretraining_dataset")
+        found = _form(given, pretraining=name == "pretraining_dataset", objective=objective)
         if not number_:
             first = found
             for target, value in found.items():
@@ -128,7 +145,8 @@ def _all(it: Group, name: str, entries: list[Any]) -> None:
             where,
         )
     it.moot(name, "each is told below")
-    it.draft.put("task", "generation", fate=Fate.DEFAULT)
+    if not objective:
+        it.draft.put("task", "generation", fate=Fate.DEFAULT)
 
 
 def _as_usual(name: str, value: Any) -> bool:
@@ -155,8 +173,32 @@ def _as_usual(name: str, value: Any) -> bool:
     return value in usual.get(name, ())
 
 
-def _form(given: Mapping[str, Any], *, pretraining: bool) -> dict[str, Said]:
+def _preferred(given: Mapping[str, Any], objective: str) -> dict[str, Said]:
+    """The columns of rows with answers that are better and worse."""
+    kind = given.get("type")
+    if isinstance(kind, dict):
+        usual = ONE if objective == "kto" else TWO
+        found = {ours: str(kind.get(f"field_{ours}") or name) for ours, name in usual.items()}
+        written = [name for name in kind if name.endswith("_format")]
+        why = f"{', '.join(written)} has no counterpart: answers are as they are" if written else ""
+        return {"dataset.columns": Said(found, why, Fate.DIFFERS if why else Fate.SAME)}
+    base, _, variant = str(kind or "").partition(".")
+    if objective == "kto":
+        return {"dataset.columns": Said(dict(ONE), "rows of one answer each", Fate.FILL)}
+    if base == "chat_template":
+        found = {"prompt": str(given.get("field_messages") or "messages")}
+        found |= {name: str(given.get(f"field_{name}") or name) for name in ("chosen", "rejected")}
+        why = "an answer is a text or a list of messages here, not one message"
+        return {"dataset.columns": Said(found, why)}
+    columns = _ANSWERS.get(variant)
+    why = "" if columns else "rows of this type aren't known here: say what their columns mean"
+    return {"dataset.columns": Said(dict(columns or TWO), why, Fate.SAME if columns else Fate.FILL)}
+
+
+def _form(given: Mapping[str, Any], *, pretraining: bool, objective: str) -> dict[str, Said]:
     """The columns or the template of a source's rows."""
+    if objective:
+        return _preferred(given, objective)
     kind = given.get("type")
     if isinstance(kind, dict):
         return _own(kind)

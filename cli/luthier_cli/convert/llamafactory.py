@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places
+from luthier_cli.convert import lora, places, preference
 from luthier_cli.convert import training_arguments as arguments
 from luthier_cli.convert.draft import Draft
+from luthier_cli.convert.llamafactory_data import INFO, data, objective
 from luthier_cli.convert.mapping import (
     Field,
     Group,
-    Said,
-    UnsaidError,
     group,
     lost,
     moot,
@@ -21,22 +20,37 @@ from luthier_cli.convert.mapping import (
 )  # fmt: skip
 from luthier_cli.convert.source import Beside, RefusedError, Source, named, on_gpu
 from luthier_cli.convert.told import Fate
-from luthier_cli.convert.values import always, flag, number, table, text, whole, words
+from luthier_cli.convert.values import always, flag, number, text, whole, words
 
-# dataset_info.json, where it was found: a field that no configuration has.
-INFO = "__dataset_info__"
-_STAGES = {"sft": "sft", "pt": "pt"}
+_PREFERRED = {
+    "beta": ("pref_beta",),
+    "gamma": ("simpo_gamma",),
+    "labelSmoothing": ("dpo_label_smoothing",),
+    "sftWeight": ("pref_ftx",),
+    "desirableWeight": ("kto_chosen_weight",),
+    "undesirableWeight": ("kto_rejected_weight",),
+}
+_OF_PREFERENCE = " ".join(name for names in _PREFERRED.values() for name in names)
 
 
 def stage(it: Group) -> None:
     """What is learnt."""
     name = str(it.get("stage") or "sft").lower()
-    if name not in _STAGES:
+    found = objective(it)
+    if not found and name not in ("sft", "pt"):
         raise RefusedError(
-            f"stage: {name} can't be said here: sft and pt are converted",
-            "docs/peers.md tells which objectives there are",
+            f"stage: {name} can't be said here: sft, pt, dpo and kto are converted",
+            preference.NO_REWARDS,
         )
-    it.put("task", "generation", "stage")
+    if found:
+        preference.prefer(it, found, "stage", _PREFERRED)
+        it.same("pref_loss", "training.preference.objective")
+        if found == "simpo":
+            preference.usual(it, "beta", 0.1, "pref_beta")
+            preference.usual(it, "gamma", 0.5, "simpo_gamma")
+    else:
+        it.put("task", "generation", "stage")
+    it.rest(f"the stage is {name}")
 
 
 def method(it: Group) -> None:
@@ -71,103 +85,6 @@ def rank(it: Group) -> None:
         it.put("method.lora.rank", found, "lora_rank", fate=Fate.DEFAULT)
     if it.read("method.lora.alpha", "lora_alpha", number) is None:
         it.put("method.lora.alpha", 2 * found, "lora_alpha", fate=Fate.DEFAULT)
-
-
-def data(it: Group) -> None:
-    """The datasets by their names, in dataset_info.json."""
-    info = table(it.get(INFO))
-    names = _names(it.get("dataset"))
-    for index, name in enumerate(names):
-        _dataset(it, index, name, info)
-    it.moot("dataset_dir", "URIs name the files") if names else None
-    evaluated = it.get("eval_dataset")
-    if evaluated is not None:
-        it.lost(
-            "eval_dataset",
-            "rows to measure on come from the same dataset: put them into its "
-            "folder as test.jsonl, or set dataset.eval",
-        )
-    it.read("dataset.evalFraction", "val_size", _share)
-    if str(it.get("stage")).lower() == "pt":
-        column = _columns_of(info, names).get("prompt") or "text"
-        it.draft.drop(("dataset", "columns"), "a text is learnt as a whole", Fate.MOOT)
-        it.put("dataset.template", f"{{{column}}}", why="stage: pt learns texts", fate=Fate.DIFFERS)
-        it.put(
-            "dataset.longRows",
-            "Chunk",
-            why="stage: pt learns texts to their end",
-            fate=Fate.DIFFERS,
-        )
-    it.rest("rows are read as they are needed")
-
-
-def _names(value: Any) -> list[str]:
-    try:
-        return words(value) if value is not None else []
-    except UnsaidError:
-        return []
-
-
-def _columns_of(info: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    return table(table(info.get(names[0])).get("columns")) if names else {}
-
-
-def _share(value: Any) -> Any:
-    found = number(value)
-    if found >= 1:
-        raise UnsaidError("a share of the rows is set aside here: dataset.evalFraction")
-    return found or None
-
-
-def _dataset(it: Group, index: int, name: str, info: dict[str, Any]) -> None:
-    entry = table(info.get(name))
-    target = "dataset.mix" if index else "dataset.uri"
-    hub = entry.get("hf_hub_url")
-    if not entry:
-        said = Said(
-            f"s3://datasets/{places.plain(name)}.json",
-            f"{name} is a name in dataset_info.json, which isn't at hand",
-            Fate.FILL,
-        )
-    else:
-        found = places.dataset(
-            hub or f"./{entry.get('file_name') or name}",
-            folder=entry.get("subset") or entry.get("folder"),
-        )
-        said = found if isinstance(found, Said) else Said(found, "", Fate.SAME)
-    value: Any = said.value
-    if index:
-        value = [*(it.draft.get("dataset.mix") or []), {"uri": said.value}]
-    it.draft.put(target, value, f"dataset: {name}", None, fate=said.fate, why=said.why)
-    if not index:
-        columns, why = _form(entry)
-        it.draft.put(
-            "dataset.columns",
-            columns,
-            f"dataset: {name}",
-            None,
-            fate=Fate.DIFFERS if why else Fate.SAME,
-            why=why,
-        )
-        it.same("dataset", "dataset.uri")
-    if entry.get("ranking"):
-        raise RefusedError(f"{name} has rows of preferences, which stage: sft doesn't learn from")
-    for field in ("split", "num_samples"):
-        if entry.get(field) not in (None, "train"):
-            it.draft.lost(f"dataset: {name}: {field}", entry[field], "dataset.train takes a slice")
-
-
-def _form(entry: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """Columns by what they mean: Alpaca's unless told."""
-    columns = table(entry.get("columns"))
-    if str(entry.get("formatting") or "alpaca") in ("sharegpt", "openai"):
-        tags = table(entry.get("tags"))
-        usual = tags.get("role_tag", "from") in ("from", "role")
-        why = "" if usual else "messages are read as {role, content} or {from, value}"
-        return {"messages": str(columns.get("messages") or "conversations")}, why
-    names = {"instruction": "prompt", "input": "query", "output": "response"}
-    found = {ours: str(columns.get(theirs) or ours) for ours, theirs in names.items()}
-    return found, "" if entry else "Alpaca's columns, as of a dataset that says nothing else"
 
 
 _OPTIMISERS = (
@@ -217,7 +134,7 @@ FIELDS: dict[str, Field] = {
         "training.gradientCheckpointing", lambda value: "Never" if flag(value) else None
     ),
     # What is learnt, and by which method.
-    "stage": group(stage, "task"),
+    **several(f"stage pref_loss {_OF_PREFERENCE}", group(stage, *preference.TARGETS)),
     **several(
         "finetuning_type quantization_bit quantization_method quantization_type "
         "double_quantization",
@@ -254,12 +171,15 @@ FIELDS: dict[str, Field] = {
         lost("training is in fp32, bf16 or fp16"),
     ),
     **several(
-        "pref_beta pref_ftx pref_bco_weight pref_loss dpo_label_smoothing "
-        "kto_chosen_weight kto_rejected_weight simpo_gamma ppo_buffer_size ppo_epochs "
-        "ppo_score_norm ppo_target ppo_whiten_rewards ref_model ref_model_adapters "
-        "ref_model_quantization_bit reward_model reward_model_adapters "
-        "reward_model_quantization_bit reward_model_type ld_alpha",
-        lost("it belongs to an objective that isn't converted"),
+        "pref_bco_weight ld_alpha", lost("training.preference says what is learnt of answers")
+    ),
+    **several(
+        "ref_model ref_model_adapters ref_model_quantization_bit", lost(preference.REFERENCE)
+    ),
+    **several(
+        "ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards reward_model "
+        "reward_model_adapters reward_model_quantization_bit reward_model_type",
+        lost(preference.NO_REWARDS),
     ),
     # The data.
     **several(

@@ -159,7 +159,8 @@ def _scalar(value: Any) -> str:
     if _PLAIN.fullmatch(value) and scalar(value) == value:
         return value
     quoted: str = yaml.dump(value, default_style='"', width=math.inf, allow_unicode=True)
-    return quoted.rstrip("\n")
+    # What acts on a terminal is escaped as Python writes it, which YAML's quotes read alike.
+    return one_line(quoted.rstrip("\n"))
 
 
 def _number(value: float) -> str:

@@ -90,6 +90,10 @@ class Group:
         """A field that has its say in one that another has put, if it is given."""
         self._tell(name, Fate.SAME, why, f"spec.{target}")
 
+    def quiet(self, *names: str) -> None:
+        """Fields that no configuration has: they hand something to a rule."""
+        self._told.update(names)
+
     def rest(self, why: str) -> None:
         """All that nothing was said of."""
         for name in self.names:

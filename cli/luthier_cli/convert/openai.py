@@ -3,6 +3,7 @@
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
+from luthier_cli.convert import preference
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import Field, Group, Said, group, lost, moot, several, to, walk
 from luthier_cli.convert.places import plain
@@ -58,14 +59,19 @@ def batch(value: Any) -> Any:
     return _AUTO if value == _AUTO else whole(value)
 
 
+def beta(value: Any) -> Any:
+    """beta of dpo."""
+    return Said(None, "0.1, unless told", Fate.MOOT) if value == _AUTO else number(value)
+
+
 HYPERPARAMETERS: dict[str, Field] = {
     "n_epochs": to("training.epochs", epochs),
     "learning_rate_multiplier": to("training.learningRate", rate),
     "batch_size": to("training.perDeviceBatchSize", batch),
-    "beta": lost("it belongs to an objective that isn't converted"),
+    "beta": to("training.preference.beta", beta),
     **several(
         "compute_multiplier eval_interval eval_samples reasoning_effort",
-        lost("it belongs to an objective that isn't converted"),
+        lost(preference.NO_REWARDS),
     ),
 }
 FIELDS: dict[str, Field] = {
@@ -89,10 +95,10 @@ def convert(given: dict[str, Any], _: Beside) -> list[Draft]:
     """A FineTuneJob."""
     method = table(given.get("method"))
     kind = str(method.get("type") or "supervised")
-    if kind != "supervised":
+    if kind not in ("supervised", "dpo"):
         raise RefusedError(
-            f"method.type: {kind} can't be said here: only supervised fine-tuning is converted",
-            "docs/peers.md tells which objectives there are",
+            f"method.type: {kind} can't be said here: supervised and dpo are converted",
+            preference.NO_REWARDS,
         )
     draft = Draft(FINE_TUNE_JOB, named(given, "suffix", "user_provided_suffix", "model"))
     walk(FIELDS, given, draft)
@@ -100,9 +106,16 @@ def convert(given: dict[str, Any], _: Beside) -> list[Draft]:
     for name in method.keys() - {"type", kind}:
         draft.moot(f"method.{name}", method[name], f"the type is {kind}")
     older, newer = table(given.get("hyperparameters")), table(inner.get("hyperparameters"))
-    where = "method.supervised.hyperparameters." if newer else "hyperparameters."
+    where = f"method.{kind}.hyperparameters." if newer else "hyperparameters."
     walk(HYPERPARAMETERS, {**older, **newer}, draft, where)
-    draft.put("dataset.columns", {"messages": "messages"}, fate=Fate.DEFAULT)
+    if kind == "dpo":
+        draft.put("task", "preference", "method.type", kind)
+        draft.put("training.preference.objective", "dpo", "method.type", kind)
+        why = "write its rows anew: input.messages as prompt, preferred_output as chosen, "
+        why += "non_preferred_output as rejected"
+        draft.put("dataset.columns", dict(preference.TWO), fate=Fate.FILL, why=why)
+    else:
+        draft.put("dataset.columns", {"messages": "messages"}, fate=Fate.DEFAULT)
     for target, value in (
         ("training.epochs", 3),
         ("training.learningRate", _AUTO),

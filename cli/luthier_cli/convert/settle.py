@@ -5,6 +5,7 @@ from luthier_cli import offline, searches
 from luthier_cli.convert import places
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.manifest import in_order, plain
+from luthier_cli.convert.preference import ONE, TWO
 from luthier_cli.convert.told import Fate
 from luthier_cli.errors import CliError, Exit
 from luthier_cli.findings import Finding, locate
@@ -114,6 +115,7 @@ def _say_columns(draft: Draft) -> None:
         "classification": {"text": "text", "label": "label"},
         "extraction": {"tokens": "tokens", "tags": "tags"},
         "similarity": {"first": "first", "second": "second", "label": "label"},
+        "preference": ONE if draft.get("training.preference.objective") == "kto" else TWO,
     }.get(str(draft.get("task")), {"messages": "messages"})
     draft.put("dataset.columns", columns, fate=Fate.FILL, why="the columns by what they mean")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places
+from luthier_cli.convert import lora, places, preference
 from luthier_cli.convert import training_arguments as arguments
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import (
@@ -39,6 +39,7 @@ _ONLY = {
     "dpo": ("precompute_ref_log_probs", "f_divergence_type", "beta", "ref_model_sync_steps"),
     "reward": ("center_rewards_coefficient",),
 }
+_OBJECTIVES = ("dpo", "kto", "orpo")
 # The key that a command line's script stands under.
 SCRIPT = "__script__"
 
@@ -107,6 +108,7 @@ def data(it: Group) -> None:
         if split not in (None, "train"):
             it.read("dataset.train", "dataset_train_split", text)
         it.moot("dataset_train_split", "the split train is taken")
+    it.quiet(SCRIPT)
     _rows(it)
     _held_out(it)
     it.rest("rows are read as they are needed")
@@ -150,6 +152,12 @@ def _source(draft: Draft, index: int, where: str, given: dict[str, Any]) -> None
 
 def _rows(it: Group) -> None:
     column = it.get("dataset_text_field")
+    script = it.get(SCRIPT)
+    if script in _OBJECTIVES:
+        usual = preference.ONE if script == "kto" else preference.TWO
+        why = "TRL goes by the columns' names; without a prompt, both answers begin with it"
+        it.put("dataset.columns", dict(usual), why=why, fate=Fate.FILL)
+        return
     if isinstance(column, str) and column:
         it.put("dataset.template", f"{{{column}}}", "dataset_text_field")
     else:
@@ -229,7 +237,7 @@ FIELDS: dict[str, Field] = {
     # The data.
     **several(
         "dataset_name dataset_config dataset_train_split dataset_test_split datasets "
-        "dataset_text_field test_split_size",
+        f"dataset_text_field test_split_size {SCRIPT}",
         group(
             data,
             "dataset.uri",
@@ -256,25 +264,77 @@ FIELDS: dict[str, Field] = {
     "packing": to("training.packing", packing),
     **several("completion_only_loss assistant_only_loss", group(completion_only, "dataset.lossOn")),
     "loss_type": heard(loss),
-    **several(_OTHERS, lost("it belongs to an objective that isn't converted")),
-    SCRIPT: moot("the script"),
+    **several(_OTHERS, lost("it is another objective's: say which by the script, as in `trl dpo`")),
+}
+
+
+def answers(it: Group) -> None:
+    """What dpo, kto and orpo learn by. Raises RefusedError."""
+    script = str(it.get(SCRIPT))
+    losses = of_texts(it.get("loss_type"))
+    known = {"dpo": {"sigmoid": "dpo", "ipo": "ipo"}, "kto": {"kto": "kto"}}.get(script, {})
+    if len(losses) > 1 or (losses and known and losses[0] not in known):
+        raise RefusedError(
+            f"loss_type: {', '.join(losses)} can't be said here", f"use {' or '.join(known)}"
+        )
+    found = known.get(losses[0], script) if losses else script
+    preference.prefer(it, found, "loss_type" if losses else "", _PREFERRED)
+    it.quiet(SCRIPT)
+    it.rest("it is another objective's")
+
+
+_PREFERRED = {
+    "beta": ("beta",),
+    "labelSmoothing": ("label_smoothing",),
+    "sftWeight": ("rpo_alpha",),
+    "desirableWeight": ("desirable_weight",),
+    "undesirableWeight": ("undesirable_weight",),
+}
+_OF_PREFERENCE = " ".join(name for names in _PREFERRED.values() for name in names)
+# `trl dpo`, `trl kto` and `trl orpo`: as sft, but for what is learnt.
+PREFERENCE: dict[str, Field] = {
+    **FIELDS,
+    "learning_rate": to("training.learningRate", number, default=1e-6),
+    **several(f"loss_type {SCRIPT} {_OF_PREFERENCE}", group(answers, *preference.TARGETS)),
+    **several(
+        "dataset_name dataset_config dataset_train_split dataset_test_split datasets "
+        "dataset_text_field test_split_size",
+        FIELDS["dataset_name"],
+    ),
+    **several("precompute_ref_log_probs precompute_ref_batch_size", moot(preference.OF_REFERENCE)),
+    **several(
+        "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps", lost(preference.REFERENCE)
+    ),
+    "disable_dropout": lost("training.dropout says it", True),
+    **several(
+        "loss_weights ld_alpha f_divergence_type f_alpha_divergence_coef use_weighting "
+        "discopop_tau max_prompt_length max_completion_length reference_free "
+        "generate_during_eval",
+        lost("training.preference says what is learnt of answers", "reverse_kl", 0.5, 0.05),
+    ),
 }
 
 
 def convert(given: dict[str, Any], _: Beside) -> list[Draft]:
     """A FineTuneJob."""
     script = objective(given)
-    if script != "sft":
+    if script not in ("sft", *_OBJECTIVES):
         raise RefusedError(
-            f"trl {script} can't be said here: only supervised fine-tuning is converted",
-            "docs/peers.md tells which objectives there are",
+            f"trl {script} can't be said here: sft, dpo, kto and orpo are converted",
+            preference.NO_REWARDS,
         )
     draft = Draft(FINE_TUNE_JOB, named(given, "run_name", "output_dir", "model_name_or_path"))
-    walk(FIELDS, {name: value for name, value in given.items() if name != SCRIPT}, draft)
+    walk(PREFERENCE if script in _OBJECTIVES else FIELDS, {**given, SCRIPT: script}, draft)
     if draft.get("method.type") != "full" and draft.get("method.lora.targetModules") is None:
         draft.put("method.lora.targetModules", ["auto"], why=lora.AUTO, fate=Fate.DIFFERS)
     on_gpu(draft)
     return [draft]
 
 
-SOURCE = Source("trl", "TRL", {"FineTuneJob": {"": FIELDS}}, convert, marks=("model_name_or_path",))
+SOURCE = Source(
+    "trl",
+    "TRL",
+    {"FineTuneJob": {"": FIELDS, "(dpo) ": PREFERENCE}},
+    convert,
+    marks=("model_name_or_path",),
+)

@@ -52,6 +52,29 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "dataset.eval": "train[-100:]",
         "method.type": "full",
     },
+    "axolotl-dpo.yaml": {
+        "task": "preference",
+        "training.preference": {"objective": "dpo", "beta": 0.2},
+        "dataset.columns": {"prompt": "conversation", "chosen": "chosen", "rejected": "rejected"},
+    },
+    "llamafactory-simpo.yaml": {
+        "task": "preference",
+        "training.preference": {"objective": "simpo", "beta": 0.1, "sftWeight": 0.1, "gamma": 0.5},
+        "dataset.uri": "s3://datasets/choices.json",
+        "dataset.columns": {"prompt": "question", "chosen": "better", "rejected": "worse"},
+    },
+    "trl-kto.yaml": {
+        "task": "preference",
+        "training.preference": {"objective": "kto", "beta": 0.05, "desirableWeight": 1.5},
+        "training.learningRate": 1e-6,
+        "dataset.columns": {"prompt": "prompt", "completion": "completion", "label": "label"},
+    },
+    "openai-dpo.json": {
+        "task": "preference",
+        "training.preference": {"objective": "dpo", "beta": 0.3},
+        "training.epochs": 2,
+        "dataset.columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
+    },
     "llamafactory-sft.yaml": {
         "dataset.uri": "s3://datasets/tones.json",
         "dataset.columns": {"messages": "talk"},
@@ -229,6 +252,8 @@ def test_what_is_off_is_no_loss() -> None:
         ("axolotl-lora.yaml", {"rl": "grpo"}, "rl: grpo"),
         ("axolotl-lora.yaml", {"reward_model": True}, "reward_model"),
         ("axolotl-lora.yaml", {"adapter": "llama-adapter"}, "no method"),
+        ("llamafactory-simpo.yaml", {"pref_loss": "hinge"}, "hinge"),
+        ("trl-kto.yaml", {"loss_type": "apo_zero_unpaired"}, "apo_zero_unpaired"),
         ("llamafactory-sft.yaml", {"stage": "ppo"}, "stage: ppo"),
         ("llamafactory-sft.yaml", {"finetuning_type": "oft"}, "no method"),
         ("trl-sft.yaml", {"num_generations": 8}, "grpo"),
