@@ -1,5 +1,6 @@
 """`luthier convert`: manifests from configurations of other tools."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -7,6 +8,17 @@ import typer
 from luthier_cli.commands.console import print_json, stderr, told_errors
 from luthier_cli.commands.options import Output, OutputFormat
 from luthier_cli.errors import Exit
+
+
+class Tool(StrEnum):
+    """Whose configurations are read."""
+
+    olive = "olive"
+    axolotl = "axolotl"
+    llamafactory = "llamafactory"
+    trl = "trl"
+    openai = "openai"
+    kubeflow = "kubeflow"
 
 
 def convert(
@@ -18,12 +30,8 @@ def convert(
         ),
     ],
     tool: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="olive, axolotl, llamafactory, trl, openai or kubeflow. Left out: guessed.",
-            metavar="TOOL",
-        ),
+        Tool | None,
+        typer.Option("--from", help="The tool. Left out: guessed by the fields."),
     ] = None,
     write: Annotated[
         str | None,

@@ -12,7 +12,6 @@ from luthier_cli.convert import report
 from luthier_cli.convert.commandline import convert_command, is_command
 from luthier_cli.convert.convert import Converted, Naming, convert_text
 from luthier_cli.convert.source import Beside
-from luthier_cli.convert.sources import SOURCES
 from luthier_cli.errors import CliError
 from luthier_cli.validate import read_source
 
@@ -21,8 +20,6 @@ __all__ = ["Naming", "is_whole", "print_yaml", "run", "show", "write"]
 
 def run(words: Sequence[str], tool: str | None, naming: Naming) -> Converted:
     """Convert a file, or a command line. Raises CliError."""
-    if tool is not None and tool not in SOURCES:
-        raise CliError(f"no tool {tool} is known", f"use {', '.join(SOURCES)}")
     for path, message, remedy in metadata.problems(
         {
             key: value

@@ -8,7 +8,9 @@ from unit.cli.command import luthier
 from unit.cli.converted import CONFIGS, FILES, converted, spec
 
 from luthier_cli import offline, searches
+from luthier_cli.commands.convert import Tool
 from luthier_cli.convert.convert import Converted, Naming, convert_text
+from luthier_cli.convert.sources import SOURCES
 from luthier_cli.convert.told import Fate
 from luthier_cli.errors import CliError, Exit
 from luthier_cli.yaml import load_documents
@@ -361,10 +363,14 @@ def test_what_is_no_configuration(text: str, said: str) -> None:
     assert refused.value.code is Exit.TROUBLE
 
 
+def test_each_tool_can_be_named() -> None:
+    assert [it.value for it in Tool] == list(SOURCES)
+
+
 def test_wrong_options() -> None:
     file = str(CONFIGS / "axolotl-lora.yaml")
     done = luthier("convert", file, "--from", "torchtune")
     assert done.returncode == 2
-    assert "use olive, axolotl" in done.stderr
+    assert "'olive', 'axolotl'" in done.stderr
     assert luthier("convert", file, "--name", "Tone_Bot").returncode == 2
     assert luthier("convert", "nowhere.yaml").returncode == 2
