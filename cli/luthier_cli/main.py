@@ -9,6 +9,7 @@ from luthier_cli.commands import (
     convert,
     describe,
     history,
+    init,
     list_,
     logs,
     pools,
@@ -50,6 +51,7 @@ def options(
 
 
 for command in (
+    init.init,
     validate.validate,
     convert.convert,
     run.run,

@@ -55,13 +55,14 @@ def convert(
 ) -> None:
     """Make manifests of another tool's configuration or command.
 
-    Reads Olive's JSON and YAML, Axolotl's and LLaMA-Factory's YAML, TRL's, an OpenAI
-    fine-tuning job's JSON and Kubeflow's TrainJob; and command lines of olive, axolotl,
-    llamafactory-cli and trl. The manifests are valid, and their comments tell what differs, what
-    is to be filled in, and what can't be said here. What became of each field goes to stderr.
+    Reads Olive's JSON and YAML, Axolotl's and LLaMA-Factory's YAML, TRL's,
+    an OpenAI fine-tuning job's JSON and Kubeflow's TrainJob; and command lines
+    of olive, axolotl, llamafactory-cli and trl. The manifests are valid; their
+    comments tell what differs, what is to be filled in, and what can't be said
+    here. What became of each field goes to stderr.
 
-    Exit code: 0 converted, 1 nothing valid comes of it (with --strict: something is lost),
-    2 could not be read.
+    Exit code: 0 converted, 1 nothing valid comes of it (with --strict: something
+    is lost), 2 could not be read.
 
     [dim]luthier convert axolotl.yaml > finetunejob.yaml[/]
     [dim]luthier convert olive.json --explain -w manifests.yaml[/]

@@ -20,14 +20,7 @@ __all__ = ["Naming", "is_whole", "print_yaml", "run", "show", "write"]
 
 def run(words: Sequence[str], tool: str | None, naming: Naming) -> Converted:
     """Convert a file, or a command line. Raises CliError."""
-    for path, message, remedy in metadata.problems(
-        {
-            key: value
-            for key, value in (("name", naming.name or "x"), ("namespace", naming.namespace))
-            if value
-        }
-    ):
-        raise CliError(f"{'.'.join(map(str, path))}: {message}", remedy)
+    check_names(naming.name, naming.namespace)
     if len(words) == 1:
         parts = _as_command(words[0])
         if not is_command(parts):
@@ -35,6 +28,13 @@ def run(words: Sequence[str], tool: str | None, naming: Naming) -> Converted:
             return convert_text(text, file, naming, _beside(file), tool)
         words = parts
     return convert_command(list(words), naming, _beside(""), tool)
+
+
+def check_names(name: str | None, namespace: str | None) -> None:
+    """Raises CliError for what no resource can be called."""
+    given = {"name": name or "x", **({"namespace": namespace} if namespace else {})}
+    for path, message, remedy in metadata.problems(given):
+        raise CliError(f"{'.'.join(map(str, path))}: {message}", remedy)
 
 
 def _as_command(word: str) -> list[str]:
@@ -60,10 +60,13 @@ def _beside(file: str) -> Beside:
     return read
 
 
-def write(file: str, text: str) -> None:
+def write(file: str, text: str, *, overwrite: bool = True) -> None:
     """Write the manifests. Raises CliError."""
     try:
-        paths.path_of(file).write_text(text, encoding="utf-8")
+        with paths.path_of(file).open("w" if overwrite else "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise CliError(f"{file} is there already", "name another file, or give --force") from None
     except OSError as error:
         raise CliError(f"can't write {file}: {error.strerror}", "check the path") from None
 

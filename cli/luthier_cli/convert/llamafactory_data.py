@@ -127,8 +127,8 @@ def _form(entry: dict[str, Any], preferred: str) -> tuple[dict[str, str], str]:
         return found, "an answer is a text or a list of messages here; Alpaca's input isn't read"
     if str(entry.get("formatting") or "alpaca") in ("sharegpt", "openai"):
         tags = table(entry.get("tags"))
-        usual = tags.get("role_tag", "from") in ("from", "role")
-        why = "" if usual else "messages are read as {role, content} or {from, value}"
+        known = tags.get("role_tag", "from") in ("from", "role")
+        why = "" if known else "messages are read as {role, content} or {from, value}"
         return {"messages": str(columns.get("messages") or "conversations")}, why
     names = {"instruction": "prompt", "input": "query", "output": "response"}
     found = {ours: str(columns.get(theirs) or ours) for ours, theirs in names.items()}

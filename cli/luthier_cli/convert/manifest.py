@@ -28,7 +28,7 @@ def plain(document: dict[str, Any]) -> str:
 
 
 def commented(draft: Draft, origin: str) -> str:
-    """As YAML, with what became of the configuration's fields."""
+    """As YAML, with what became of the fields of a configuration of `origin`, if it is of one."""
     notes: dict[Path, list[str]] = {}
     for told in draft.told:
         if told.target and (note := _note(told)):
@@ -93,7 +93,8 @@ def _is_there(value: Any, path: Path) -> bool:
 
 
 def _head(draft: Draft, origin: str) -> Iterator[str]:
-    yield from _comment(f"Converted from {origin} by `luthier convert`.")
+    if origin:
+        yield from _comment(f"Converted from {origin} by `luthier convert`.")
     for fate, words in (
         (Fate.LOST, "What it says, and can't be said here:"),
         (Fate.UNKNOWN, "What it says, and this command doesn't know:"),

@@ -32,7 +32,7 @@ def model(value: Any) -> Any:
         return _fill(f"hf://OWNER/{last(name, 'MODEL')}", "a hub's name has an owner here")
     return _fill(
         f"s3://models/{last(name, 'MODEL')}",
-        "a folder of that machine: copy it there (`luthier run --model DIR` takes it as it is)",
+        "a local folder: copy it there (`luthier run --model DIR` takes it as it is)",
     )
 
 
@@ -64,7 +64,7 @@ def dataset(value: Any, files: Any = None, folder: Any = None) -> Any:
         return _fill(f"hf://OWNER/{last(name, 'DATA')}{tail}", "a hub's name has an owner here")
     return _fill(
         f"s3://datasets/{last(name, 'DATA.jsonl')}",
-        "a file of that machine: copy it there (`luthier run --dataset PATH` takes it as it is)",
+        "a local file: copy it there (`luthier run --dataset PATH` takes it as it is)",
     )
 
 
