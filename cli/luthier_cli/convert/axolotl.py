@@ -3,7 +3,7 @@
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places, preference
+from luthier_cli.convert import lora, places, preference, sharing, trackers
 from luthier_cli.convert import training_arguments as arguments
 from luthier_cli.convert.axolotl_data import DATA, OBJECTIVES, data
 from luthier_cli.convert.draft import Draft
@@ -37,10 +37,12 @@ _METHOD = ("method.type", "method.quantization.double", "method.quantization.typ
 _TRACKERS = (
     "use_mlflow mlflow_tracking_uri mlflow_experiment_name mlflow_run_name "
     "hf_mlflow_log_artifacts use_wandb wandb_name wandb_run_id wandb_mode wandb_project "
-    "wandb_entity wandb_watch wandb_log_model use_comet comet_api_key comet_workspace "
-    "comet_project_name comet_experiment_key comet_mode comet_online comet_experiment_config "
-    "use_trackio trackio_project_name trackio_run_name trackio_space_id use_otel_metrics "
-    "otel_metrics_host otel_metrics_port wandb_run_name"
+    "wandb_entity wandb_watch wandb_log_model wandb_run_name"
+)
+_OTHER_TRACKERS = (
+    "use_comet comet_api_key comet_workspace comet_project_name comet_experiment_key comet_mode "
+    "comet_online comet_experiment_config use_trackio trackio_project_name trackio_run_name "
+    "trackio_space_id use_otel_metrics otel_metrics_host otel_metrics_port"
 )
 _KERNELS = (
     "xformers_attention sdp_attention flex_attention flex_attn_compile_kwargs flash_attention "
@@ -340,17 +342,21 @@ FIELDS: dict[str, Field] = {
     **several("trl vllm ebft", lost(preference.NO_REWARDS)),
     # Where, and what is told.
     **several(
-        "fsdp_version fsdp_final_state_dict_type deepcompile dp_shard_size dp_replicate_size "
+        "fsdp_version fsdp_final_state_dict_type deepcompile dp_shard_size dp_replicate_size",
+        moot(sharing.OWN),
+    ),
+    **several(
         "sequence_parallel_degree context_parallel_size tensor_parallel_size "
         "heads_k_stride ring_attn_func expert_parallel_size",
-        lost(arguments.SHARDED),
+        lost(sharing.BY_PARTS),
     ),
     **several(
         "ddp world_size device device_map max_memory gpu_memory_limit capabilities "
         "env_capabilities use_ray ray_run_name ray_num_workers resources_per_worker",
         moot(arguments.PROCESSES),
     ),
-    **several(_TRACKERS, lost(f"no tracker is told; {arguments.WATCHED}")),
+    **several(_TRACKERS, group(trackers.configured, *trackers.TARGETS)),
+    **several(_OTHER_TRACKERS, lost(trackers.OTHERS)),
     **several(_KERNELS, moot(arguments.KERNEL)),
     **several(
         "gradio_title gradio_share gradio_server_name gradio_server_port "

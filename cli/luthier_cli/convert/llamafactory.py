@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import lora, places, preference
+from luthier_cli.convert import lora, places, preference, sharing, trackers
 from luthier_cli.convert import training_arguments as arguments
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.llamafactory_data import INFO, data, objective
@@ -164,7 +164,7 @@ FIELDS: dict[str, Field] = {
     **several(
         "use_mca use_megatron_bridge megatron_bridge_args use_hyper_parallel "
         "hyper_parallel_args hyper_parallel_cp_size",
-        lost(arguments.SHARDED),
+        lost(sharing.BY_PARTS),
     ),
     **several(
         "fp8 fp8_backend fp8_enable_fsdp_float8_all_gather",
@@ -227,7 +227,7 @@ FIELDS: dict[str, Field] = {
     **several(
         "use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode "
         "swanlab_api_key swanlab_logdir swanlab_lark_webhook_url swanlab_lark_secret",
-        lost(f"no tracker is told; {arguments.WATCHED}"),
+        lost(trackers.OTHERS),
     ),
     "max_new_tokens": to("evaluation.maxNewTokens", whole),
     **several(

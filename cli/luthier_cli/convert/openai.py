@@ -3,7 +3,7 @@
 from typing import Any
 
 from luthier_api.kinds import FINE_TUNE_JOB
-from luthier_cli.convert import preference
+from luthier_cli.convert import preference, trackers
 from luthier_cli.convert.draft import Draft
 from luthier_cli.convert.mapping import Field, Group, Said, group, lost, moot, several, to, walk
 from luthier_cli.convert.places import plain
@@ -79,7 +79,7 @@ FIELDS: dict[str, Field] = {
     **several("training_file validation_file", group(files, "dataset.uri", "dataset.eval")),
     "seed": to("training.seed", whole),
     "suffix": moot("metadata.name is the result's name"),
-    "integrations": lost("no tracker is told; curves and metrics lie with every result"),
+    "integrations": group(trackers.integrations, *trackers.WANDB),
     "metadata": lost("labels of the manifest say it: metadata.labels"),
     **several("hyperparameters method", moot("each of its fields is told by itself")),
     **several(

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 from luthier_api.training import Training
+from luthier_cli.convert import sharing, trackers
 from luthier_cli.convert.mapping import (
     Field,
     Group,
@@ -10,7 +11,6 @@ from luthier_cli.convert.mapping import (
     Said,
     UnsaidError,
     group,
-    heard,
     lost,
     moot,
     several,
@@ -26,12 +26,10 @@ from luthier_cli.convert.values import (
     table,
     text,
     whole,
-    words,
 )
 
 SCHEDULERS = {name: name for name in get_args(Training.model_fields["scheduler"].annotation)}
 BY_STEPS = "steps are counted here, not epochs: set training.{}"
-SHARDED = "each GPU holds the whole model here; placement.gpus trains on several"
 RESULT = "results go to S3, each revision into a folder of its own"
 NO_HUB = "results go to S3, and nowhere else"
 KERNEL = "it makes a step cheaper, and no other; the trainer chooses its own"
@@ -236,14 +234,6 @@ def by_memory(value: Any) -> Any:
     return "auto" if flag(value) else None
 
 
-def trackers(value: Any) -> Any:
-    """report_to: TensorBoard's files are always written."""
-    names = [it for it in words(value) if it.lower() not in ("none", "tensorboard", "[]")]
-    if names:
-        raise UnsaidError(f"no run is reported to {', '.join(names)}; {WATCHED}")
-    return Said(None, WATCHED, Fate.MOOT)
-
-
 def on_cpu(value: Any) -> Any:
     """use_cpu."""
     return 0 if flag(value) else None
@@ -288,7 +278,8 @@ COMMON: dict[str, Field] = {
     "adam_beta2": lost("optimisers have transformers' defaults", 0.999),
     "adam_epsilon": lost("optimisers have transformers' defaults", 1e-8),
     **several("optim_args optim_target_modules", lost("optimisers have transformers' defaults")),
-    **several("deepspeed fsdp fsdp_config parallelism_config", lost(SHARDED)),
+    **several(sharing.NAMES, group(sharing.shared, sharing.TARGET)),
+    "parallelism_config": lost(sharing.BY_PARTS),
     **several(
         "push_to_hub hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision",
         lost(NO_HUB),
@@ -345,7 +336,7 @@ TRAINING_ARGUMENTS: dict[str, Field] = {
     ),
     **several("eval_delay eval_on_start", lost("evaluations come at every evalEverySteps")),
     **several("save_strategy save_steps", group(saving, "training.saveEverySteps")),
-    "report_to": heard(trackers),
+    "report_to": group(trackers.reported, *trackers.TARGETS),
     "use_cpu": to("placement.gpus", on_cpu),
     "no_cuda": to("placement.gpus", on_cpu),
     "run_name": moot("metadata.name is the run's name"),

@@ -32,6 +32,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "training.packing": "Always",
         "training.optimizer": "adamw_bnb_8bit",
         "training.warmupRatio": 0.1,
+        "tracking": {"wandb": {"project": "tones"}},
         "placement.gpus": 1,
     },
     "axolotl-chat.yaml": {
@@ -93,6 +94,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "dataset.longRows": "Chunk",
         "method.type": "full",
         "method.full.weights": "bf16",
+        "training.parallel": "fsdp",
     },
     "trl-sft.yaml": {
         "dataset.uri": "hf://acme/talks",
@@ -102,6 +104,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "method.lora.dropout": 0.05,
         "training.scheduler": "cosine_with_min_lr",
         "training.schedulerOptions.minLearningRate": 2e-5,
+        "tracking": {"wandb": {}},
         "training.evalEverySteps": 100,
     },
     "openai-job.json": {
@@ -240,6 +243,32 @@ def test_what_a_field_cannot_be_is_told_and_left_out() -> None:
     assert "muon" in lost["optimizer"]
     assert spec(done, "training.learningRate") is None
     assert spec(done, "training.precision") == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("fields", "parallel"),
+    [
+        ({"deepspeed": "deepspeed_configs/zero3_bf16.json"}, "fsdp"),
+        ({"deepspeed": {"zero_optimization": {"stage": 2}}}, "fsdp"),
+        ({"fsdp": ["full_shard", "auto_wrap"]}, "fsdp"),
+        ({"deepspeed": "ds_z0_config.json"}, "ddp"),
+        ({"deepspeed": "mine.json"}, None),
+    ],
+)
+def test_a_model_that_is_shared_out(fields: dict[str, Any], parallel: str | None) -> None:
+    done = changed("axolotl-prompt.yaml", **fields)
+    assert spec(done, "training.parallel") == parallel
+    assert not fields.keys() & told(done, Fate.LOST).keys()
+
+
+def test_trackers() -> None:
+    done = changed("trl-sft.yaml", report_to=["mlflow", "tensorboard", "swanlab"])
+    assert spec(done, "tracking") == {"mlflow": {}}
+    assert "report_to" in told(done, Fate.LOST)
+    off = changed(
+        "axolotl-lora.yaml", wandb_mode="disabled", mlflow_tracking_uri="http://flow:5000"
+    )
+    assert spec(off, "tracking") == {"mlflow": {"uri": "http://flow:5000"}}
 
 
 def test_what_is_off_is_no_loss() -> None:
