@@ -6,8 +6,10 @@ import typer
 
 from luthier_cli.commands import (
     compare,
+    convert,
     describe,
     history,
+    init,
     list_,
     logs,
     pools,
@@ -49,7 +51,9 @@ def options(
 
 
 for command in (
+    init.init,
     validate.validate,
+    convert.convert,
     run.run,
     list_.list_,
     describe.describe,
