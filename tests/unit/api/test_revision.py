@@ -187,7 +187,6 @@ def test_every_other_field_of_the_training_shapes() -> None:
         "similarity": {},
         "preference": {},
         "classification": {},
-        "preference": {},
         "earlyStopping": {},
         "schedulerOptions": {},
         "maxSteps": 7,
