@@ -58,6 +58,7 @@ def rows(count: int) -> list[Json]:
                 "tags": ["O"] * 4 + ["B-COLOUR"],
                 "other": f"{colour} is number {number + 3}",
                 "score": 1.0,
+                "good": number % 2 == 0,
             }
         )
     return found

@@ -53,6 +53,21 @@ PAIRS: Json = {
     "training": {"similarity": {"objective": "in_batch_negatives"}},
     "evaluation": {"metrics": ["loss"]},
 }
+
+
+def preferring(objective: str) -> Json:
+    """Of answers in pairs; by kto of single ones."""
+    columns = {"prompt": "text", "chosen": "label", "rejected": "other"}
+    if objective == "kto":
+        columns = {"prompt": "text", "completion": "label", "label": "good"}
+    return {
+        "task": "preference",
+        "dataset": {"columns": columns},
+        "training": {"preference": {"objective": objective}},
+        "evaluation": {"metrics": ["reward_accuracy", "reward_margin", "loss"], "maxNewTokens": 4},
+    }
+
+
 OWN_LOSS: Json = {
     **TEMPLATE,
     "task": "generation",
@@ -86,6 +101,14 @@ CASES: dict[str, tuple[Json, list[str]]] = {
     "prompt-loss-of-ones-own": (
         {**OWN_LOSS, "method": {"type": "prompt", "virtualTokens": {"count": 5}}},
         ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"],
+    ),
+    "preferences-dpo": (
+        preferring("dpo"),
+        ["adapter/adapter_model.safetensors", "report/sheet.html", "report/data.html"],
+    ),
+    "preferences-kto-full": (
+        {**preferring("kto"), "method": {"type": "full"}},
+        ["model/model.safetensors", "report/sheet.html"],
     ),
     "encoder-lora": (
         ENCODER,
@@ -135,6 +158,10 @@ REPEATED: dict[str, tuple[Json, list[str]]] = {
     "tags-of-a-configmap": (TAGS, ["adapter/adapter_model.safetensors"]),
     "seq2seq": (SUMMARY, ["adapter/adapter_model.safetensors"]),
     "pairs": (PAIRS, ["adapter/adapter_model.safetensors"]),
+    **{
+        f"preferences-{objective}": (preferring(objective), ["adapter/adapter_model.safetensors"])
+        for objective in ("ipo", "orpo", "kto", "simpo")
+    },
     "loss-of-ones-own": (OWN_LOSS, ["adapter/adapter_model.safetensors"]),
 }
 ALL = CASES | REPEATED

@@ -146,10 +146,15 @@ def log_probabilities(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
         each = -targets_in_parts(read, head, ids)
     else:
         each = -F.cross_entropy(logits.float(), ids, reduction="none")
-    # Not index_add, which on a GPU sums in any order.
+    return by_row(each, inputs)
+
+
+def by_row(of_targets: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The sums of each row's targets, of a batch of `collate`: [targets] → [rows]."""
     labels = inputs["labels"]
-    places = each.new_zeros(labels.numel()).index_copy(0, inputs[TARGET_POSITIONS], each)
-    return places.view_as(labels).sum(dim=1)
+    places = of_targets.new_zeros(labels.numel())
+    # Not index_add, which on a GPU sums in any order.
+    return places.index_copy(0, inputs[TARGET_POSITIONS], of_targets).view_as(labels).sum(dim=1)
 
 
 def target_logits(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:

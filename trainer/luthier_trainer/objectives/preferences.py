@@ -1,7 +1,7 @@
 """Language models that learn which of two answers is better, or whether one is desirable."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +13,10 @@ from luthier_trainer.objectives.answers import AnswerTokens, of_examples
 from luthier_trainer.objectives.causal import Causal, token_view, turn_text
 from luthier_trainer.objectives.chat import ChatEncoder
 from luthier_trainer.objectives.collate import TARGET_POSITIONS, collate
-from luthier_trainer.objectives.forward import on_device
+from luthier_trainer.objectives.forward import on_device, unwrapped
 from luthier_trainer.objectives.generate import generate
 from luthier_trainer.objectives.items import encoded
-from luthier_trainer.objectives.loss import divided, log_probabilities, target_logits
+from luthier_trainer.objectives.loss import by_row, divided, log_probabilities, target_logits
 from luthier_trainer.objectives.objective import AnswerKind, Batch, Prediction
 from luthier_trainer.objectives.preferenceloss import (
     Scored,
@@ -26,11 +26,13 @@ from luthier_trainer.objectives.preferenceloss import (
     rewards,
 )
 from luthier_trainer.objectives.start import Start, unlearnt
-from luthier_trainer.objectives.tokens import IGNORED, pad_token
+from luthier_trainer.objectives.tokens import IGNORED, Tokens, pad_token
 from luthier_trainer.objectives.varlen import attend_as_loaded
 
 _DESIRABLE, _START, _MOVED = "desirable", "start", "moved"
 _UNRELATED, _UNRELATED_START = "unrelated_", "unrelated_start"
+# Of both models, and what is made of them, at a time: 64 MiB each in fp32.
+_LOGITS = 1 << 24
 
 
 class Scores(NamedTuple):
@@ -159,6 +161,7 @@ class Preferences:
             given = generate(model, self._tokenizer, prompts, self._max_new_tokens, self._pad_id)
             if isinstance(self.encoder, ChatEncoder):
                 given = list(map(self.encoder.visible, given))
+        kl = self._divergences(model, items) if self.kl and self.start else None
         predictions = []
         rows = _rows(items)
         for number, (item, answer) in enumerate(zip(items, given, strict=True)):
@@ -173,9 +176,8 @@ class Preferences:
                 scores = scores._replace(**values)
             if unrelated is not None:
                 scores = scores._replace(unrelated=float(unrelated[number]))
-            if self.kl and self.start:
-                kl, tokens = self._divergence(model, item)
-                scores = scores._replace(kl=kl, kl_tokens=float(tokens))
+            if kl:
+                scores = scores._replace(kl=kl[number], kl_tokens=float(item.learnt_count))
             of_answers = [losses[row] for row in own.values()] if self.kto else [losses[number]]
             predictions.append(Prediction(sum(of_answers), len(of_answers), answer, scores))
         return predictions
@@ -230,19 +232,34 @@ class Preferences:
     def _unrelated_gains(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         return self._gains(self._unrelated(model, batch), batch)
 
-    def _divergence(self, model: nn.Module, item: AnswerTokens) -> tuple[float, int]:
-        """Of what the model says next from what the start does, summed over the tokens of the
-        answers; an answer at a time, as logits are large."""
+    def _divergences(self, model: nn.Module, items: Sequence[AnswerTokens]) -> list[float]:
+        """How far what the model says next is from what the start does, summed over the tokens of
+        each item's answers."""
         assert self.start
-        total, tokens = 0.0, 0
-        for answer in item.given:
-            texts = on_device(model, collate([answer], self._pad_id))
+        sums = [0.0] * len(items)
+        for part in self._parts(model, items):
+            texts = on_device(model, collate([answer for _, answer in part], self._pad_id))
             ours = target_logits(model, texts).float().log_softmax(dim=-1)
             with self.start.asked() as base:
                 theirs = target_logits(base, texts).float().log_softmax(dim=-1)
-            total += float((ours.exp() * (ours - theirs)).sum())
-            tokens += len(ours)
-        return total, tokens
+            found = by_row((ours.exp() * (ours - theirs)).sum(dim=-1), texts)
+            for (number, _), value in zip(part, found.tolist(), strict=True):
+                sums[number] += value
+        return sums
+
+    def _parts(
+        self, model: nn.Module, items: Sequence[AnswerTokens]
+    ) -> Iterator[list[tuple[int, Tokens]]]:
+        """All answers with their items' numbers, as many at a time as their logits may be large."""
+        most = _LOGITS // unwrapped(model).config.get_text_config().vocab_size
+        part: list[tuple[int, Tokens]] = []
+        for number, item in enumerate(items):
+            for answer in item.given:
+                if part and sum(it.learnt_count for _, it in part) + answer.learnt_count > most:
+                    yield part
+                    part = []
+                part.append((number, answer))
+        yield part
 
     def gold(self, example: Any) -> str:
         """The chosen answer; nothing where there is none."""
