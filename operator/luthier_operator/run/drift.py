@@ -20,6 +20,7 @@ OF_NO_POD = {
     "name",
     "description",
     "namespaces",
+    "gpus",
     "max_gpus",
     "max_nodes",
     "queue",
