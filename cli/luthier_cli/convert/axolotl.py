@@ -28,7 +28,7 @@ _PREFERRED = {
     "beta": ("rl_beta", "dpo_beta", "orpo_alpha"),
     "gamma": ("simpo_gamma",),
     "labelSmoothing": ("dpo_label_smoothing",),
-    "sftWeight": ("rpo_alpha",),
+    "sftWeight": ("rpo_alpha", "cpo_alpha"),
     "desirableWeight": ("kto_desirable_weight",),
     "undesirableWeight": ("kto_undesirable_weight",),
 }
@@ -113,6 +113,10 @@ def objective(it: Group) -> None:
             )
     if objective_:
         preference.prefer(it, objective_, "rl", _PREFERRED)
+        if objective_ == "simpo":
+            preference.usual(it, "beta", 0.1, "rl_beta")
+            preference.usual(it, "gamma", 0.5, "simpo_gamma")
+            preference.usual(it, "sftWeight", 1.0, "cpo_alpha")
         it.read("training.preference.objective", "dpo_loss_type", lambda value: _loss(it, value))
     it.rest("it is off, or of another objective")
 
@@ -335,7 +339,7 @@ FIELDS: dict[str, Field] = {
         moot(preference.OF_REFERENCE),
     ),
     **several(
-        "dpo_use_weighting dpo_loss_weights cpo_alpha dpo_norm_loss dpo_generate_during_eval "
+        "dpo_use_weighting dpo_loss_weights dpo_norm_loss dpo_generate_during_eval "
         "max_prompt_length center_rewards_coefficient",
         lost("training.preference says what is learnt of answers"),
     ),

@@ -261,6 +261,13 @@ def test_a_model_that_is_shared_out(fields: dict[str, Any], parallel: str | None
     assert not fields.keys() & told(done, Fate.LOST).keys()
 
 
+def test_simpo_has_the_weights_of_axolotl() -> None:
+    done = changed("axolotl-dpo.yaml", rl="simpo", rl_beta=2.0, simpo_gamma=1.6)
+    expected = {"objective": "simpo", "beta": 2, "gamma": 1.6, "sftWeight": 1.0}
+    assert spec(done, "training.preference") == expected
+    assert told(changed("axolotl-dpo.yaml", simpo_gamma=1), Fate.MOOT)["simpo_gamma"]
+
+
 def test_trackers() -> None:
     done = changed("trl-sft.yaml", report_to=["mlflow", "tensorboard", "swanlab"])
     assert spec(done, "tracking") == {"mlflow": {}}
