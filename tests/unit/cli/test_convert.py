@@ -149,6 +149,19 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "training.evalEverySteps": 50,
         "training.precision": "bf16",
     },
+    "olive-older.json": {
+        "model.uri": "hf://acme/small-2b",
+        "dataset.uri": "hf://acme/codes",
+        "dataset.template": "Q: {prompt}\nA: {response}",
+        "dataset.evalFraction": 0.3,
+        "method.lora": {"rank": 64, "alpha": 64, "dropout": 0.1},
+        "method.quantization": {"type": "nf4", "double": True, "computeType": "bf16"},
+        "training.maxLength": 1024,
+        "training.maxSteps": 100,
+        "training.evalEverySteps": 50,
+        "training.seed": 0,
+        "training.gradientCheckpointing": "Never",
+    },
     "olive-bert.json": {
         "source.modelUri": "hf://acme/bert-mrpc",
         "precisions": ["int8"],
@@ -325,6 +338,16 @@ def test_a_configuration_that_trains_and_packages_makes_two_manifests() -> None:
     assert "passes.tuning" in told(done, Fate.LOST)
 
 
+def test_an_older_schema_makes_two_manifests() -> None:
+    done = converted("olive-older.json")
+    assert [draft.name for draft in done.drafts] == ["older", "older-onnx"]
+    assert spec(done, "precisions", 1) == ["int4"]
+    assert spec(done, "int4.blockSize", 1) == 16
+    lost = told(done, Fate.LOST)
+    assert "data_configs.train_rows.load_dataset_config.type" in lost
+    assert "data_configs.train_rows.pre_process_data_config.corpus_strategy" in lost
+
+
 def test_names_are_followed() -> None:
     file = CONFIGS / "olive-qlora.json"
     naming = Naming("tone", "team-a")
@@ -360,6 +383,12 @@ def test_the_program() -> None:
     assert "evals_per_epoch: 4 → can't be said: steps are counted here" in done.stderr
     assert "lora_r" not in done.stderr
     assert "lora_r: 16 → method.lora.rank" in luthier("convert", file, "--explain").stderr
+
+
+def test_of_several_manifests_the_kind_is_told() -> None:
+    done = luthier("convert", str(CONFIGS / "olive-qlora.json"))
+    for kind in ("FineTuneJob", "OptimizeJob"):
+        assert f"output_dir: models/codes → {kind} output.uri (fill in)" in done.stderr
 
 
 def test_strict() -> None:
