@@ -158,10 +158,10 @@ FIELDS: dict[str, Field] = {
     "revision_of_model": to("model.revision", text),
     "lora_model_dir": lost("going on from an adapter is model.adapter.uri, in S3"),
     **several(
-        "base_model_config cls_model_config tokenizer_config tokenizer_type processor_type "
+        "base_model_config cls_model_config tokenizer_config tokenizer_type "
         "model_type type_of_model tokenizer_use_fast tokenizer_legacy is_falcon_derived_model "
         "is_llama_derived_model is_mistral_derived_model is_qwen_derived_model "
-        "tokenizer_use_mistral_common processor_kwargs tokenizer_save_jinja_files "
+        "tokenizer_use_mistral_common tokenizer_save_jinja_files "
         "experimental_skip_move_to_device",
         moot("classes and tokenizer follow from the model's own files"),
     ),
@@ -178,6 +178,7 @@ FIELDS: dict[str, Field] = {
         "llama4_linearized_experts noisy_embedding_alpha",
         lost("the model is loaded as its files say"),
     ),
+    **several("processor_type processor_kwargs", lost("only text is learnt")),
     # The data.
     **several(
         DATA,

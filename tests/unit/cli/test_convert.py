@@ -311,6 +311,11 @@ def test_what_is_off_is_no_loss() -> None:
         ("openai-job.json", {"method": {"type": "reinforcement"}}, "reinforcement"),
         ("kubeflow-trainjob.yaml", {"spec": {"runtimeRef": {"name": "torch"}}}, "program"),
         ("olive-bert.json", {"input_model": {"type": "DiffusersModel"}}, "DiffusersModel"),
+        (
+            "olive-bert.json",
+            {"input_model": {"type": "PyTorchModel", "model_script": "x.py", "model_loader": "f"}},
+            "code of yours",
+        ),
         ("olive-bert.json", {"passes": {"q": {"type": "QNNPreprocess"}}}, "QNNPreprocess"),
         ("olive-search.yaml", {"passes": {"q": {"type": "LoHa"}}}, "no method"),
     ],
