@@ -41,6 +41,8 @@ _FORMS: tuple[tuple[str, dict[str, str]], ...] = (
     ("similarity", {"first": "sentence1", "second": "sentence2", "label": "score"}),
     ("similarity", {"first": "sentence1", "second": "sentence2", "label": "label"}),
     ("classification", {"text": "text", "label": "label"}),
+    ("classification", {"text": "text", "labels": "labels"}),
+    ("regression", {"text": "text", "label": "score"}),
     ("classification", {"text": "sentence", "label": "label"}),
 )
 # Columns by what they mean, as each task usually has them.
@@ -48,6 +50,7 @@ _USUAL: dict[str, dict[str, str]] = {
     "generation": {"messages": "messages"},
     "summarization": {"prompt": "document", "completion": "summary"},
     "classification": {"text": "text", "label": "label"},
+    "regression": {"text": "text", "label": "score"},
     "extraction": {"tokens": "tokens", "tags": "tags"},
     "similarity": {"first": "sentence1", "second": "sentence2", "label": "score"},
     "preference": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},

@@ -16,6 +16,7 @@ from luthier_cli.rowforms import Form
 # What tells how good an answer is, by task; loss is always told.
 _METRICS = {
     "classification": ["accuracy", "f1"],
+    "regression": ["spearman"],
     "summarization": ["rouge"],
     "preference": ["preference_accuracy"],
 }

@@ -28,7 +28,7 @@ _PREFERRED = {
     "beta": ("rl_beta", "dpo_beta", "orpo_alpha"),
     "gamma": ("simpo_gamma",),
     "labelSmoothing": ("dpo_label_smoothing",),
-    "sftWeight": ("rpo_alpha",),
+    "sftWeight": ("rpo_alpha", "cpo_alpha"),
     "desirableWeight": ("kto_desirable_weight",),
     "undesirableWeight": ("kto_undesirable_weight",),
 }
@@ -113,6 +113,10 @@ def objective(it: Group) -> None:
             )
     if objective_:
         preference.prefer(it, objective_, "rl", _PREFERRED)
+        if objective_ == "simpo":
+            preference.usual(it, "beta", 0.1, "rl_beta")
+            preference.usual(it, "gamma", 0.5, "simpo_gamma")
+            preference.usual(it, "sftWeight", 1.0, "cpo_alpha")
         it.read("training.preference.objective", "dpo_loss_type", lambda value: _loss(it, value))
     it.rest("it is off, or of another objective")
 
@@ -154,10 +158,10 @@ FIELDS: dict[str, Field] = {
     "revision_of_model": to("model.revision", text),
     "lora_model_dir": lost("going on from an adapter is model.adapter.uri, in S3"),
     **several(
-        "base_model_config cls_model_config tokenizer_config tokenizer_type processor_type "
+        "base_model_config cls_model_config tokenizer_config tokenizer_type "
         "model_type type_of_model tokenizer_use_fast tokenizer_legacy is_falcon_derived_model "
         "is_llama_derived_model is_mistral_derived_model is_qwen_derived_model "
-        "tokenizer_use_mistral_common processor_kwargs tokenizer_save_jinja_files "
+        "tokenizer_use_mistral_common tokenizer_save_jinja_files "
         "experimental_skip_move_to_device",
         moot("classes and tokenizer follow from the model's own files"),
     ),
@@ -174,6 +178,7 @@ FIELDS: dict[str, Field] = {
         "llama4_linearized_experts noisy_embedding_alpha",
         lost("the model is loaded as its files say"),
     ),
+    **several("processor_type processor_kwargs", lost("only text is learnt")),
     # The data.
     **several(
         DATA,
@@ -335,7 +340,7 @@ FIELDS: dict[str, Field] = {
         moot(preference.OF_REFERENCE),
     ),
     **several(
-        "dpo_use_weighting dpo_loss_weights cpo_alpha dpo_norm_loss dpo_generate_during_eval "
+        "dpo_use_weighting dpo_loss_weights dpo_norm_loss dpo_generate_during_eval "
         "max_prompt_length center_rewards_coefficient",
         lost("training.preference says what is learnt of answers"),
     ),

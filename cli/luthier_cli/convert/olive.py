@@ -175,6 +175,8 @@ def model(given: Mapping[str, Any]) -> dict[str, Any]:
         }:
             flat.pop(name)
             flat.update(inner)
+    if flat.get("model_script") and not (flat.get("model_path") or flat.get("model_name")):
+        raise RefusedError("input_model is loaded by code of yours", _NOT_TEXT)
     path = flat.get("model_path")
     if isinstance(path, dict):
         flat["model_path"] = table(path.get("config")).get("name") or path.get("name") or ""

@@ -149,6 +149,19 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "training.evalEverySteps": 50,
         "training.precision": "bf16",
     },
+    "olive-older.json": {
+        "model.uri": "hf://acme/small-2b",
+        "dataset.uri": "hf://acme/codes",
+        "dataset.template": "Q: {prompt}\nA: {response}",
+        "dataset.evalFraction": 0.3,
+        "method.lora": {"rank": 64, "alpha": 64, "dropout": 0.1},
+        "method.quantization": {"type": "nf4", "double": True, "computeType": "bf16"},
+        "training.maxLength": 1024,
+        "training.maxSteps": 100,
+        "training.evalEverySteps": 50,
+        "training.seed": 0,
+        "training.gradientCheckpointing": "Never",
+    },
     "olive-bert.json": {
         "source.modelUri": "hf://acme/bert-mrpc",
         "precisions": ["int8"],
@@ -261,6 +274,13 @@ def test_a_model_that_is_shared_out(fields: dict[str, Any], parallel: str | None
     assert not fields.keys() & told(done, Fate.LOST).keys()
 
 
+def test_simpo_has_the_weights_of_axolotl() -> None:
+    done = changed("axolotl-dpo.yaml", rl="simpo", rl_beta=2.0, simpo_gamma=1.6)
+    expected = {"objective": "simpo", "beta": 2, "gamma": 1.6, "sftWeight": 1.0}
+    assert spec(done, "training.preference") == expected
+    assert told(changed("axolotl-dpo.yaml", simpo_gamma=1), Fate.MOOT)["simpo_gamma"]
+
+
 def test_trackers() -> None:
     done = changed("trl-sft.yaml", report_to=["mlflow", "tensorboard", "swanlab"])
     assert spec(done, "tracking") == {"mlflow": {}}
@@ -291,6 +311,11 @@ def test_what_is_off_is_no_loss() -> None:
         ("openai-job.json", {"method": {"type": "reinforcement"}}, "reinforcement"),
         ("kubeflow-trainjob.yaml", {"spec": {"runtimeRef": {"name": "torch"}}}, "program"),
         ("olive-bert.json", {"input_model": {"type": "DiffusersModel"}}, "DiffusersModel"),
+        (
+            "olive-bert.json",
+            {"input_model": {"type": "PyTorchModel", "model_script": "x.py", "model_loader": "f"}},
+            "code of yours",
+        ),
         ("olive-bert.json", {"passes": {"q": {"type": "QNNPreprocess"}}}, "QNNPreprocess"),
         ("olive-search.yaml", {"passes": {"q": {"type": "LoHa"}}}, "no method"),
     ],
@@ -316,6 +341,16 @@ def test_a_configuration_that_trains_and_packages_makes_two_manifests() -> None:
     assert spec(done, "adapter", 1) == "Separate"
     assert spec(done, "target", 1) == {"device": "cuda", "provider": "CUDAExecutionProvider"}
     assert "passes.tuning" in told(done, Fate.LOST)
+
+
+def test_an_older_schema_makes_two_manifests() -> None:
+    done = converted("olive-older.json")
+    assert [draft.name for draft in done.drafts] == ["older", "older-onnx"]
+    assert spec(done, "precisions", 1) == ["int4"]
+    assert spec(done, "int4.blockSize", 1) == 16
+    lost = told(done, Fate.LOST)
+    assert "data_configs.train_rows.load_dataset_config.type" in lost
+    assert "data_configs.train_rows.pre_process_data_config.corpus_strategy" in lost
 
 
 def test_names_are_followed() -> None:
@@ -353,6 +388,12 @@ def test_the_program() -> None:
     assert "evals_per_epoch: 4 → can't be said: steps are counted here" in done.stderr
     assert "lora_r" not in done.stderr
     assert "lora_r: 16 → method.lora.rank" in luthier("convert", file, "--explain").stderr
+
+
+def test_of_several_manifests_the_kind_is_told() -> None:
+    done = luthier("convert", str(CONFIGS / "olive-qlora.json"))
+    for kind in ("FineTuneJob", "OptimizeJob"):
+        assert f"output_dir: models/codes → {kind} output.uri (fill in)" in done.stderr
 
 
 def test_strict() -> None:
