@@ -62,40 +62,5 @@ def _result(resource: Resource) -> str:
     """What came of it, or why nothing has."""
     status = status_of(resource)
     if outcome(resource) == "Complete":
-        return _score(status) or _package(status) or _bundle(status)
+        return one_line(str(status.get("result") or ""))
     return one_line(": ".join(it for it in cause(resource) if it))
-
-
-def _score(status: Mapping[str, Any]) -> str:
-    """accuracy 0.41 → 0.87"""
-    evaluation = status.get("evaluation") or {}
-    base, tuned = evaluation.get("base") or {}, evaluation.get("tuned") or {}
-    # A run's own metric says more than the loss, which all have.
-    name = next(iter([*(it for it in tuned if it != "loss"), *tuned]), None)
-    if name is None:
-        return ""
-    before = f"{base[name]:.4g} → " if name in base else ""
-    return f"{name} {before}{tuned[name]:.4g}"
-
-
-def _package(status: Mapping[str, Any]) -> str:
-    """int8, 135.1 MiB, 52 tokens/s"""
-    precision = (status.get("artifact") or {}).get("precision")
-    if precision is None:
-        return ""
-    candidates: list[dict[str, Any]] = status.get("candidates") or []
-    found = next((it for it in candidates if it.get("precision") == precision), {})
-    size, speed = found.get("sizeBytes"), found.get("tokensPerSecond")
-    parts = [precision, text.size(size) if size else "", f"{speed:.3g} tokens/s" if speed else ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _bundle(status: Mapping[str, Any]) -> str:
-    """3 adapters, 1 left out, 262.1 MiB"""
-    adapters = status.get("adapters") or []
-    inside = sum(it.get("state") == "Included" for it in adapters)
-    out = sum(it.get("state") == "LeftOut" for it in adapters)
-    size = (status.get("proof") or {}).get("sizeBytes")
-    parts = [f"{inside} adapter{'' if inside == 1 else 's'}" if adapters else ""]
-    parts += [f"{out} left out" if out else "", text.size(size) if size else ""]
-    return ", ".join(part for part in parts if part)
