@@ -114,7 +114,8 @@ def test_a_password_in_an_address_isnt_told(
 _PROGRAM = """
 import json, os, sys
 from pathlib import Path
-from luthier_trainer import credentials, runtime
+from luthier_trainer import credentials
+from luthier_trainer.machine import runtime
 
 credentials.take_over()
 runtime.restart_with_settings(sys.argv[1], apart=True)
