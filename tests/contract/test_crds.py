@@ -30,7 +30,15 @@ STATUS = {
         # Ready isn't the first: the column must find it by its type.
         for kind, reason in (("Stalled", "Wrong"), ("Ready", "Training"))
     ],
-    "progress": {"step": 40, "totalSteps": 100, "percent": "40%", "eta": "3m20s", "loss": 1.25},
+    "progress": {
+        "stage": "Training",
+        "step": 40,
+        "totalSteps": 100,
+        "percent": "40%",
+        "eta": "3m20s",
+        "loss": 1.25,
+    },
+    "result": "accuracy 0.41→0.87",
     "restarts": {"failures": 1, "disruptions": 2, "total": 3},
     "checkpoints": [
         {"step": step, "uri": "s3://artifacts/c", "sha256": "0" * 64} for step in (20, 30)
@@ -94,11 +102,11 @@ def test_explain_training_recursively(control_plane: Cluster) -> None:
 
 def test_columns(control_plane: Cluster, stored: str) -> None:
     assert _table(control_plane, stored) == {
-        "NAME": "tone", "PHASE": "Running", "PROGRESS": "40%", "ETA": "3m20s", "LOSS": "1.25",
-        "QUEUE": "team-a", "RESTARTS": "3",
+        "NAME": "tone", "PHASE": "Running", "REASON": "Training", "METHOD": "lora",
+        "STAGE": "Training", "PROGRESS": "40%", "ETA": "3m20s", "RESULT": "accuracy 0.41→0.87",
     }  # fmt: skip
     wide = _table(control_plane, stored, "-o", "wide")
-    assert wide["REASON"] == "Training"
+    assert (wide["LOSS"], wide["QUEUE"], wide["RESTARTS"]) == ("1.25", "team-a", "3")
     assert wide["CHECKPOINT"] == "30"
     assert wide["IN-USE"] == "r1-5f2c1e9a"
     assert wide["ARTIFACT"] == "s3://artifacts/models/a"
@@ -231,7 +239,13 @@ def _table(cluster: Cluster, namespace: str, *arguments: str) -> dict[str, str]:
     head, row = cluster.kubectl(
         "get", "ftj", "tone", "-n", namespace, *arguments
     ).stdout.splitlines()
-    columns = dict(zip(head.split(), row.split(), strict=True))
+    # A cell may be empty, or have blanks in it: each begins where its heading does.
+    starts = [match.start() for match in re.finditer(r"\S+", head)]
+    ends = [*starts[1:], None]
+    columns = {
+        head[start:end].strip(): row[start:end].strip()
+        for start, end in zip(starts, ends, strict=True)
+    }
     columns.pop("AGE")
     return columns
 

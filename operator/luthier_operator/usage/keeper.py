@@ -36,8 +36,9 @@ from luthier_operator.usage.meter import Meter
 
 log = logging.getLogger(__name__)
 
-# At the end of leading: the Lease isn't held for much longer.
-LAST_SAVE_SECONDS = 2.0
+# At the end of leading: well within the time that is left of the Lease (leader.py), however short
+# that is set.
+LAST_SAVE_SECONDS = 1.0
 
 
 class Api(Protocol):

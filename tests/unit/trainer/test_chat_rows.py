@@ -212,7 +212,8 @@ def test_several_labels_of_a_row_are_refused(prepare: Prepare) -> None:
         {"template": "{text}\nColour: {label}"},
     ):
         with pytest.raises(
-            TrainerError, match=r"a.jsonl:1: 'label' is .*one class a row.*generation"
+            TrainerError,
+            match=r"a.jsonl:1: 'label' is a list of 2 .*one class.*columns.labels",
         ):
             prepare({"a.jsonl": jsonl(row)}, task="classification", **options)
 

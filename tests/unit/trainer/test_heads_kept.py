@@ -133,7 +133,7 @@ def test_a_run_goes_on_with_the_head_of_its_base(
     assert isinstance(after, RunResult)
     assert before.evaluation
     assert after.evaluation
-    assert before.evaluation.tuned["accuracy"] > before.evaluation.base["accuracy"]
+    assert before.evaluation.tuned["loss"] < before.evaluation.base["loss"]
     assert after.evaluation.base == pytest.approx(before.evaluation.tuned, abs=1e-5)
     assert before.resolved["head"] == "new"
     assert after.resolved["head"] == "the base's own: its labels are the same"
