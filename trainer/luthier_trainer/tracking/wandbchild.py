@@ -54,7 +54,11 @@ class Child:
 
     def end(self, summary: dict[str, Any], code: int) -> dict[str, Any]:
         self._run.summary.update(summary)
+        import wandb
+
         self._run.finish(exit_code=code)
+        # Its service writes the end of the run's file when it is closed itself.
+        wandb.teardown(exit_code=code)
         return {}
 
 
