@@ -41,11 +41,12 @@ def finished(luthier: Cluster, s3: Any, example: str) -> Run:
     assert columns[0].split() == [
         "NAME",
         "PHASE",
+        "REASON",
+        "METHOD",
+        "STAGE",
         "PROGRESS",
         "ETA",
-        "LOSS",
-        "QUEUE",
-        "RESTARTS",
+        "RESULT",
         "AGE",
     ]
     assert re.search(r"\d+%", columns[1]), columns[1]
