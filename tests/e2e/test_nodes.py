@@ -5,8 +5,8 @@ The pods of these tests train nothing (meeting.py), but those of the last one.
 """
 
 import json
-import re
 import os
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
