@@ -143,7 +143,9 @@ def _job_set_spec(spec: Obj) -> Obj:
     job = (first.get("template") or {}).get("spec") or {}
     return _pick(spec, _JOB_SET_SPEC) | {
         "failurePolicy": _pick(spec.get("failurePolicy") or {}, ("maxRestarts",)),
-        "replicatedJobs": [{"template": {"spec": _pick(job, ("completions",))}}],
+        "replicatedJobs": [
+            {"template": {"spec": _pick(job, ("completions", "activeDeadlineSeconds"))}}
+        ],
     }
 
 

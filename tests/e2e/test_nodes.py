@@ -6,7 +6,6 @@ The pods of these tests train nothing (meeting.py), but those of the last one.
 
 import json
 import os
-import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -148,10 +147,7 @@ def test_a_suspended_one_stops_as_a_whole_and_goes_on(runs: dict[str, Nodes]) ->
 def test_a_deadline_is_kept(runs: dict[str, Nodes]) -> None:
     failed = runs["late"].wait("Failed", within=150)
     assert failed["reason"] == "DeadlineExceeded"
-    quoted = re.search(r"activeDeadlineSeconds \((\d+)\)", failed["message"])
-    # A Job begins a moment after its JobSet, and a busy machine makes that moments.
-    assert quoted, failed["message"]
-    assert 45 <= int(quoted[1]) <= 55
+    assert "(45)" in failed["message"]
     eventually("its pods have ended", partial(_all_over, runs["late"]), within=90)
 
 

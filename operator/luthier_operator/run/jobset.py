@@ -53,7 +53,7 @@ class JobSetWorkload:
         deadline = inner["spec"].get("activeDeadlineSeconds") if inner else None
         return Job(
             **common_fields(JOB_SETS, obj, attempt),
-            deadline=deadline and deadline + _before(obj, inner),
+            deadline=deadline and _whole(deadline + _before(obj, inner), obj),
             max_restarts=(spec.get("failurePolicy") or {}).get("maxRestarts"),
             end=_end(obj, inner, counted),
             ending=deadline == AT_ONCE,
@@ -111,9 +111,21 @@ def _end(obj: Obj, inner: Obj | None, counted: int) -> JobEnd | None:
 
 
 def _pods(spec: Obj) -> int:
+    return _template(spec).get("completions") or 1
+
+
+def _whole(deadline: int, obj: Obj) -> int:
+    """A JobSet's deadline, by what its Job has of it: what it was made with, but where that has
+    been changed since."""
+    made: int | None = _template(obj["spec"]).get("activeDeadlineSeconds")
+    return made if made is not None and _within_a_moment(deadline, made) else deadline
+
+
+def _template(spec: Obj) -> Obj:
+    """The spec of its Jobs."""
     first: Obj = next(iter(spec.get("replicatedJobs") or []), {})
-    job = (first.get("template") or {}).get("spec") or {}
-    return job.get("completions") or 1
+    template: Obj = (first.get("template") or {}).get("spec") or {}
+    return template
 
 
 def _before(obj: Obj, inner: Obj | None) -> int:

@@ -325,13 +325,15 @@ def test_without_pods_and_job_the_jobsets_own_words_are_told() -> None:
     assert reasons(compute(it, decide(it)))["Failed"] == "True FailJobSetFailurePolicyAction"
 
 
-def test_the_deadline_is_told_as_the_user_wrote_it() -> None:
-    job_set = job_set_of(end="Failed", reason="FailJobSetFailurePolicyAction")
+@pytest.mark.parametrize("late", [0, 3], ids=["at once", "moments later"])
+def test_the_deadline_is_told_as_the_user_wrote_it(late: int) -> None:
+    limits = {"activeDeadlineSeconds": 1000}
+    job_set = job_set_of(end="Failed", reason="FailJobSetFailurePolicyAction", limits=limits)
     # The second Job of the JobSet, for what was left of 1,000 seconds.
     inner = inner_of(
-        job_set, began="2026-01-02T03:10:00Z", deadline=400, failed=("DeadlineExceeded", "…")
+        job_set, began=f"2026-01-02T03:10:0{late}Z", deadline=400, failed=("DeadlineExceeded", "…")
     )
-    it = seen(job_set, inner, limits={"activeDeadlineSeconds": 1000})
+    it = seen(job_set, inner, limits=limits)
     got = compute(it, decide(it))
     assert reasons(got)["Failed"] == "True DeadlineExceeded"
     assert "(1000)" in message(got, "Failed")
