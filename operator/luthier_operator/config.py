@@ -32,6 +32,11 @@ class Election:
     renew_seconds: int  # so long a holder tries to renew it, and then steps down
     retry_seconds: int  # between two tries
 
+    @property
+    def margin_seconds(self) -> int:
+        """So long who steps down has to end its work, before another may begin."""
+        return self.lease_seconds - self.renew_seconds
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -124,7 +124,7 @@ class Elector:
         finally:
             self._until = NEVER
             task.cancel()
-            margin = self._election.lease_seconds - self._election.renew_seconds
+            margin = self._election.margin_seconds
             await asyncio.wait({task}, timeout=margin)
             if not task.done():
                 raise StuckError(f"what leads hasn't ended {margin} s after its cancellation")

@@ -97,6 +97,7 @@ class Operator:
             settings.election.namespace,
             settings.election.name,
             settings.usage_seconds,
+            settings.election.margin_seconds / 2,
         )
         self._pools = Pools(self._cluster, self._store, platform, lambda: self._watches.namespaces)
         self._slots = Slots(self._store.live, platform, self._add)

@@ -36,10 +36,6 @@ from luthier_operator.usage.meter import Meter
 
 log = logging.getLogger(__name__)
 
-# At the end of leading: well within the time that is left of the Lease (leader.py), however short
-# that is set.
-LAST_SAVE_SECONDS = 1.0
-
 
 class Api(Protocol):
     """What is asked of the API server."""
@@ -57,7 +53,8 @@ class MissingError(Exception):
 
 class Keeper:
     """The ledgers of one release. `namespace` and `release`: where, and how they are called;
-    `seconds`: between two writes. What was used since the last one, who leads next finds again."""
+    `seconds`: between two writes; `last_seconds`: for the last one, at the end of leading. What was
+    used since then, who leads next finds again."""
 
     def __init__(
         self,
@@ -67,11 +64,12 @@ class Keeper:
         namespace: str,
         release: str,
         seconds: float,
+        last_seconds: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api, self._store, self._platform = api, store, platform
         self._namespace, self._release = namespace, release
-        self._seconds, self._now = seconds, now
+        self._seconds, self._last_seconds, self._now = seconds, last_seconds, now
         self._book: Book | None = None
         self._meter: Meter | None = None
         # The ConfigMap of the month that the book is of, as it was read or written last.
@@ -110,7 +108,7 @@ class Keeper:
                 await asyncio.sleep(self._seconds)
         finally:
             try:
-                async with asyncio.timeout(LAST_SAVE_SECONDS):
+                async with asyncio.timeout(self._last_seconds):
                     await self._attempt()
             except TimeoutError:
                 log.warning("usage isn't written in time: who leads next finds it again")

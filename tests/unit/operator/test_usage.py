@@ -121,7 +121,7 @@ class Operator:
         for each in objects:
             self._put(*each)
         gpus = {"gpuResource": "nvidia.com/gpu"}
-        self.keeper = Keeper(server, self.store, platform(**gpus), "sys", "luthier", 60, clock)
+        self.keeper = Keeper(server, self.store, platform(**gpus), "sys", "luthier", 60, 1, clock)
         self.look()
 
     def _put(self, resource: Resource, obj: Obj) -> None:
