@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from grafana import Dashboard, Panel, Query, Variable, graph, model, stat, table
+from grafana import Dashboard, Query, Variable, bars, graph, model, stat, table
 
 FOLDER = Path(__file__).resolve().parent.parent / "charts/luthier/files/dashboards"
 
@@ -272,26 +272,23 @@ ONE_RUN = Dashboard(
         (
             "Result",
             (
-                Panel(
+                bars(
                     "Base and tuned, on the same rows",
-                    (Query("luthier_run_evaluation{RUN}", "{{metric}} {{model}}"),),
-                    "bargauge",
+                    Query("luthier_run_evaluation{RUN}", "{{metric}} {{model}}"),
                     "none",
                     width=12,
                     height=9,
                 ),
-                Panel(
+                bars(
                     "Candidates: size",
-                    (Query("luthier_run_candidate_bytes{RUN}", "{{precision}}"),),
-                    "bargauge",
+                    Query("luthier_run_candidate_bytes{RUN}", "{{precision}}"),
                     "bytes",
                     width=6,
                     height=9,
                 ),
-                Panel(
+                bars(
                     "Candidates: tokens a second",
-                    (Query("luthier_run_candidate_tokens_per_second{RUN}", "{{precision}}"),),
-                    "bargauge",
+                    Query("luthier_run_candidate_tokens_per_second{RUN}", "{{precision}}"),
                     width=6,
                     height=9,
                 ),
@@ -336,17 +333,15 @@ TENANT = Dashboard(
                 stat("CPU hours", f"{_used('cpu_seconds')} / 3600", "none", width=6),
                 stat("Tokens learnt from", _used("trained_tokens"), width=6),
                 stat("Uploaded", _used("stored_bytes"), "bytes", width=6),
-                Panel(
+                bars(
                     "GPU hours, by pool",
-                    (Query(f"{_used_by('gpu_seconds', 'pool')} / 3600", "{{pool}}"),),
-                    "bargauge",
+                    Query(f"{_used_by('gpu_seconds', 'pool')} / 3600", "{{pool}}"),
                     "none",
                     width=12,
                 ),
-                Panel(
+                bars(
                     "CPU hours, by kind",
-                    (Query(f"{_used_by('cpu_seconds', 'kind')} / 3600", "{{kind}}"),),
-                    "bargauge",
+                    Query(f"{_used_by('cpu_seconds', 'kind')} / 3600", "{{kind}}"),
                     "none",
                     width=12,
                 ),

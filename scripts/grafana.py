@@ -54,6 +54,10 @@ def stat(title: str, expression: str, unit: str = "short", **more: Any) -> Panel
     return Panel(title, (Query(expression),), "stat", unit, **({"width": 4, "height": 4} | more))
 
 
+def bars(title: str, query: Query, unit: str = "short", **more: Any) -> Panel:
+    return Panel(title, (query,), "bargauge", unit, **more)
+
+
 def table(title: str, expression: str, **more: Any) -> Panel:
     return Panel(title, (Query(expression),), "table", **({"width": 24, "height": 9} | more))
 
