@@ -1,6 +1,6 @@
 """Published artifacts: in a folder, or in S3 with the credentials of the environment.
 
-The only module of the command line that reads S3.
+What a reader does with a file is its own: its errors aren't told as those of the artifact.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def read(folder: str, name: str, endpoint: str | None = None) -> bytes:
 
 @contextmanager
 def opened(folder: str, name: str, endpoint: str | None = None) -> Iterator[IO[bytes] | Any]:
-    """A file of the artifact in `folder`, as a stream. Raises CliError, while it is read, too."""
+    """A file of the artifact in `folder`, as a stream. Raises CliError."""
     parts = urlsplit(folder)
     if parts.scheme == "s3":
         prefix = unquote(parts.path).strip("/")
@@ -38,9 +38,10 @@ def opened(folder: str, name: str, endpoint: str | None = None) -> Iterator[IO[b
         raise CliError(f"{folder} can't be read from here", "name s3://BUCKET/PREFIX, or a folder")
     path = Path(unquote(parts.path) if parts.scheme == "file" else folder) / name
     try:
-        with path.open("rb") as stream:
-            yield stream
+        stream = path.open("rb")
     except OSError as error:
         raise CliError(
             f"can't read {path}: {error.strerror}", "name an artifact's folder"
         ) from None
+    with stream:
+        yield stream

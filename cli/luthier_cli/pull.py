@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,9 +15,9 @@ from luthier_cli.errors import CliError
 from luthier_cli.revisions import find, revisions_of, with_result
 from luthier_cli.state import Resource, status_of
 from luthier_cli.target import Target
+from luthier_cli.transfer import Show
 
 _CHUNK = 1 << 20
-Show = Callable[[str, int], None]  # a file, and so many bytes more of it
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""How far files have come, on stderr: a bar on a terminal, else nothing until the end."""
+"""How far files have come, a bar on a terminal, else nothing until the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
+
 from luthier_api.visible import one_line
-from luthier_cli.commands.console import stderr
+
+Show = Callable[[str, int], None]  # a file, and so many bytes more of it
 
 
 @contextmanager
-def bar(total: int) -> Iterator[Callable[[str, int], None]]:
-    """What to tell of each file: its name, and how many bytes more have come of `total`."""
+def bar(console: Console, total: int) -> Iterator[Show]:
+    """What to tell of each file, of `total` bytes."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -23,7 +26,6 @@ def bar(total: int) -> Iterator[Callable[[str, int], None]]:
         BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(),
         TimeRemainingColumn(), TextColumn("{task.description}", markup=False),
     )  # fmt: skip
-    console = stderr()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as it:
         task = it.add_task("", total=total)
 

@@ -1,15 +1,14 @@
 """`luthier upload`: local files to where a manifest's URIs mean them."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from luthier_cli import s3
 from luthier_cli.errors import CliError
+from luthier_cli.transfer import Show
 
-Show = Callable[[str, int], None]  # a file, and so many bytes more of it
 # Ours beside an object: what it is, whatever the store's ETag says of it.
 _DIGEST = "luthier-sha256"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from luthier_cli.commands import completion
-from luthier_cli.commands.console import print_json, say, told_errors
+from luthier_cli.commands.console import print_json, say, stderr, told_errors
 from luthier_cli.commands.options import (
     Context,
     Kubeconfig,
@@ -72,7 +72,7 @@ def pull(
         files = files_of(manifest, include or ())
         folder = path_of(str(to)) if to else Path(called)
         total = sum(file.bytes for file in files)
-        with bar(total) as show:
+        with bar(stderr(), total) as show:
             new = pull_files(found.uri, manifest, files, folder, s3_endpoint, show)
         if output is Output.json:
             print_json(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from luthier_cli.commands.console import print_json, show_text, stderr, stdout, told_errors
-from luthier_cli.commands.options import Output
+from luthier_cli.commands.options import Output, S3Endpoint
 from luthier_cli.errors import Exit
 
 
@@ -52,12 +52,7 @@ def run(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run the manifest's own loss and evaluation code.")
     ] = False,
-    s3_endpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--s3-endpoint", help="URL of the store. Default: AWS_ENDPOINT_URL, else AWS."
-        ),
-    ] = None,
+    s3_endpoint: S3Endpoint = None,
     s3_region: Annotated[
         str | None, typer.Option("--s3-region", help="Default: AWS_REGION, else us-east-1.")
     ] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from luthier_cli.commands.console import print_json, say, told_errors
+from luthier_cli.commands.console import print_json, say, stderr, told_errors
 from luthier_cli.commands.options import Output, OutputFormat, S3Endpoint
 
 
@@ -33,7 +33,7 @@ def upload(
         place = place_of(to)
         files = files_below(path_of(str(path)))
         total = sum(file.stat().st_size for file, _ in files)
-        with bar(total) as show:
+        with bar(stderr(), total) as show:
             new = sum(upload_file(file, name, place, s3_endpoint, show) for file, name in files)
         uri = place.uri(files[0][1].partition("/")[0])
         if output is Output.json:
